@@ -1,0 +1,45 @@
+//! The wire: code generated from the `.proto` files beside this crate, and their descriptors for reflection.
+#![allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+
+/// Encoded `FileDescriptorSet` of all services, for gRPC reflection and for tests that walk every method.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// `fuda.vault.v1`: what applications call.
+pub mod vault {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.vault.v1");
+    }
+}
+
+/// `fuda.cluster.v1`: what operators call.
+pub mod cluster {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.cluster.v1");
+    }
+}
+
+/// `fuda.tenant.v1`: what owners and approvers call.
+pub mod tenant {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.tenant.v1");
+    }
+}
+
+/// `fuda.ledger.v1`: what auditors call.
+pub mod ledger {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.ledger.v1");
+    }
+}
+
+/// `fuda.peer.v1`: what nodes say to each other, on a listener of its own.
+pub mod peer {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.peer.v1");
+    }
+}
