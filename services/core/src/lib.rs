@@ -1,0 +1,32 @@
+//! The words of the domain: identifiers, kinds of number and their check digits, tokens, purposes, retention dates,
+//! limits and error codes.
+//!
+//! This crate is pure: it reads no clock, draws no randomness, does no I/O and has no async. Everything persisted
+//! encodes to deterministic CBOR. Secrets ([`Number`], [`Token`], [`LookupKey`]) have neither `Debug` nor `Display`
+//! nor serde, and no error of this crate ever carries the value it refused.
+
+pub mod error;
+pub mod ids;
+pub mod kind;
+pub mod limits;
+pub mod purpose;
+pub mod relation;
+pub mod retention;
+pub mod text;
+pub mod time;
+pub mod token;
+
+mod check_digit;
+
+pub use error::{Code, GrpcStatus, Invalid, Retry};
+pub use ids::{
+    BucketId, BucketVersion, CallerId, KeyDomainId, LookupKey, PersonId, PolicyVersion, PurposeCode, RecordId,
+    RecordVersion, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef, TenantId, TraceId, VaultId,
+    WorkReference, bucket_of,
+};
+pub use kind::{Kind, LegalClass, Number, parse_number};
+pub use purpose::{Catalogue, CatalogueError, Purpose};
+pub use relation::{Relation, RelationSet};
+pub use retention::{Hold, RetentionRule, RetentionStart};
+pub use time::{Day, Timestamp, Window, Zone};
+pub use token::{Token, TokenClass};

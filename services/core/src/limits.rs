@@ -1,0 +1,77 @@
+//! Every limit of a request, with its unit in its name. A limit that is configurable is named `_DEFAULT`.
+
+use core::time::Duration;
+
+/// Items in one batch call. Larger jobs are split by the client.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Bytes of one request message, headers excluded (1 MiB).
+pub const REQUEST_BYTES_MAX: usize = 1_048_576;
+/// Bytes of a number as the caller typed it, before normalisation.
+pub const NUMBER_INPUT_BYTES_MAX: usize = 256;
+/// Bytes of a number after normalisation.
+pub const NUMBER_BYTES_MAX: usize = 40;
+/// Characters of a token in its text form.
+pub const TOKEN_CHARS: usize = 48;
+/// Purposes notified to the person for one record.
+pub const NOTIFIED_PURPOSES_MAX: usize = 64;
+/// Bytes of a subject reference.
+pub const SUBJECT_BYTES_MAX: usize = 64;
+/// Characters (Unicode scalar values) of a work reference.
+pub const WORK_REFERENCE_CHARS_MAX: usize = 128;
+/// Bytes of a tenant id.
+pub const TENANT_BYTES_MAX: usize = 40;
+/// Bytes of a scope id.
+pub const SCOPE_BYTES_MAX: usize = 32;
+/// Bytes of a caller id (a SPIFFE id).
+pub const CALLER_BYTES_MAX: usize = 255;
+/// Bytes of a purpose code.
+pub const PURPOSE_CODE_BYTES_MAX: usize = 64;
+/// Purposes in one catalogue.
+pub const PURPOSES_PER_CATALOGUE_MAX: usize = 1_024;
+/// Characters of one text (name, basis, note) of a purpose.
+pub const PURPOSE_TEXT_CHARS_MAX: usize = 512;
+/// Bytes of a catalogue in its TOML form.
+pub const CATALOGUE_BYTES_MAX: usize = 524_288;
+/// Rows of one page of a listing.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+/// Rows of one page of a listing when the caller names no size.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+/// Bytes of an opaque page token.
+pub const PAGE_TOKEN_BYTES_MAX: usize = 512;
+/// Times a call is decided and proposed before it gives up with [`crate::Code::StaleRoundsExhausted`].
+pub const PROPOSAL_ROUNDS_MAX: u32 = 3;
+/// Wrong guesses VerifyNumber allows per caller, record and day, unless the tenant sets another value.
+pub const VERIFY_GUESSES_PER_DAY_DEFAULT: u32 = 5;
+/// Days a sealed reply is kept for a retry (年末年始 is longer than a day).
+pub const REPLY_RETENTION_DAYS: u32 = 14;
+/// Milliseconds a node's clock may differ from the majority's before the node is no longer ready.
+pub const CLOCK_SKEW_MS_MAX: i64 = 2_000;
+/// Grants one caller may hold.
+pub const GRANTS_PER_CALLER_MAX: usize = 64;
+/// Scopes that may hold a token of one record.
+pub const SCOPES_PER_RECORD_MAX: usize = 64;
+/// Callers of one tenant.
+pub const CALLERS_PER_TENANT_MAX: usize = 10_000;
+/// Scopes of one tenant.
+pub const SCOPES_PER_TENANT_MAX: usize = 1_024;
+/// Tenants of one vault.
+pub const TENANTS_PER_VAULT_MAX: usize = 10_000;
+/// Approvers named at bootstrap, lower bound: changing policy takes two different people.
+pub const APPROVERS_MIN: usize = 2;
+/// Approvers of one tenant.
+pub const APPROVERS_MAX: usize = 32;
+/// Buckets of the shared key domain.
+pub const SHARED_BUCKETS: u16 = 4_096;
+/// Buckets of a tenant's own key domain, unless the tenant sets another value.
+pub const TENANT_BUCKETS_DEFAULT: u16 = 256;
+/// Bytes of the secret a client draws for retries.
+pub const RETRY_SECRET_BYTES: usize = 32;
+/// Longest a call may run, whatever deadline the caller asks for, in milliseconds.
+pub const DEADLINE_MS_MAX: u64 = 60_000;
+/// Deadline of a call whose caller names none, in milliseconds.
+pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
+
+/// [`CLOCK_SKEW_MS_MAX`] as a duration.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_millis(CLOCK_SKEW_MS_MAX.unsigned_abs());
+/// [`REPLY_RETENTION_DAYS`] as a duration.
+pub const REPLY_RETENTION: Duration = Duration::from_secs(REPLY_RETENTION_DAYS as u64 * 86_400);

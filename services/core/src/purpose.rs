@@ -1,0 +1,216 @@
+//! Purposes: the lawful reasons for using a number, as editable data.
+//!
+//! The catalogue is written in TOML, checked here, and replicated as state. What is law is a row of data with its
+//! basis and the date and person of its verification; none of it is code.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+use serde::Deserialize;
+
+use crate::{
+    ids::PurposeCode,
+    limits::{CATALOGUE_BYTES_MAX, PURPOSE_TEXT_CHARS_MAX, PURPOSES_PER_CATALOGUE_MAX},
+    relation::{Relation, RelationSet},
+    retention::RetentionRule,
+    time::Day,
+};
+
+/// One entry of the catalogue: a duty or procedure (事務 / 手続) for which a number may be used.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Purpose {
+    /// The code requests and grants name.
+    #[n(0)]
+    pub code: PurposeCode,
+    /// The Japanese name, as in reports and notices.
+    #[n(1)]
+    pub ja: String,
+    /// The English name.
+    #[n(2)]
+    pub en: String,
+    /// The legal basis.
+    #[n(3)]
+    pub basis: String,
+    /// Whose numbers the purpose may reveal; empty exactly when it reveals none.
+    #[n(4)]
+    pub relations: RelationSet,
+    /// How long the form must be kept, where that is a rule of dates.
+    #[n(5)]
+    pub retention: Option<RetentionRule>,
+    /// What else is to be known about retention, in words.
+    #[n(6)]
+    pub retention_text: Option<String>,
+    /// Whether a number may be revealed for the purpose at all.
+    #[n(7)]
+    pub reveals: bool,
+    /// When basis and retention were checked against their sources; absent means unverified.
+    #[n(8)]
+    pub verified_on: Option<Day>,
+    /// Who checked them, present exactly when `verified_on` is.
+    #[n(9)]
+    pub verified_by: Option<String>,
+}
+
+impl Purpose {
+    /// Whether somebody has put name and date under the row.
+    pub const fn is_verified(&self) -> bool {
+        self.verified_on.is_some()
+    }
+}
+
+/// All purposes of a tenant, by code. Replicated as state; its bytes are deterministic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Catalogue {
+    #[n(0)]
+    version: u32,
+    #[n(1)]
+    purposes: BTreeMap<PurposeCode, Purpose>,
+}
+
+/// Why a catalogue was refused. The file is an administrator's text without secrets, so rows and syntax are named.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogueError {
+    /// The file is too large.
+    #[error("the catalogue must have at most {CATALOGUE_BYTES_MAX} bytes")]
+    TooLarge,
+    /// The text is not the TOML expected, or has an unknown field or a value of the wrong form.
+    #[error("the catalogue cannot be read: {0}")]
+    Syntax(String),
+    /// A row breaks a rule.
+    #[error("purpose `{code}` {rule}")]
+    Purpose {
+        /// The row.
+        code: PurposeCode,
+        /// The rule, as a phrase that continues the code.
+        rule: &'static str,
+    },
+    /// The catalogue as a whole breaks a rule.
+    #[error("the catalogue {0}")]
+    Catalogue(&'static str),
+}
+
+impl Catalogue {
+    /// Reads and checks a catalogue in its TOML form.
+    pub fn from_toml(text: &str) -> Result<Self, CatalogueError> {
+        if text.len() > CATALOGUE_BYTES_MAX {
+            return Err(CatalogueError::TooLarge);
+        }
+        let file: File = toml::from_str(text).map_err(|error| CatalogueError::Syntax(error.to_string()))?;
+        if file.version == 0 {
+            return Err(CatalogueError::Catalogue("must have a version of 1 or more"));
+        }
+        if file.purpose.is_empty() || file.purpose.len() > PURPOSES_PER_CATALOGUE_MAX {
+            return Err(CatalogueError::Catalogue("must have 1 to 1024 purposes"));
+        }
+        let mut purposes = BTreeMap::new();
+        for row in file.purpose {
+            let purpose = Purpose::from(row);
+            check(&purpose).map_err(|rule| CatalogueError::Purpose { code: purpose.code.clone(), rule })?;
+            let code = purpose.code.clone();
+            if purposes.insert(code.clone(), purpose).is_some() {
+                return Err(CatalogueError::Purpose { code, rule: "must appear once" });
+            }
+        }
+        Ok(Self { version: file.version, purposes })
+    }
+
+    /// The catalogue the product ships, as text: the 個人番号関係事務 of an employer or payer under Japanese law.
+    pub const fn default_text() -> &'static str {
+        include_str!("../data/purposes.toml")
+    }
+
+    /// The version of the catalogue, raised by every edit.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The purpose with this code.
+    pub fn get(&self, code: &PurposeCode) -> Option<&Purpose> {
+        self.purposes.get(code)
+    }
+
+    /// The purposes, ordered by code.
+    pub fn iter(&self) -> impl Iterator<Item = &Purpose> {
+        self.purposes.values()
+    }
+
+    /// How many purposes there are.
+    pub fn len(&self) -> usize {
+        self.purposes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.purposes.is_empty()
+    }
+}
+
+fn check(purpose: &Purpose) -> Result<(), &'static str> {
+    let texts = [&purpose.ja, &purpose.en, &purpose.basis].into_iter().chain(&purpose.retention_text);
+    for text in texts.chain(&purpose.verified_by) {
+        if text.trim().is_empty() || text.chars().count() > PURPOSE_TEXT_CHARS_MAX {
+            return Err("must have texts of 1 to 512 characters");
+        }
+        if text.chars().any(char::is_control) {
+            return Err("must not have control characters in its texts");
+        }
+    }
+    // 番号法 names every lawful use; a purpose "other" would be a hole in all of them.
+    if purpose.code.as_str().split('.').any(|segment| matches!(segment, "other" | "others" | "misc" | "any")) {
+        return Err("must name a use; there is no purpose `other`");
+    }
+    if purpose.reveals == purpose.relations.is_empty() {
+        return Err("must name relations exactly when it reveals");
+    }
+    if purpose.retention.is_some_and(|rule| !(1..=100).contains(&rule.years)) {
+        return Err("must be kept for 1 to 100 years");
+    }
+    if purpose.verified_on.is_some() != purpose.verified_by.is_some() {
+        return Err("must have both verified_on and verified_by, or neither");
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    #[serde(default)]
+    purpose: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    code: PurposeCode,
+    ja: String,
+    en: String,
+    basis: String,
+    relations: Vec<Relation>,
+    reveals: bool,
+    retention: Option<RetentionRule>,
+    retention_text: Option<String>,
+    verified_on: Option<Day>,
+    verified_by: Option<String>,
+}
+
+impl From<Row> for Purpose {
+    fn from(row: Row) -> Self {
+        Self {
+            code: row.code,
+            ja: row.ja,
+            en: row.en,
+            basis: row.basis,
+            relations: row.relations.into_iter().collect(),
+            retention: row.retention,
+            retention_text: row.retention_text,
+            reveals: row.reveals,
+            verified_on: row.verified_on,
+            verified_by: row.verified_by,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "purpose_tests.rs"]
+mod tests;
