@@ -1,0 +1,150 @@
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+/// What a caller asks the vault to do. The number of a variant is stored in grants and ledger entries and never
+/// changes its meaning; a retired action keeps its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Action {
+    /// Name the owner, the approvers and the first member: entry 1 of a vault, once.
+    #[n(1)]
+    Bootstrap = 1,
+    /// Create a tenant (one legal person).
+    #[n(2)]
+    CreateTenant = 2,
+    /// Read a tenant's settings.
+    #[n(3)]
+    GetTenant = 3,
+    /// Propose grants and revocations; nothing changes until somebody else approves.
+    #[n(4)]
+    ProposeGrants = 4,
+    /// Approve proposed grants; never the proposer (checked by apply).
+    #[n(5)]
+    ApproveGrants = 5,
+    /// List the grants in force.
+    #[n(6)]
+    ListGrants = 6,
+    /// Add a member to the cluster.
+    #[n(7)]
+    AddMember = 7,
+    /// Remove a member from the cluster.
+    #[n(8)]
+    RemoveMember = 8,
+    /// Read the cluster's members, leader and log positions.
+    #[n(9)]
+    ClusterStatus = 9,
+    /// Store numbers and get tokens.
+    #[n(10)]
+    Tokenize = 10,
+    /// Get numbers back for tokens and a purpose.
+    #[n(11)]
+    Detokenize = 11,
+    /// Compare a presented number with the stored one; a right guess reveals it, so it needs a purpose too.
+    #[n(12)]
+    VerifyNumber = 12,
+    /// Read what is known about a token, without its number.
+    #[n(13)]
+    DescribeToken = 13,
+    /// Read a record's facts by subject or record id, without its number.
+    #[n(14)]
+    GetRecord = 14,
+    /// List records of a tenant, without their numbers.
+    #[n(15)]
+    ListRecords = 15,
+    /// Read ledger entries, proofs and checkpoints.
+    #[n(16)]
+    ReadLedger = 16,
+}
+
+impl Action {
+    /// Every action, in the order of its number.
+    pub const ALL: [Self; 16] = [
+        Self::Bootstrap,
+        Self::CreateTenant,
+        Self::GetTenant,
+        Self::ProposeGrants,
+        Self::ApproveGrants,
+        Self::ListGrants,
+        Self::AddMember,
+        Self::RemoveMember,
+        Self::ClusterStatus,
+        Self::Tokenize,
+        Self::Detokenize,
+        Self::VerifyNumber,
+        Self::DescribeToken,
+        Self::GetRecord,
+        Self::ListRecords,
+        Self::ReadLedger,
+    ];
+
+    /// The stable name in policies, proto, metrics and ledger exports.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "bootstrap",
+            Self::CreateTenant => "create_tenant",
+            Self::GetTenant => "get_tenant",
+            Self::ProposeGrants => "propose_grants",
+            Self::ApproveGrants => "approve_grants",
+            Self::ListGrants => "list_grants",
+            Self::AddMember => "add_member",
+            Self::RemoveMember => "remove_member",
+            Self::ClusterStatus => "cluster_status",
+            Self::Tokenize => "tokenize",
+            Self::Detokenize => "detokenize",
+            Self::VerifyNumber => "verify_number",
+            Self::DescribeToken => "describe_token",
+            Self::GetRecord => "get_record",
+            Self::ListRecords => "list_records",
+            Self::ReadLedger => "read_ledger",
+        }
+    }
+
+    /// The action of a code, `None` for an unknown one.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.code() == code)
+    }
+
+    /// The stored number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether the answer tells the caller a number (or confirms one).
+    #[must_use]
+    pub const fn reveals(self) -> bool {
+        matches!(self, Self::Detokenize | Self::VerifyNumber)
+    }
+
+    /// Whether the action takes or makes tokens, which always belong to a scope; its grants must name scopes.
+    #[must_use]
+    pub const fn needs_scope(self) -> bool {
+        matches!(self, Self::Tokenize | Self::Detokenize | Self::VerifyNumber | Self::DescribeToken)
+    }
+
+    /// Whether the action is always about one existing tenant, so that a request without a tenant is denied.
+    #[must_use]
+    pub const fn needs_tenant(self) -> bool {
+        self.needs_scope() || matches!(self, Self::GetTenant | Self::GetRecord | Self::ListRecords)
+    }
+
+    /// Whether the action is about the whole vault, never about one existing tenant: only a grant for the whole
+    /// vault gives it, and a tenant named in the request is not required to exist (`CreateTenant` names a new one).
+    #[must_use]
+    pub const fn whole_vault(self) -> bool {
+        matches!(
+            self,
+            Self::Bootstrap | Self::CreateTenant | Self::AddMember | Self::RemoveMember | Self::ClusterStatus
+        )
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}

@@ -1,0 +1,318 @@
+use std::{collections::BTreeMap, fmt};
+
+use fuda_core::{
+    CallerId, Catalogue, Invalid, Kind, PurposeCode, ScopeId, TenantId, Window, limits::GRANTS_PER_CALLER_MAX,
+};
+use minicbor::{Decode, Encode};
+
+use crate::{Action, Role};
+
+/// Limits of one grant. [`fuda_core::limits::GRANTS_PER_CALLER_MAX`] bounds how many a caller may hold.
+pub mod limits {
+    /// Purposes in one grant.
+    pub const GRANT_PURPOSES_MAX: usize = 64;
+    /// Scopes in one grant.
+    pub const GRANT_SCOPES_MAX: usize = 64;
+    /// Distinct persons one budget may allow in its window: more than the residents of Japan would be no budget.
+    pub const BUDGET_PERSONS_MAX: u32 = 200_000_000;
+    /// Days of one budget window: a year and a leap day. Ledger entries behind a live window cannot be pruned.
+    pub const BUDGET_WINDOW_DAYS_MAX: u16 = 366;
+    /// VerifyNumber guesses per caller, record and day. A My Number has a check digit, so that a hundred guesses a
+    /// day would walk the 10^11 candidates in three million years; more than that serves nobody honest.
+    pub const VERIFY_GUESSES_PER_DAY_MAX: u16 = 100;
+}
+
+/// The id of a grant: 128 random bits, minted by the node that took the proposal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct GrantId(
+    /// The 16 bytes.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
+
+/// What one caller may do: an action is allowed only inside one grant, never by adding several together.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Grant {
+    /// Its id.
+    #[n(0)]
+    pub id: GrantId,
+    /// Who holds it.
+    #[n(1)]
+    pub caller: CallerId,
+    /// The caller's role; the same in all grants of the caller.
+    #[n(2)]
+    pub role: Role,
+    /// The tenant, or the whole vault (`None`: never for a workload).
+    #[n(3)]
+    pub tenant: Option<TenantId>,
+    /// The actions, a non-empty subset of the role's.
+    #[n(4)]
+    pub actions: Vec<Action>,
+    /// The kinds of number the caller may handle (workloads only).
+    #[n(5)]
+    pub kinds: Vec<Kind>,
+    /// The purposes the caller may name (workloads only).
+    #[n(6)]
+    pub purposes: Vec<PurposeCode>,
+    /// The scopes whose tokens the caller may make and present (workloads only).
+    #[n(7)]
+    pub scopes: Vec<ScopeId>,
+    /// When the grant is in force.
+    #[n(8)]
+    pub window: Window,
+    /// How many distinct persons the caller may reveal per purpose and window; `None` is no limit.
+    #[n(9)]
+    pub budget: Option<Budget>,
+    /// VerifyNumber guesses per record and day (of the tenant's time zone); 0 only without VerifyNumber.
+    #[n(10)]
+    pub verify_guesses_per_day: u16,
+}
+
+/// A budget of distinct persons per caller, purpose and window. A retry counts a person once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Budget {
+    /// Distinct persons in the window.
+    #[n(0)]
+    pub persons_max: u32,
+    /// Length of the window in days of the tenant's time zone.
+    #[n(1)]
+    pub window_days: u16,
+}
+
+impl Grant {
+    /// Checks that an owner may propose this grant: its shape (see [`Grant::check_shape`]) and that every purpose
+    /// is in the catalogue. What the error names never contains a value of the grant.
+    ///
+    /// What needs other state is checked by apply: that the tenant exists, [`roles_conflict`] and
+    /// [`grants_over_limit`].
+    pub fn validate(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
+        self.check_shape()?;
+        let known = |code: &PurposeCode| catalogue.get(code).is_some();
+        ensure(self.purposes.iter().all(known), "grant.purposes", "must be in the catalogue")
+    }
+
+    /// Checks everything about the grant that does not depend on other state. The catalogue may lose a purpose while
+    /// a grant still names it; such a grant keeps its shape, and the purpose is denied as unknown.
+    pub(crate) fn check_shape(&self) -> Result<(), Invalid> {
+        ensure(!self.actions.is_empty(), "grant.actions", "must not be empty")?;
+        ensure(self.actions.iter().all(|action| self.role.allows(*action)), "grant.actions", "must be of the role")?;
+        ensure(distinct(&self.actions), "grant.actions", "must not repeat")?;
+        ensure(!self.window.is_empty(), "grant.window", "must not end before it starts")?;
+        if self.role == Role::Workload { self.check_workload() } else { self.check_administrative() }
+    }
+
+    /// Whether the grant contains at least one action with the property.
+    fn any(&self, property: fn(Action) -> bool) -> bool {
+        self.actions.iter().any(|action| property(*action))
+    }
+
+    fn check_workload(&self) -> Result<(), Invalid> {
+        let verifies = self.actions.contains(&Action::VerifyNumber);
+        let guesses = self.verify_guesses_per_day;
+        ensure(self.tenant.is_some(), "grant.tenant", "must be set for a workload")?;
+        ensure(!self.kinds.is_empty(), "grant.kinds", "must not be empty for a workload")?;
+        ensure(distinct(&self.kinds), "grant.kinds", "must not repeat")?;
+        ensure(!self.any(Action::needs_scope) || !self.scopes.is_empty(), "grant.scopes", "must name a scope")?;
+        ensure(self.scopes.len() <= limits::GRANT_SCOPES_MAX, "grant.scopes", "must be at most 64")?;
+        ensure(distinct(&self.scopes), "grant.scopes", "must not repeat")?;
+        ensure(self.purposes.len() <= limits::GRANT_PURPOSES_MAX, "grant.purposes", "must be at most 64")?;
+        ensure(distinct(&self.purposes), "grant.purposes", "must not repeat")?;
+        let purposeful = !self.any(Action::reveals) || !self.purposes.is_empty() || self.only_public_kinds();
+        ensure(purposeful, "grant.purposes", "must not be empty when the grant reveals")?;
+        ensure(verifies == (guesses > 0), "grant.verify_guesses_per_day", "must be set exactly with verify_number")?;
+        let few = guesses <= limits::VERIFY_GUESSES_PER_DAY_MAX;
+        ensure(few, "grant.verify_guesses_per_day", "must be at most 100")?;
+        self.budget.as_ref().map_or(Ok(()), Budget::check)
+    }
+
+    /// The other roles touch no number: facts that only make sense for tokens are refused rather than ignored.
+    fn check_administrative(&self) -> Result<(), Invalid> {
+        let whole = self.tenant.is_none() || !self.any(Action::whole_vault);
+        ensure(whole, "grant.tenant", "must not be set for an action on the whole vault")?;
+        ensure(self.kinds.is_empty(), "grant.kinds", "must be empty unless for a workload")?;
+        ensure(self.purposes.is_empty(), "grant.purposes", "must be empty unless for a workload")?;
+        ensure(self.scopes.is_empty(), "grant.scopes", "must be empty unless for a workload")?;
+        ensure(self.budget.is_none(), "grant.budget", "must not be set unless for a workload")?;
+        ensure(self.verify_guesses_per_day == 0, "grant.verify_guesses_per_day", "must be 0 unless for a workload")
+    }
+
+    /// Whether every kind of the grant is public by law, so that revealing needs no purpose.
+    pub(crate) fn only_public_kinds(&self) -> bool {
+        !self.kinds.is_empty() && !self.kinds.iter().any(|kind| kind.needs_purpose())
+    }
+}
+
+impl Budget {
+    fn check(&self) -> Result<(), Invalid> {
+        let persons = (1..=limits::BUDGET_PERSONS_MAX).contains(&self.persons_max);
+        let days = (1..=limits::BUDGET_WINDOW_DAYS_MAX).contains(&self.window_days);
+        ensure(persons, "grant.budget.persons_max", "must be from 1 to 200000000")?;
+        ensure(days, "grant.budget.window_days", "must be from 1 to 366")
+    }
+}
+
+/// The first caller (in the order of `existing`, then `new`) whom the grants together would give two roles, if any.
+/// Apply refuses such an order: a caller has exactly one role (P8).
+#[must_use]
+pub fn roles_conflict(existing: &[Grant], new: &[Grant]) -> Option<CallerId> {
+    let mut roles: BTreeMap<&CallerId, Role> = BTreeMap::new();
+    existing
+        .iter()
+        .chain(new)
+        .find(|grant| *roles.entry(&grant.caller).or_insert(grant.role) != grant.role)
+        .map(|grant| grant.caller.clone())
+}
+
+/// The first caller (in the order of ids) who would hold more than
+/// [`GRANTS_PER_CALLER_MAX`](fuda_core::limits::GRANTS_PER_CALLER_MAX) grants, if any. Apply refuses such an order:
+/// every grant of a caller may be looked at in every decision.
+#[must_use]
+pub fn grants_over_limit(existing: &[Grant], new: &[Grant]) -> Option<CallerId> {
+    let mut held: BTreeMap<&CallerId, usize> = BTreeMap::new();
+    for grant in existing.iter().chain(new) {
+        *held.entry(&grant.caller).or_default() += 1;
+    }
+    held.into_iter().find(|(_, grants)| *grants > GRANTS_PER_CALLER_MAX).map(|(caller, _)| caller.clone())
+}
+
+impl GrantId {
+    /// The bytes, for table keys.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Parses 32 hexadecimal digits of either case.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        const INVALID: Invalid = Invalid::new("grant", "must be 32 hexadecimal digits");
+        // `from_str_radix` alone would also take a sign.
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(INVALID);
+        }
+        u128::from_str_radix(text, 16).map(|value| Self(value.to_be_bytes())).map_err(|_| INVALID)
+    }
+}
+
+/// 32 lowercase hexadecimal digits.
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GrantId({self})")
+    }
+}
+
+fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(Invalid::new(field, rule)) }
+}
+
+/// Whether no item repeats. Quadratic, for lists of at most 64 items.
+fn distinct<T: PartialEq>(items: &[T]) -> bool {
+    items.iter().enumerate().all(|(index, item)| !items.iter().skip(index + 1).any(|other| other == item))
+}
+
+#[cfg(test)]
+mod tests {
+    use fuda_core::Timestamp;
+
+    use super::*;
+    use crate::samples;
+
+    fn catalogue() -> Catalogue {
+        Catalogue::from_toml(Catalogue::default_text()).unwrap()
+    }
+
+    fn payroll() -> Grant {
+        samples::grants().unwrap().into_iter().find(|grant| grant.caller.path() == "demo/payroll").unwrap()
+    }
+
+    #[test]
+    fn the_demo_grants_are_valid() {
+        for grant in samples::grants().unwrap() {
+            assert_eq!(grant.validate(&catalogue()), Ok(()), "{}", grant.caller);
+        }
+    }
+
+    #[test]
+    fn each_rule_refuses_its_breach() {
+        let broken: [(&str, &dyn Fn(&mut Grant)); 20] = [
+            ("grant.actions", &|grant| grant.actions.clear()),
+            ("grant.actions", &|grant| grant.actions.push(Action::ReadLedger)),
+            ("grant.actions", &|grant| grant.actions.push(Action::Bootstrap)),
+            ("grant.actions", &|grant| grant.actions.push(Action::Detokenize)),
+            ("grant.tenant", &|grant| grant.tenant = None),
+            ("grant.kinds", &|grant| grant.kinds.clear()),
+            ("grant.kinds", &|grant| grant.kinds.push(Kind::MyNumber)),
+            ("grant.purposes", &|grant| grant.purposes.clear()),
+            ("grant.purposes", &|grant| grant.purposes.push(PurposeCode::parse("tax.unheard_of").unwrap())),
+            ("grant.purposes", &|grant| grant.purposes.push(PurposeCode::parse(samples::PURPOSE).unwrap())),
+            ("grant.scopes", &|grant| grant.scopes.clear()),
+            ("grant.scopes", &|grant| grant.scopes.push(ScopeId::parse(samples::PAYROLL_SCOPE).unwrap())),
+            ("grant.scopes", &|grant| {
+                grant.scopes =
+                    (0..=limits::GRANT_SCOPES_MAX).map(|n| ScopeId::parse(&format!("s{n}")).unwrap()).collect();
+            }),
+            ("grant.window", &|grant| {
+                grant.window = Window { not_before: Some(Timestamp(2)), not_after: Some(Timestamp(1)) };
+            }),
+            ("grant.budget.persons_max", &|grant| grant.budget = Some(Budget { persons_max: 0, window_days: 1 })),
+            ("grant.budget.window_days", &|grant| grant.budget = Some(Budget { persons_max: 1, window_days: 0 })),
+            ("grant.budget.window_days", &|grant| grant.budget = Some(Budget { persons_max: 1, window_days: 367 })),
+            ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 0),
+            ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 101),
+            ("grant.verify_guesses_per_day", &|grant| grant.actions.retain(|action| *action != Action::VerifyNumber)),
+        ];
+        for (index, (field, breach)) in broken.iter().enumerate() {
+            let mut grant = payroll();
+            breach(&mut grant);
+            assert_eq!(grant.validate(&catalogue()).map_err(|invalid| invalid.field), Err(*field), "breach {index}");
+        }
+    }
+
+    #[test]
+    fn administrators_carry_no_token_facts_and_reach_as_far_as_their_actions() {
+        let auditor = samples::grants().unwrap().into_iter().find(|grant| grant.role == Role::Auditor).unwrap();
+        let of_tenant = Grant { tenant: payroll().tenant, ..auditor.clone() };
+        assert_eq!(of_tenant.check_shape().unwrap_err().field, "grant.tenant");
+        let of_tenant = Grant { actions: vec![Action::ReadLedger, Action::GetTenant], ..of_tenant };
+        assert_eq!(of_tenant.check_shape(), Ok(()));
+        let with_kinds = Grant { kinds: vec![Kind::MyNumber], ..auditor.clone() };
+        assert_eq!(with_kinds.check_shape().unwrap_err().field, "grant.kinds");
+        let with_guesses = Grant { verify_guesses_per_day: 1, ..auditor };
+        assert_eq!(with_guesses.check_shape().unwrap_err().field, "grant.verify_guesses_per_day");
+    }
+
+    #[test]
+    fn a_caller_has_one_role() {
+        let grants = samples::grants().unwrap();
+        assert_eq!(roles_conflict(&grants, &[]), None);
+        // Another grant of the same role is no conflict; one of a second role is, wherever it comes from.
+        assert_eq!(roles_conflict(&grants, &[payroll()]), None);
+        let second = Grant { role: Role::Auditor, ..payroll() };
+        assert_eq!(roles_conflict(&grants, std::slice::from_ref(&second)), Some(second.caller.clone()));
+        assert_eq!(roles_conflict(&[], &[second.clone(), payroll()]), Some(second.caller));
+    }
+
+    #[test]
+    fn a_caller_holds_at_most_the_limit() {
+        let held = vec![payroll(); GRANTS_PER_CALLER_MAX];
+        assert_eq!(grants_over_limit(&held, &[]), None);
+        assert_eq!(grants_over_limit(&held, &[payroll()]), Some(payroll().caller));
+    }
+
+    #[test]
+    fn ids_are_hexadecimal() {
+        let id = GrantId([0x0a; 16]);
+        assert_eq!(id.to_string(), "0a".repeat(16));
+        assert_eq!(GrantId::parse(&"0A".repeat(16)), Ok(id));
+        for wrong in ["", "0a", &"0g".repeat(16), &format!("+{}", "0".repeat(31)), &"0a".repeat(17)] {
+            assert!(GrantId::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

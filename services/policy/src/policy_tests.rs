@@ -1,0 +1,248 @@
+//! Random worlds: the decision against an independent reference, and the two locks against each other.
+
+use std::sync::LazyLock;
+
+use fuda_core::{Kind, PurposeCode, ScopeId};
+
+use super::*;
+use crate::samples;
+
+const CASES: u64 = 2_000;
+const CALLERS: [&str; 3] = ["alpha", "beta", "gamma"];
+const TENANTS: [&str; 3] = ["tenant-a", "tenant-b", "tenant-never-created"];
+const PURPOSES: [&str; 4] = ["op.collect", "tax.withholding_slip", "tax.fee_record", "tax.never_listed"];
+const SCOPES: [&str; 3] = ["payroll", "accounting", "crm"];
+const KINDS: [Kind; 3] = [Kind::MyNumber, Kind::CorporateNumber, Kind::InvoiceReg];
+
+/// Parsing and validating the text once is enough: every world is built from this policy with `rebuild`.
+static BASE: LazyLock<Policy> = LazyLock::new(|| {
+    let catalogue = Catalogue::from_toml(Catalogue::default_text()).unwrap();
+    Policy::build(samples::policy_data(catalogue, Timestamp::EPOCH).unwrap()).unwrap()
+});
+
+/// SplitMix64: enough randomness for worlds, and a failing case is its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Clone>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())].clone()
+    }
+
+    fn some_of<T: Clone>(&mut self, items: &[T]) -> Vec<T> {
+        items.iter().filter(|_| !self.one_in(3)).cloned().collect()
+    }
+
+    fn bound(&mut self) -> Option<Timestamp> {
+        (!self.one_in(3)).then(|| Timestamp(i64::try_from(self.below(6)).unwrap()))
+    }
+}
+
+fn caller(dice: &mut Dice) -> CallerId {
+    samples::caller(dice.pick(&CALLERS)).unwrap()
+}
+
+fn tenant(dice: &mut Dice) -> TenantId {
+    // The tenant that was never created is the rarest.
+    let bound = if dice.one_in(8) { 3 } else { 2 };
+    TenantId::parse(TENANTS[dice.below(bound)]).unwrap()
+}
+
+fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
+    let caller = caller(dice);
+    // A caller has one role.
+    let role = match caller.path() {
+        "demo/alpha" | "demo/beta" => Role::Workload,
+        _ => Role::Auditor,
+    };
+    let workload = role == Role::Workload;
+    let grant = Grant {
+        id: GrantId(u128::from(id).to_be_bytes()),
+        caller,
+        role,
+        tenant: (workload || dice.one_in(2)).then(|| tenant(dice)),
+        actions: dice.some_of(role.actions()),
+        kinds: if workload { dice.some_of(&KINDS) } else { Vec::new() },
+        purposes: if workload {
+            dice.some_of(&PURPOSES.map(|code| PurposeCode::parse(code).unwrap()))
+        } else {
+            Vec::new()
+        },
+        scopes: if workload { dice.some_of(&SCOPES.map(|scope| ScopeId::parse(scope).unwrap())) } else { Vec::new() },
+        window: Window { not_before: dice.bound(), not_after: dice.bound() },
+        budget: None,
+        verify_guesses_per_day: 0,
+    };
+    let guesses = u16::from(grant.actions.contains(&Action::VerifyNumber));
+    let grant = Grant { verify_guesses_per_day: guesses, ..grant };
+    grant.check_shape().is_ok().then_some(grant)
+}
+
+fn world(dice: &mut Dice) -> PolicyData {
+    let Some(live) = &BASE.live else { unreachable!() };
+    let template = samples::tenant(Timestamp::EPOCH).unwrap();
+    let tenants = TENANTS[..2].iter().map(|id| Tenant {
+        id: TenantId::parse(id).unwrap(),
+        purposes: dice.some_of(&PURPOSES.map(|code| PurposeCode::parse(code).unwrap())),
+        ..template.clone()
+    });
+    let tenants = tenants.collect();
+    let grants = (1..=u8::try_from(4 + dice.below(12)).unwrap()).filter_map(|id| grant(dice, id)).collect();
+    PolicyData {
+        version: PolicyVersion(dice.next()),
+        text: live.text.clone(),
+        tenants,
+        grants,
+        catalogue: live.catalogue.clone(),
+    }
+}
+
+/// Half of the requests are shaped after a grant, so that permits and near misses are not rare.
+fn request(dice: &mut Dice, data: &PolicyData) -> Request {
+    let shot = wild_request(dice);
+    if data.grants.is_empty() || dice.one_in(2) {
+        return shot;
+    }
+    let grant = dice.pick(&data.grants);
+    let purpose = if grant.purposes.is_empty() { None } else { Some(dice.pick(&grant.purposes)) };
+    Request {
+        action: dice.pick(&grant.actions),
+        caller: grant.caller,
+        tenant: grant.tenant.or(shot.tenant),
+        purpose: if dice.one_in(4) { shot.purpose } else { purpose },
+        kind: if dice.one_in(2) { shot.kind } else { None },
+        scope: if dice.one_in(2) { shot.scope } else { None },
+    }
+}
+
+fn wild_request(dice: &mut Dice) -> Request {
+    Request {
+        action: dice.pick(&Action::ALL),
+        caller: caller(dice),
+        tenant: (!dice.one_in(6)).then(|| tenant(dice)),
+        kind: dice.one_in(3).then(|| dice.pick(&KINDS)),
+        purpose: (!dice.one_in(3)).then(|| PurposeCode::parse(dice.pick(&PURPOSES)).unwrap()),
+        scope: dice.one_in(3).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
+    }
+}
+
+/// The rules as a table of yes and no per grant, without an engine, an index or an early return.
+fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<GrantId, DenyReason> {
+    use Action as A;
+    let vault_only = [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus];
+    let reveals = [A::Detokenize, A::VerifyNumber].contains(&request.action);
+    let about = if vault_only.contains(&request.action) { None } else { request.tenant.clone() };
+    let tenant = data.tenants.iter().find(|tenant| Some(&tenant.id) == about.as_ref());
+    let any_resource = [A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger];
+    let without = vault_only.contains(&request.action) || any_resource.contains(&request.action);
+    if tenant.is_none() && (about.is_some() || !without) {
+        return Err(DenyReason::TenantUnknown);
+    }
+    let listed = request.purpose.as_ref().and_then(|code| data.catalogue.iter().find(|row| row.code == *code));
+    let named = request.purpose.as_ref();
+    let table = |grant: &Grant| {
+        let public = [Kind::CorporateNumber, Kind::InvoiceReg];
+        let exempt = grant.kinds.iter().all(|kind| public.contains(kind));
+        [
+            (DenyReason::NoGrant, grant.actions.contains(&request.action)),
+            (DenyReason::PurposeMissing, named.is_some() || !reveals || exempt),
+            (DenyReason::PurposeUnknown, named.is_none() || listed.is_some()),
+            (DenyReason::PurposeNotGranted, named.is_none_or(|code| grant.purposes.contains(code))),
+            (DenyReason::PurposeNotEnabled, named.is_none_or(|code| tenant.is_some_and(|t| t.purposes.contains(code)))),
+            (DenyReason::PurposeReveals, named.is_none() || !reveals || listed.is_some_and(|row| row.reveals)),
+            (DenyReason::KindNotGranted, request.kind.is_none_or(|kind| grant.kinds.contains(&kind))),
+            (DenyReason::ScopeNotGranted, request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope))),
+            (
+                DenyReason::GrantExpired,
+                grant.window.not_before.is_none_or(|start| start.0 <= now.0)
+                    && grant.window.not_after.is_none_or(|end| now.0 <= end.0),
+            ),
+        ]
+    };
+    let mut candidates: Vec<&Grant> = data.grants.iter().collect();
+    candidates.retain(|grant| grant.caller == request.caller && (grant.tenant.is_none() || grant.tenant == about));
+    candidates.sort_by_key(|grant| grant.id);
+    if let Some(grant) = candidates.iter().find(|grant| table(grant).iter().all(|(_, holds)| *holds)) {
+        return Ok(grant.id);
+    }
+    let first_failures = candidates.iter().map(|grant| table(grant).iter().position(|(_, holds)| !holds).unwrap());
+    Err(first_failures.max().map_or(DenyReason::NoGrant, |leg| table(candidates[0])[leg].0))
+}
+
+#[test]
+fn decisions_agree_with_the_reference() {
+    let (mut permits, mut reasons) = (0, std::collections::BTreeSet::new());
+    for seed in 0..CASES {
+        let mut dice = Dice(seed);
+        let data = world(&mut dice);
+        let policy = BASE.rebuild(data.clone()).unwrap();
+        for _ in 0..8 {
+            let (request, now) = (request(&mut dice, &data), Timestamp(i64::try_from(dice.below(6)).unwrap()));
+            let expected = reference(&data, &request, now);
+            let actual = policy.decide(&request, now);
+            let seen = actual.as_ref().map(Permit::grant).map_err(Denial::reason);
+            assert_eq!(seen, expected, "seed {seed}, {request:?} at {now}, {:?}", data.grants);
+            match actual {
+                Ok(permit) => {
+                    permits += 1;
+                    assert_eq!((permit.policy_version(), permit.action()), (data.version, request.action));
+                    assert!(!permit.policy_ids().is_empty(), "seed {seed}");
+                }
+                Err(denial) => {
+                    reasons.insert(denial.reason());
+                }
+            }
+        }
+    }
+    // The worlds must not be so strange that everything is denied for one reason.
+    assert!(permits > CASES, "{permits} permits");
+    assert_eq!(reasons.len(), 10, "{reasons:?}");
+}
+
+/// Each lock alone decides like both together: the default text states every leg, and the legs follow the text.
+/// So neither is decoration, and an error in one is caught by the other.
+#[test]
+fn text_and_legs_are_both_complete() {
+    for seed in 0..CASES {
+        let mut dice = Dice(seed ^ 0xcafe);
+        let data = world(&mut dice);
+        let policy = BASE.rebuild(data.clone()).unwrap();
+        let Some(live) = &policy.live else { unreachable!() };
+        for _ in 0..4 {
+            let (request, now) = (request(&mut dice, &data), Timestamp(i64::try_from(dice.below(6)).unwrap()));
+            let about = request.tenant.as_ref().filter(|_| !request.action.whole_vault());
+            let tenant = about.and_then(|id| live.tenants.get(id));
+            let purpose = PurposeFacts::look_up(&request, tenant, &live.catalogue);
+            // Refused before any candidate is looked at, and no question the schema knows.
+            if about.is_none() && request.action.needs_tenant() {
+                continue;
+            }
+            for candidate in live.candidates(&request.caller, about) {
+                let legs = legs::check(&request, &candidate.grant, purpose.flags, now);
+                let verdict = live.engine.evaluate(&candidate.subject, &request, about, purpose.flags, now);
+                let permitted = matches!(verdict, Verdict::Permitted(_));
+                assert_eq!(permitted, legs.is_ok(), "seed {seed}, {request:?} at {now}, {:?}", candidate.grant);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_is_shared_between_threads() {
+    fn shareable<T: Send + Sync>() {}
+    shareable::<Policy>();
+}

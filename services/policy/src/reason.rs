@@ -1,0 +1,169 @@
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+/// Why a request or an item was denied. The number is stored in ledger entries and never changes its meaning.
+///
+/// This is the precise reason for the ledger, auditors and approvers. Callers get a coarser answer: the vault maps
+/// everything that would tell them what exists (unknown tenant, unknown token, no grant, other tenant, other scope)
+/// to one code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum DenyReason {
+    /// No grant gives the caller this action for this tenant.
+    #[n(1)]
+    NoGrant = 1,
+    /// A grant would fit, but now is outside its window (past its end or before its start).
+    #[n(2)]
+    GrantExpired = 2,
+    /// The named purpose is in no fitting grant.
+    #[n(3)]
+    PurposeNotGranted = 3,
+    /// The named purpose is not in the vault's catalogue.
+    #[n(4)]
+    PurposeUnknown = 4,
+    /// The tenant has not enabled the named purpose.
+    #[n(5)]
+    PurposeNotEnabled = 5,
+    /// The named purpose is not one that may reveal numbers.
+    #[n(6)]
+    PurposeReveals = 6,
+    /// The kind of number is in no fitting grant.
+    #[n(7)]
+    KindNotGranted = 7,
+    /// The scope is in no fitting grant.
+    #[n(8)]
+    ScopeNotGranted = 8,
+    /// The named tenant does not exist, or none is named where the action needs one.
+    #[n(9)]
+    TenantUnknown = 9,
+    /// The purpose may not reveal numbers of people in this relation to the principal subject.
+    #[n(10)]
+    RelationNotRevealable = 10,
+    /// The person was not notified of this purpose.
+    #[n(11)]
+    NotNotified = 11,
+    /// The person was notified of this purpose, for another time.
+    #[n(12)]
+    NotifiedWindow = 12,
+    /// The record is disabled: superseded, or queued for erasure.
+    #[n(13)]
+    RecordDisabled = 13,
+    /// No record answers to the token.
+    #[n(14)]
+    UnknownToken = 14,
+    /// The token belongs to another tenant.
+    #[n(15)]
+    TokenOfOtherTenant = 15,
+    /// The token belongs to a scope other than the one the call named.
+    #[n(16)]
+    TokenOfOtherScope = 16,
+    /// The grant's budget of distinct persons is used up for its window.
+    #[n(17)]
+    BudgetExhausted = 17,
+    /// The record's guesses for the day are used up.
+    #[n(18)]
+    GuessesExhausted = 18,
+    /// Every leg holds, but the policy text forbids it or nothing in it permits it.
+    #[n(19)]
+    ForbiddenByPolicy = 19,
+    /// The vault has no owner yet.
+    #[n(20)]
+    NotBootstrapped = 20,
+    /// The grants would give one caller two roles.
+    #[n(21)]
+    RoleConflict = 21,
+    /// Proposer and approver are the same.
+    #[n(22)]
+    SamePerson = 22,
+    /// No open order answers to the id.
+    #[n(23)]
+    UnknownOrder = 23,
+    /// The action reveals and the call names no purpose.
+    #[n(24)]
+    PurposeMissing = 24,
+    /// The subject already has a live record of this kind.
+    #[n(25)]
+    AlreadyExists = 25,
+    /// A proposed grant breaks a rule of [`crate::Grant::validate`].
+    #[n(26)]
+    GrantInvalid = 26,
+}
+
+impl DenyReason {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; 26] = [
+        Self::NoGrant,
+        Self::GrantExpired,
+        Self::PurposeNotGranted,
+        Self::PurposeUnknown,
+        Self::PurposeNotEnabled,
+        Self::PurposeReveals,
+        Self::KindNotGranted,
+        Self::ScopeNotGranted,
+        Self::TenantUnknown,
+        Self::RelationNotRevealable,
+        Self::NotNotified,
+        Self::NotifiedWindow,
+        Self::RecordDisabled,
+        Self::UnknownToken,
+        Self::TokenOfOtherTenant,
+        Self::TokenOfOtherScope,
+        Self::BudgetExhausted,
+        Self::GuessesExhausted,
+        Self::ForbiddenByPolicy,
+        Self::NotBootstrapped,
+        Self::RoleConflict,
+        Self::SamePerson,
+        Self::UnknownOrder,
+        Self::PurposeMissing,
+        Self::AlreadyExists,
+        Self::GrantInvalid,
+    ];
+
+    /// The stable name in exports, reports and the audit console.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoGrant => "no_grant",
+            Self::GrantExpired => "grant_expired",
+            Self::PurposeNotGranted => "purpose_not_granted",
+            Self::PurposeUnknown => "purpose_unknown",
+            Self::PurposeNotEnabled => "purpose_not_enabled",
+            Self::PurposeReveals => "purpose_reveals",
+            Self::KindNotGranted => "kind_not_granted",
+            Self::ScopeNotGranted => "scope_not_granted",
+            Self::TenantUnknown => "tenant_unknown",
+            Self::RelationNotRevealable => "relation_not_revealable",
+            Self::NotNotified => "not_notified",
+            Self::NotifiedWindow => "notified_window",
+            Self::RecordDisabled => "record_disabled",
+            Self::UnknownToken => "unknown_token",
+            Self::TokenOfOtherTenant => "token_of_other_tenant",
+            Self::TokenOfOtherScope => "token_of_other_scope",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::GuessesExhausted => "guesses_exhausted",
+            Self::ForbiddenByPolicy => "forbidden_by_policy",
+            Self::NotBootstrapped => "not_bootstrapped",
+            Self::RoleConflict => "role_conflict",
+            Self::SamePerson => "same_person",
+            Self::UnknownOrder => "unknown_order",
+            Self::PurposeMissing => "purpose_missing",
+            Self::AlreadyExists => "already_exists",
+            Self::GrantInvalid => "grant_invalid",
+        }
+    }
+
+    /// The stored number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for DenyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}

@@ -1,0 +1,30 @@
+use fuda_core::{Kind, PurposeCode, Relation, ScopeId, TenantId, Window};
+use minicbor::{Decode, Encode};
+
+/// A purpose the person was notified of for one record, and when it may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Notified {
+    /// The purpose.
+    #[n(0)]
+    pub purpose: PurposeCode,
+    /// When it may be used.
+    #[n(1)]
+    pub window: Window,
+}
+
+/// What [`crate::Permit::check_record`] must know about a record: facts of the node's current row.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordFacts<'a> {
+    /// The record's tenant.
+    pub tenant: &'a TenantId,
+    /// Its kind of number.
+    pub kind: Kind,
+    /// The relation of its subject to the principal subject.
+    pub relation: Relation,
+    /// The scope of the presented token; `None` when the record was named by subject or record id.
+    pub scope: Option<&'a ScopeId>,
+    /// The purposes the person was notified of.
+    pub notified: &'a [Notified],
+    /// Whether the record is disabled (superseded, or queued for erasure).
+    pub disabled: bool,
+}

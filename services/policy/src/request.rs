@@ -1,0 +1,53 @@
+use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId};
+
+use crate::Action;
+
+/// One question to [`crate::Policy::decide`]: the facts of a call, or of a class of a call's items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What is asked.
+    pub action: Action,
+    /// Who asks, as authenticated.
+    pub caller: CallerId,
+    /// For which tenant; `None` asks for the whole vault.
+    pub tenant: Option<TenantId>,
+    /// The kind of number. `None` where it is not known yet: a token's kind is known after its row is read, and is
+    /// then checked by [`crate::Permit::check_record`].
+    pub kind: Option<Kind>,
+    /// The purpose; needed to reveal anything that is not public, and checked whenever it is named.
+    pub purpose: Option<PurposeCode>,
+    /// The scope; `None` where it is not known before the token's row is read.
+    pub scope: Option<ScopeId>,
+}
+
+impl Request {
+    /// A request about the whole vault: no tenant, no kind, no purpose, no scope.
+    #[must_use]
+    pub const fn vault(action: Action, caller: CallerId) -> Self {
+        Self { action, caller, tenant: None, kind: None, purpose: None, scope: None }
+    }
+
+    /// A request about a tenant.
+    #[must_use]
+    pub const fn tenant(action: Action, caller: CallerId, tenant: TenantId) -> Self {
+        Self { action, caller, tenant: Some(tenant), kind: None, purpose: None, scope: None }
+    }
+
+    /// The same request with a kind of number.
+    #[must_use]
+    pub fn kind(self, kind: Kind) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    /// The same request with a purpose.
+    #[must_use]
+    pub fn purpose(self, purpose: PurposeCode) -> Self {
+        Self { purpose: Some(purpose), ..self }
+    }
+
+    /// The same request with a scope.
+    #[must_use]
+    pub fn scope(self, scope: ScopeId) -> Self {
+        Self { scope: Some(scope), ..self }
+    }
+}

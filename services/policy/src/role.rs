@@ -1,0 +1,89 @@
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+use crate::Action;
+
+/// What a caller is to the vault. A caller has exactly one role, and the action sets of roles that could abuse each
+/// other do not meet: who owns or operates cannot reveal, who proposes cannot approve, who reveals cannot read the
+/// ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Role {
+    /// Creates tenants and proposes grants.
+    #[n(1)]
+    Owner = 1,
+    /// Approves what somebody else proposed.
+    #[n(2)]
+    Approver = 2,
+    /// Runs the cluster; sees no tenant data.
+    #[n(3)]
+    Operator = 3,
+    /// Reads the ledger and the grants; sees no token and no number.
+    #[n(4)]
+    Auditor = 4,
+    /// A consuming system of one tenant: the only role that touches tokens and numbers.
+    #[n(5)]
+    Workload = 5,
+}
+
+impl Role {
+    /// Every role, in the order of its number.
+    pub const ALL: [Self; 5] = [Self::Owner, Self::Approver, Self::Operator, Self::Auditor, Self::Workload];
+
+    /// The stable name in policies, proto and exports.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Approver => "approver",
+            Self::Operator => "operator",
+            Self::Auditor => "auditor",
+            Self::Workload => "workload",
+        }
+    }
+
+    /// The role of a code, `None` for an unknown one.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.code() == code)
+    }
+
+    /// The stored number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Every action a grant of this role may contain; fixed by the vault, not by policy text.
+    #[must_use]
+    pub const fn actions(self) -> &'static [Action] {
+        match self {
+            Self::Owner => &[Action::CreateTenant, Action::GetTenant, Action::ProposeGrants, Action::ListGrants],
+            Self::Approver => &[Action::ApproveGrants, Action::GetTenant, Action::ListGrants],
+            Self::Operator => &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus],
+            Self::Auditor => &[Action::ReadLedger, Action::ListGrants, Action::GetTenant, Action::ClusterStatus],
+            Self::Workload => &[
+                Action::Tokenize,
+                Action::Detokenize,
+                Action::VerifyNumber,
+                Action::DescribeToken,
+                Action::GetRecord,
+                Action::ListRecords,
+            ],
+        }
+    }
+
+    /// Whether a grant of this role may contain the action.
+    #[must_use]
+    pub fn allows(self, action: Action) -> bool {
+        self.actions().contains(&action)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}

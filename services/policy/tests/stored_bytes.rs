@@ -1,0 +1,101 @@
+//! The bytes of what is persisted. A change here is a change of data on disk.
+
+use fuda_core::{KeyDomainId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, Zone};
+use fuda_policy::{Action, Budget, DenyReason, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant, samples};
+use minicbor::{Decode, Encode};
+
+fn check<T>(value: &T, golden: &str)
+where
+    T: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + std::fmt::Debug,
+{
+    let bytes = minicbor::to_vec(value).unwrap();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, golden.replace([' ', '\n'], ""), "{value:?}");
+    assert_eq!(minicbor::decode::<T>(&bytes).unwrap(), *value);
+}
+
+#[test]
+fn grants() {
+    let full = Grant {
+        id: GrantId([0xab; 16]),
+        caller: samples::caller("payroll").unwrap(),
+        role: Role::Workload,
+        tenant: Some(TenantId::parse("demo").unwrap()),
+        actions: vec![Action::Detokenize, Action::ReadLedger],
+        kinds: vec![Kind::MyNumber],
+        purposes: vec![PurposeCode::parse("op.collect").unwrap()],
+        scopes: vec![ScopeId::parse("hr").unwrap()],
+        window: Window { not_before: Some(Timestamp(1)), not_after: Some(Timestamp(2)) },
+        budget: Some(Budget { persons_max: 1_000, window_days: 31 }),
+        verify_guesses_per_day: 5,
+    };
+    check(
+        &full,
+        "8b 50 abababababababababababababababab
+         781f 7370696666653a2f2f667564612e746573742f64656d6f2f706179726f6c6c
+         05 64 64656d6f 82 0b 10 81 01 81 6a 6f702e636f6c6c656374 81 62 6872 82 01 02 82 1903e8 181f 05",
+    );
+    let bare = Grant {
+        tenant: None,
+        kinds: Vec::new(),
+        purposes: Vec::new(),
+        scopes: Vec::new(),
+        window: Window::ALWAYS,
+        budget: None,
+        verify_guesses_per_day: 0,
+        ..full
+    };
+    check(
+        &bare,
+        "8b 50 abababababababababababababababab
+         781f 7370696666653a2f2f667564612e746573742f64656d6f2f706179726f6c6c
+         05 f6 82 0b 10 80 80 80 80 f6 00",
+    );
+}
+
+#[test]
+fn tenants() {
+    let tenant = Tenant {
+        id: TenantId::parse("demo").unwrap(),
+        name: "札".to_owned(),
+        time_zone: Zone::tokyo(),
+        key_domain: KeyDomainId(7),
+        recovery: RecoveryChoice::None,
+        purposes: vec![PurposeCode::parse("op.collect").unwrap()],
+        created: Timestamp(1_000),
+    };
+    check(&tenant, "87 64 64656d6f 63 e69cad 6a 417369612f546f6b796f 07 82 00 80 81 6a 6f702e636f6c6c656374 1903e8");
+    let key = "cd".repeat(32);
+    check(&RecoveryChoice::PublicKey([0xcd; 32]), &format!("82 01 81 5820 {key}"));
+}
+
+#[test]
+fn notices() {
+    let notified = Notified {
+        purpose: PurposeCode::parse("op.collect").unwrap(),
+        window: Window { not_before: None, not_after: Some(Timestamp(9)) },
+    };
+    check(&notified, "82 6a 6f702e636f6c6c656374 82 f6 09");
+}
+
+#[test]
+fn numbers_and_codes_of_enums() {
+    for (index, action) in Action::ALL.into_iter().enumerate() {
+        assert_eq!(usize::from(action.number()), index + 1);
+        assert_eq!(minicbor::to_vec(action).unwrap(), [action.number()]);
+        assert_eq!(Action::from_code(action.code()), Some(action));
+    }
+    for (index, role) in Role::ALL.into_iter().enumerate() {
+        assert_eq!(usize::from(role.number()), index + 1);
+        assert_eq!(minicbor::to_vec(role).unwrap(), [role.number()]);
+        assert_eq!(Role::from_code(role.code()), Some(role));
+    }
+    for (index, reason) in DenyReason::ALL.into_iter().enumerate() {
+        assert_eq!(usize::from(reason.number()), index + 1);
+        assert_eq!(minicbor::decode::<DenyReason>(&minicbor::to_vec(reason).unwrap()).unwrap(), reason);
+    }
+    assert_eq!((Action::Detokenize.number(), Action::Detokenize.code()), (11, "detokenize"));
+    assert_eq!((Role::Workload.number(), Role::Workload.code()), (5, "workload"));
+    assert_eq!((DenyReason::NotNotified.number(), DenyReason::NotNotified.code()), (11, "not_notified"));
+    assert_eq!((DenyReason::GrantInvalid.number(), DenyReason::GrantInvalid.code()), (26, "grant_invalid"));
+}
