@@ -1,0 +1,386 @@
+//! One line of the audit ledger and its canonical bytes.
+//!
+//! An entry never holds a token, a lookup key, a number, or a hash or MAC of a number: whoever keeps the ledger after
+//! an erasure must not be able to confirm a guess. Every field below is an id minted by the vault, an opaque reference
+//! of the caller, a closed code, a count or a time.
+
+use fuda_core::{
+    CallerId, Kind, PolicyVersion, PurposeCode, RecordId, Relation, RequestId, ScopeId, Sequence, SubjectRef, TenantId,
+    Timestamp, TraceId, WorkReference, text,
+};
+use fuda_policy::{Action, DenyReason, GrantId};
+use minicbor::{Decode, Encode};
+
+use crate::{Error, Header, tree};
+
+/// Outcome of one item as the ledger states it. The codes are part of the canonical bytes and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Decision {
+    /// Allowed and carried out.
+    #[n(0)]
+    Allowed = 0,
+    /// Refused; the entry's `reason` says why.
+    #[n(1)]
+    Denied = 1,
+    /// An earlier reply was returned again for the same request.
+    #[n(2)]
+    Replayed = 2,
+}
+
+impl Decision {
+    /// Stable code for exports and the command line.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Decision::Allowed => "allowed",
+            Decision::Denied => "denied",
+            Decision::Replayed => "replayed",
+        }
+    }
+}
+
+/// What a [`Detail`] of an administrative entry may be about: a closed list, so that no entry grows a free field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum DetailKey {
+    /// Vault id, hexadecimal.
+    #[n(0)]
+    Vault = 0,
+    /// Raft cluster id, hexadecimal.
+    #[n(1)]
+    Cluster = 1,
+    /// Origin line of the ledger's checkpoints.
+    #[n(2)]
+    Origin = 2,
+    /// Whether tokens are for a live or a test cluster.
+    #[n(3)]
+    TokenClass = 3,
+    /// Display name of a tenant.
+    #[n(4)]
+    TenantName = 4,
+    /// Recovery choice of a tenant: `none` or `public_key`.
+    #[n(5)]
+    Recovery = 5,
+    /// Id of an order (a proposed change of grants), hexadecimal.
+    #[n(6)]
+    Order = 6,
+    /// Number of grants an order adds.
+    #[n(7)]
+    GrantsAdded = 7,
+    /// Number of grants an order revokes.
+    #[n(8)]
+    GrantsRevoked = 8,
+    /// Policy version that the act brought into force.
+    #[n(9)]
+    PolicyVersion = 9,
+    /// Persisted UUID of a member, hexadecimal.
+    #[n(10)]
+    MemberUuid = 10,
+    /// Node id of a member, decimal.
+    #[n(11)]
+    NodeId = 11,
+    /// Name of a member.
+    #[n(12)]
+    NodeName = 12,
+    /// Address other members reach the member at.
+    #[n(13)]
+    PeerAddress = 13,
+    /// Address callers reach the member at.
+    #[n(14)]
+    ClientAddress = 14,
+    /// Caller named by the act (an owner, approver, operator or auditor at bootstrap, a grant's caller).
+    #[n(15)]
+    Caller = 15,
+    /// Role given to that caller.
+    #[n(16)]
+    Role = 16,
+    /// Number of items a folded entry stands for.
+    #[n(17)]
+    Items = 17,
+    /// Stable code of the refusal of a whole command.
+    #[n(18)]
+    Refusal = 18,
+}
+
+impl DetailKey {
+    /// Whether the value is text that a person chose. Ids, codes and counts are ours (in their random hexadecimal
+    /// digits a number would be seen where there is none), callers are checked by their own type.
+    fn is_text(self) -> bool {
+        matches!(self, DetailKey::TenantName | DetailKey::NodeName | DetailKey::PeerAddress | DetailKey::ClientAddress)
+    }
+
+    /// Stable code for exports and the command line.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            DetailKey::Vault => "vault",
+            DetailKey::Cluster => "cluster",
+            DetailKey::Origin => "origin",
+            DetailKey::TokenClass => "token_class",
+            DetailKey::TenantName => "tenant_name",
+            DetailKey::Recovery => "recovery",
+            DetailKey::Order => "order",
+            DetailKey::GrantsAdded => "grants_added",
+            DetailKey::GrantsRevoked => "grants_revoked",
+            DetailKey::PolicyVersion => "policy_version",
+            DetailKey::MemberUuid => "member_uuid",
+            DetailKey::NodeId => "node_id",
+            DetailKey::NodeName => "node_name",
+            DetailKey::PeerAddress => "peer_address",
+            DetailKey::ClientAddress => "client_address",
+            DetailKey::Caller => "caller",
+            DetailKey::Role => "role",
+            DetailKey::Items => "items",
+            DetailKey::Refusal => "refusal",
+        }
+    }
+}
+
+/// One fact of an administrative act.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Detail {
+    #[n(0)]
+    key: DetailKey,
+    #[n(1)]
+    value: String,
+}
+
+impl Detail {
+    /// Longest value in bytes; longer ones are cut at a character boundary. Administrative values are ids, names and
+    /// addresses, all of which their own types bound to less.
+    pub const VALUE_BYTES_MAX: usize = 512;
+
+    /// What stands in an entry instead of a text that holds a number or a token.
+    pub const WITHHELD: &str = "(withheld)";
+
+    /// States one fact. Control characters become spaces, an overlong value is cut, and a text that holds a My Number
+    /// or a token is withheld: an entry must never fail to be written, because then the act it reports could be
+    /// neither refused nor recorded.
+    #[must_use]
+    pub fn new(key: DetailKey, value: &str) -> Detail {
+        if key.is_text() && (text::contains_my_number(value) || text::contains_token(value)) {
+            return Detail { key, value: Detail::WITHHELD.to_owned() };
+        }
+        let mut kept = String::with_capacity(value.len().min(Detail::VALUE_BYTES_MAX));
+        for character in value.chars() {
+            let character = if character.is_control() { ' ' } else { character };
+            if kept.len() + character.len_utf8() > Detail::VALUE_BYTES_MAX {
+                break;
+            }
+            kept.push(character);
+        }
+        Detail { key, value: kept }
+    }
+
+    /// What the fact is about.
+    #[must_use]
+    pub fn key(&self) -> DetailKey {
+        self.key
+    }
+
+    /// The fact.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+/// What one entry says beyond the facts its command's entries share.
+///
+/// Persisted: array encoding, new fields only at the end and optional.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct EntryItem {
+    /// Position in the ledger.
+    #[n(0)]
+    pub sequence: Sequence,
+    /// What happened.
+    #[n(1)]
+    pub decision: Decision,
+    /// Why it was denied; set exactly when `decision` is [`Decision::Denied`].
+    #[n(2)]
+    pub reason: Option<DenyReason>,
+    /// The caller's reference to the person.
+    #[n(3)]
+    pub subject: Option<SubjectRef>,
+    /// Which kind of number.
+    #[n(4)]
+    pub kind: Option<Kind>,
+    /// The record; `None` when none was found.
+    #[n(5)]
+    pub record: Option<RecordId>,
+    /// Consuming system of the token.
+    #[n(6)]
+    pub scope: Option<ScopeId>,
+    /// Relation of the person to the principal subject.
+    #[n(7)]
+    pub relation: Option<Relation>,
+    /// Distinct persons counted against the budget, this item included.
+    #[n(8)]
+    pub budget_used: Option<u32>,
+    /// Limit of that budget.
+    #[n(9)]
+    pub budget_max: Option<u32>,
+    /// Facts of an administrative act.
+    #[n(10)]
+    pub detail: Vec<Detail>,
+}
+
+impl EntryItem {
+    /// An item with only a position and a decision; set the fields that apply.
+    #[must_use]
+    pub fn new(sequence: Sequence, decision: Decision) -> EntryItem {
+        EntryItem {
+            sequence,
+            decision,
+            reason: None,
+            subject: None,
+            kind: None,
+            record: None,
+            scope: None,
+            relation: None,
+            budget_used: None,
+            budget_max: None,
+            detail: Vec::new(),
+        }
+    }
+
+    /// An allowed item.
+    #[must_use]
+    pub fn allowed(sequence: Sequence) -> EntryItem {
+        EntryItem::new(sequence, Decision::Allowed)
+    }
+
+    /// A denied item with its reason.
+    #[must_use]
+    pub fn denied(sequence: Sequence, reason: DenyReason) -> EntryItem {
+        EntryItem { reason: Some(reason), ..EntryItem::new(sequence, Decision::Denied) }
+    }
+}
+
+/// What all entries of one command share, with the replicated time it was applied at.
+///
+/// Persisted: array encoding, new fields only at the end and optional.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Common {
+    /// Replicated time of the command.
+    #[n(0)]
+    pub time: Timestamp,
+    /// Legal person the call is about; `None` for whole-vault actions.
+    #[n(1)]
+    pub tenant: Option<TenantId>,
+    /// What the caller asked for.
+    #[n(2)]
+    pub action: Action,
+    /// Who asked.
+    #[n(3)]
+    pub caller: CallerId,
+    /// End user behind a workload. Reserved.
+    #[n(4)]
+    pub end_user: Option<String>,
+    /// Purpose the caller named.
+    #[n(5)]
+    pub purpose: Option<PurposeCode>,
+    /// The caller's own reference to the piece of work.
+    #[n(6)]
+    pub work_reference: Option<WorkReference>,
+    /// Policy version that decided.
+    #[n(7)]
+    pub policy_version: PolicyVersion,
+    /// Ids of the Cedar policies that decided.
+    #[n(8)]
+    pub policy_ids: Vec<String>,
+    /// Grant that allowed the call.
+    #[n(9)]
+    pub grant: Option<GrantId>,
+    /// Identifies the call.
+    #[n(10)]
+    pub request_id: RequestId,
+    /// Trace of the call.
+    #[n(11)]
+    pub trace_id: Option<TraceId>,
+}
+
+impl Common {
+    /// The entry's share of a command header, at the replicated time of the command.
+    #[must_use]
+    pub fn from_header(header: &Header, time: Timestamp) -> Common {
+        Common {
+            time,
+            tenant: header.tenant.clone(),
+            action: header.action,
+            caller: header.caller.clone(),
+            end_user: header.end_user.clone(),
+            purpose: header.purpose.clone(),
+            work_reference: header.work_reference.clone(),
+            policy_version: header.policy_version,
+            policy_ids: header.policy_ids.clone(),
+            grant: header.grant,
+            request_id: header.request_id,
+            trace_id: header.trace.map(|trace| trace.trace_id),
+        }
+    }
+}
+
+/// One entry as read back from its canonical bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Entry {
+    /// What the entries of the command share.
+    #[n(0)]
+    pub common: Common,
+    /// What this entry adds.
+    #[n(1)]
+    pub item: EntryItem,
+}
+
+impl Entry {
+    /// Largest canonical form in bytes that is read (1 MiB). The fields' own limits keep real entries far below.
+    pub const BYTES_MAX: usize = 1024 * 1024;
+
+    /// The bytes the Merkle tree hashes: the CBOR array `[common, item]`, a pure function of the entry.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        to_cbor(self)
+    }
+
+    /// The RFC 6962 leaf hash of the canonical bytes.
+    #[must_use]
+    pub fn leaf_hash(&self) -> tree::Hash {
+        tree::leaf_hash(&self.canonical())
+    }
+
+    /// Reads canonical bytes.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] when the bytes are not an entry, [`Error::NotCanonical`] when they are one written in any
+    /// other way than [`Entry::canonical`] writes it (so that two different leaves never show the same entry).
+    pub fn decode(bytes: &[u8]) -> Result<Entry, Error> {
+        if bytes.len() > Entry::BYTES_MAX {
+            return Err(Error::TooLong { what: "entry", bytes: bytes.len(), bytes_max: Entry::BYTES_MAX });
+        }
+        let entry: Entry = minicbor::decode(bytes).map_err(Error::Entry)?;
+        if entry.canonical() != bytes {
+            return Err(Error::NotCanonical);
+        }
+        Ok(entry)
+    }
+}
+
+/// Encodes into memory, which cannot fail: a `Vec` always takes more bytes and no type of this crate refuses itself.
+pub(crate) fn to_cbor<T: Encode<()>>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    append_cbor(&mut bytes, value);
+    bytes
+}
+
+/// As [`to_cbor`], behind what `bytes` already holds.
+pub(crate) fn append_cbor<T: Encode<()>>(bytes: &mut Vec<u8>, value: &T) {
+    #[expect(clippy::expect_used, reason = "writing to a Vec is infallible and the derived encoders add no error")]
+    minicbor::encode(value, bytes).expect("encoding into memory cannot fail");
+}
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+use fuda_core::{Kind, Sequence};
+use fuda_crypto::digest::SigningKey;
+
+use super::*;
+use crate::{Block, EntryItem, SignedNote, samples};
+
+const ORIGIN: &str = "fuda.example/log";
+
+fn key() -> SigningKey {
+    SigningKey::from_seed(&[7; 32]).unwrap()
+}
+
+fn verifier_key() -> VerifierKey {
+    VerifierKey::new(ORIGIN, key().public_key()).unwrap()
+}
+
+/// A log of several commands: canonical bytes of its entries, and its signed checkpoint.
+fn log() -> (Vec<Vec<u8>>, Vec<u8>) {
+    let single = |sequence| Block::new(Sequence(sequence), samples::common(), vec![samples::full_item(sequence)]);
+    let blocks =
+        [single(0).unwrap(), samples::reveal_block(1, 600), single(601).unwrap(), samples::reveal_block(602, 8)];
+    let mut edge = Edge::new();
+    let mut entries = Vec::new();
+    for block in &blocks {
+        assert_eq!(block.first().get(), edge.size());
+        edge.append(&block.leaf_hashes());
+        entries.extend((0..block.len()).map(|place| block.canonical(place).unwrap()));
+    }
+    (entries, sign(&edge))
+}
+
+fn sign(edge: &Edge) -> Vec<u8> {
+    Checkpoint { origin: ORIGIN.to_owned(), head: edge.head() }.sign(&key()).unwrap().to_bytes()
+}
+
+fn edit(bytes: &[u8], change: impl FnOnce(&mut EntryItem)) -> Vec<u8> {
+    let mut entry = Entry::decode(bytes).unwrap();
+    change(&mut entry.item);
+    entry.canonical()
+}
+
+#[test]
+fn an_untouched_log_verifies() {
+    let (entries, checkpoint) = log();
+    let report = verify_log(entries, &checkpoint, &verifier_key()).unwrap();
+    assert_eq!((report.origin.as_str(), report.entries), (ORIGIN, 610));
+    let empty = verify_log([], &sign(&Edge::new()), &verifier_key()).unwrap();
+    assert_eq!(empty.entries, 0);
+}
+
+#[test]
+fn an_edited_entry_is_detected() {
+    let (entries, checkpoint) = log();
+    for place in [0, 1, 255, 256, 511, 600, 601, 609] {
+        let mut edited = entries.clone();
+        edited[place] = edit(&edited[place], |item| item.kind = Some(Kind::InsurerNo));
+        assert!(matches!(verify_log(edited, &checkpoint, &verifier_key()), Err(Error::LogRoot { .. })), "{place}");
+
+        // A flipped bit makes an entry unreadable, misplaced or another one.
+        let mut damaged = entries.clone();
+        let last = damaged[place].len() - 1;
+        damaged[place][last] ^= 0x40;
+        assert!(verify_log(damaged, &checkpoint, &verifier_key()).is_err(), "{place}");
+    }
+}
+
+#[test]
+fn a_deleted_entry_is_detected_also_when_the_rest_is_renumbered() {
+    let (entries, checkpoint) = log();
+    let mut deleted = entries.clone();
+    deleted.remove(300);
+    let found = verify_log(deleted.clone(), &checkpoint, &verifier_key());
+    assert!(matches!(found, Err(Error::LogSequence { expected: 300, found: 301 })));
+
+    for bytes in &mut deleted[300..] {
+        *bytes = edit(bytes, |item| item.sequence = Sequence(item.sequence.get() - 1));
+    }
+    let found = verify_log(deleted, &checkpoint, &verifier_key());
+    assert!(matches!(found, Err(Error::LogLength { found: 609, signed: 610 })));
+}
+
+#[test]
+fn an_inserted_entry_is_detected_also_when_the_rest_is_renumbered() {
+    let (entries, checkpoint) = log();
+    let mut inserted = entries.clone();
+    inserted.insert(300, inserted[300].clone());
+    let found = verify_log(inserted.clone(), &checkpoint, &verifier_key());
+    assert!(matches!(found, Err(Error::LogSequence { expected: 301, found: 300 })));
+
+    for bytes in &mut inserted[301..] {
+        *bytes = edit(bytes, |item| item.sequence = Sequence(item.sequence.get() + 1));
+    }
+    let found = verify_log(inserted.clone(), &checkpoint, &verifier_key());
+    assert!(matches!(found, Err(Error::LogLength { found: 611, signed: 610 })));
+
+    // Cut to the signed length, only the root tells.
+    inserted.truncate(610);
+    assert!(matches!(verify_log(inserted, &checkpoint, &verifier_key()), Err(Error::LogRoot { .. })));
+}
+
+#[test]
+fn reordered_entries_are_detected_also_when_they_are_renumbered() {
+    let (entries, checkpoint) = log();
+    let mut swapped = entries.clone();
+    swapped.swap(17, 400);
+    let found = verify_log(swapped.clone(), &checkpoint, &verifier_key());
+    assert!(matches!(found, Err(Error::LogSequence { expected: 17, found: 400 })));
+
+    for place in [17, 400] {
+        swapped[place] = edit(&swapped[place], |item| item.sequence = Sequence(place as u64));
+    }
+    assert!(matches!(verify_log(swapped, &checkpoint, &verifier_key()), Err(Error::LogRoot { .. })));
+}
+
+#[test]
+fn a_truncated_log_is_detected() {
+    let (mut entries, checkpoint) = log();
+    for kept in [609, 602, 256, 1, 0] {
+        entries.truncate(kept);
+        let found = verify_log(entries.clone(), &checkpoint, &verifier_key());
+        assert!(matches!(found, Err(Error::LogLength { signed: 610, .. })), "{kept}");
+    }
+}
+
+#[test]
+fn unreadable_entries_name_their_place() {
+    let (mut entries, checkpoint) = log();
+    entries[5] = b"not an entry".to_vec();
+    assert!(matches!(verify_log(entries, &checkpoint, &verifier_key()), Err(Error::LogEntry { sequence: 5, .. })));
+}
+
+#[test]
+fn a_rewritten_log_needs_the_key() {
+    // Phase 1: an attacker rewrites an entry and computes the matching tree.
+    let (mut entries, _) = log();
+    entries[42] = edit(&entries[42], |item| item.subject = None);
+    let mut edge = Edge::new();
+    edge.append(&entries.iter().map(|bytes| crate::tree::leaf_hash(bytes)).collect::<Vec<_>>());
+
+    // Phase 2: without the key the new head cannot be signed; a key of one's own is not the log's.
+    let thief = SigningKey::from_seed(&[8; 32]).unwrap();
+    let text = Checkpoint { origin: ORIGIN.to_owned(), head: edge.head() }.text();
+    let forged = SignedNote::sign(text, ORIGIN, &thief).unwrap().to_bytes();
+    assert!(matches!(verify_log(entries.clone(), &forged, &verifier_key()), Err(Error::NoteUnsigned(_))));
+
+    // Phase 3: with it the log is consistent in itself, which is why witnesses cosign (P7).
+    verify_log(entries, &sign(&edge), &verifier_key()).unwrap();
+}
