@@ -1,0 +1,211 @@
+//! Commands: what goes through consensus and is applied. One file per command.
+//!
+//! A [`Command`] is made only from an [`Audited`] body (policy said yes or no, and the entry's facts are in it), from
+//! [`Kept`] bookkeeping, or by decoding bytes another member made that way.
+
+pub mod add_member;
+pub mod approve_grants;
+pub mod bookkeeping;
+pub mod bootstrap;
+pub mod create_tenant;
+pub mod denied;
+pub mod propose_grants;
+pub mod read_records;
+pub mod remove_member;
+pub mod reveal;
+pub mod tokenize;
+
+use std::fmt;
+
+use fuda_ledger::{Audited, Bookkeeping, Header, Kept};
+use minicbor::{Decode, Encode};
+
+pub use add_member::AddMember;
+pub use approve_grants::ApproveGrants;
+pub use bootstrap::{Bootstrap, SealedBucket};
+pub use create_tenant::CreateTenant;
+pub use denied::Denied;
+pub use propose_grants::ProposeGrants;
+pub use read_records::ReadRecords;
+pub use remove_member::RemoveMember;
+pub use reveal::{Claim, Reveal, RevealItem, Verdict};
+pub use tokenize::{Tokenize, TokenizeItem};
+
+/// The format byte in front of every encoded command.
+pub const COMMAND_FORMAT: u8 = 1;
+
+/// One command: the unit of decision, of audit and of atomicity.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Command(pub(crate) Inner);
+
+/// Opaque on purpose: a public variant would let anybody write a header by hand.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Inner {
+    #[n(0)]
+    Audited(#[n(0)] Header, #[n(1)] Body),
+    #[n(1)]
+    Kept(#[n(0)] Bookkeeping),
+}
+
+/// What an audited command does.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Body {
+    /// Names the owner, the approvers and the first member: entry 0, once.
+    #[n(0)]
+    Bootstrap(#[n(0)] Box<Bootstrap>),
+    /// Creates a tenant.
+    #[n(1)]
+    CreateTenant(#[n(0)] CreateTenant),
+    /// Proposes a change of grants.
+    #[n(2)]
+    ProposeGrants(#[n(0)] ProposeGrants),
+    /// Brings a proposed change of grants into force.
+    #[n(3)]
+    ApproveGrants(#[n(0)] ApproveGrants),
+    /// Adds a member of the cluster.
+    #[n(4)]
+    AddMember(#[n(0)] AddMember),
+    /// Removes a member of the cluster.
+    #[n(5)]
+    RemoveMember(#[n(0)] RemoveMember),
+    /// Stores numbers under new tokens.
+    #[n(6)]
+    Tokenize(#[n(0)] Tokenize),
+    /// Decides about presented tokens: detokenize, verify number, describe token.
+    #[n(7)]
+    Reveal(#[n(0)] Reveal),
+    /// Reads anything that holds no number.
+    #[n(8)]
+    ReadRecords(#[n(0)] ReadRecords),
+    /// Records that policy denied a call.
+    #[n(9)]
+    Denied(#[n(0)] Denied),
+}
+
+/// Why bytes are not a command.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The bytes are empty.
+    #[error("a command has at least a format byte")]
+    Empty,
+    /// The bytes were written by a build with another format.
+    #[error("command of format `{0}`, this build knows `{COMMAND_FORMAT}`")]
+    Format(u8),
+    /// The bytes are not the CBOR of a command. The cause names types and positions, never values.
+    #[error("bytes are not a command")]
+    Malformed(#[source] minicbor::decode::Error),
+    /// More bytes follow the command.
+    #[error("`{0}` bytes follow the command")]
+    Trailing(usize),
+}
+
+impl Command {
+    /// The bytes that are proposed, forwarded and logged: the format byte and deterministic CBOR.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(512);
+        bytes.push(COMMAND_FORMAT);
+        crate::row::append_cbor(&mut bytes, &self.0);
+        bytes
+    }
+
+    /// Reads what [`Command::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`CommandError`] if the bytes are anything else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
+        let (format, cbor) = bytes.split_first().ok_or(CommandError::Empty)?;
+        if *format != COMMAND_FORMAT {
+            return Err(CommandError::Format(*format));
+        }
+        let mut decoder = minicbor::Decoder::new(cbor);
+        let inner = decoder.decode().map_err(CommandError::Malformed)?;
+        match cbor.len() - decoder.position() {
+            0 => Ok(Self(inner)),
+            trailing => Err(CommandError::Trailing(trailing)),
+        }
+    }
+
+    /// The facts of the entries the command makes; `None` for bookkeeping.
+    pub fn header(&self) -> Option<&Header> {
+        match &self.0 {
+            Inner::Audited(header, _) => Some(header),
+            Inner::Kept(_) => None,
+        }
+    }
+
+    /// What an audited command does; `None` for bookkeeping.
+    pub fn body(&self) -> Option<&Body> {
+        match &self.0 {
+            Inner::Audited(_, body) => Some(body),
+            Inner::Kept(_) => None,
+        }
+    }
+
+    /// A stable name for metrics and traces: `tokenize`, `reveal`, `checkpoint`, …
+    pub fn name(&self) -> &'static str {
+        match &self.0 {
+            Inner::Audited(_, body) => body.name(),
+            Inner::Kept(Bookkeeping::Checkpoint(_)) => "checkpoint",
+            Inner::Kept(Bookkeeping::ExpireReplies { .. }) => "expire_replies",
+        }
+    }
+
+    /// How many items the command carries (1 for a command about one thing), for batching and metrics.
+    pub fn items(&self) -> usize {
+        match &self.0 {
+            Inner::Audited(_, Body::Tokenize(body)) => body.items.len(),
+            Inner::Audited(_, Body::Reveal(body)) => body.items.len(),
+            Inner::Audited(_, Body::ReadRecords(body)) => body.records.len().max(1),
+            Inner::Audited(..) | Inner::Kept(_) => 1,
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Body {
+    /// A stable name for metrics and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bootstrap(_) => "bootstrap",
+            Self::CreateTenant(_) => "create_tenant",
+            Self::ProposeGrants(_) => "propose_grants",
+            Self::ApproveGrants(_) => "approve_grants",
+            Self::AddMember(_) => "add_member",
+            Self::RemoveMember(_) => "remove_member",
+            Self::Tokenize(_) => "tokenize",
+            Self::Reveal(_) => "reveal",
+            Self::ReadRecords(_) => "read_records",
+            Self::Denied(_) => "denied",
+        }
+    }
+}
+
+impl From<Audited<Body>> for Command {
+    fn from(audited: Audited<Body>) -> Self {
+        let (header, body) = audited.into_parts();
+        Self(Inner::Audited(header, body))
+    }
+}
+
+impl From<Kept> for Command {
+    fn from(kept: Kept) -> Self {
+        Self(Inner::Kept(kept.into_bookkeeping()))
+    }
+}
+
+/// The name and the number of items, never their contents: lookup keys and sealed bytes stay out of logs.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("name", &self.name()).field("items", &self.items()).finish_non_exhaustive()
+    }
+}
+
+/// See [`Command`].
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Body").field(&self.name()).finish()
+    }
+}

@@ -1,0 +1,319 @@
+//! Golden bytes: what is on disks and in logs stays readable, so these bytes change only together with a format byte.
+
+use fuda_core::{
+    BucketId, BucketVersion, Catalogue, KeyDomainId, Kind, PersonId, PolicyVersion, Relation, RequestId, Revision,
+    RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId, Window, WorkReference,
+};
+use fuda_ledger::{Bookkeeping, Header, TraceContext};
+use fuda_policy::{Action, Budget, DenyReason, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant, samples};
+
+use crate::command::{
+    ApproveGrants, Bootstrap, CreateTenant, Denied, Inner, ProposeGrants, ReadRecords, RemoveMember, Reveal,
+    SealedBucket, Tokenize,
+};
+use crate::row::{
+    Act, BucketRow, BudgetRow, CatalogueRow, GrantRow, GuessesCounted, Member, MembersRow, OrderRow, PersonsCounted,
+    PolicyTextRow, PolicyVersionRow, ProgressRow, RecordRow, RecordStatus, ReplyRow, Row, SubjectRow, TenantRow,
+    TokenOfScope, TokenRow, TokenWrapRow, VaultRow, VersionRow,
+};
+use crate::testing::{caller, lookup, member, other_tenant, purpose, record, scope, subject, tenant};
+use crate::{
+    Body, Claim, ClusterId, Command, ItemOutcome, NodeId, OrderId, Outcome, Refusal, RevealItem, TokenizeItem, Verdict,
+};
+
+const GOLDEN: &str = include_str!("golden.txt");
+
+#[test]
+fn commands_have_their_golden_bytes() {
+    let header = header();
+    let audited = bodies().into_iter().map(|body| Command(Inner::Audited(header.clone(), body)));
+    let kept = [Bookkeeping::Checkpoint(vec![1, 2]), Bookkeeping::ExpireReplies { before: Timestamp(5) }];
+    let kept = kept.into_iter().map(|step| Command(Inner::Kept(step)));
+    let lines: Vec<(String, Vec<u8>)> = audited
+        .chain(kept)
+        .map(|command| {
+            let bytes = command.encode();
+            assert!(Command::decode(&bytes).unwrap() == command);
+            (format!("command.{}", command.name()), bytes)
+        })
+        .collect();
+    compare("command.", &lines);
+}
+
+#[test]
+fn rows_have_their_golden_bytes() {
+    compare("row.", &rows());
+}
+
+#[test]
+fn outcomes_have_their_golden_bytes() {
+    let items = vec![
+        ItemOutcome::Done { sequence: Sequence(7) },
+        ItemOutcome::Denied { sequence: Sequence(8), reason: DenyReason::UnknownToken },
+        ItemOutcome::Stale,
+        ItemOutcome::AlreadyExists { sequence: Sequence(9) },
+        ItemOutcome::Replayed {
+            sequence: Sequence(10),
+            record: record(1),
+            bucket: BucketId(2),
+            bucket_version: BucketVersion(3),
+            sealed: vec![4],
+        },
+        ItemOutcome::RecordCollision,
+    ];
+    let outcomes = [
+        ("applied", Outcome::Applied { first: Some(Sequence(7)), items, node_id: Some(NodeId(2)) }),
+        ("stale_policy", Outcome::StalePolicy { version: PolicyVersion(3) }),
+        ("expired", Outcome::Expired),
+        ("refused", Outcome::Refused { refusal: Refusal::TenantExists, sequence: Some(Sequence(1)) }),
+    ];
+    let lines: Vec<_> = outcomes
+        .map(|(name, outcome)| {
+            let bytes = minicbor::to_vec(&outcome).unwrap();
+            assert_eq!(minicbor::decode::<Outcome>(&bytes).unwrap(), outcome);
+            (format!("outcome.{name}"), bytes)
+        })
+        .into();
+    compare("outcome.", &lines);
+}
+
+fn compare(prefix: &str, lines: &[(String, Vec<u8>)]) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let found: String = lines.iter().map(|(name, bytes)| format!("{name} {}\n", hex(bytes))).collect();
+    let golden: String =
+        GOLDEN.lines().filter(|line| line.starts_with(prefix)).map(|line| format!("{line}\n")).collect();
+    assert!(found == golden, "bytes on disk or in the log changed; found:\n{found}");
+}
+
+fn header() -> Header {
+    Header {
+        tenant: Some(tenant()),
+        action: Action::Detokenize,
+        caller: caller(samples::PAYROLL),
+        end_user: None,
+        purpose: Some(purpose(samples::PURPOSE)),
+        work_reference: Some(WorkReference::parse("ticket 7").unwrap()),
+        policy_version: PolicyVersion(3),
+        policy_ids: vec!["workload".to_owned()],
+        grant: Some(GrantId([1; 16])),
+        request_id: RequestId::from_bytes([2; 16]),
+        trace: Some(TraceContext { trace_id: TraceId::from_bytes([3; 16]), span_id: [4; 8], sampled: true }),
+        decided: Window { not_before: Some(Timestamp(1)), not_after: None },
+        budget: Some(Budget { persons_max: 10, window_days: 1 }),
+        verify_guesses_per_day: 5,
+        denied: None,
+    }
+}
+
+fn bodies() -> Vec<Body> {
+    let known = |verdict| Claim::Known { record: record(1), revision: Revision(9), verdict };
+    let reveal = |item, claim| RevealItem { item, lookup: lookup(1), claim };
+    vec![
+        Body::Bootstrap(Box::new(bootstrap())),
+        Body::CreateTenant(CreateTenant { tenant: golden_tenant() }),
+        Body::ProposeGrants(ProposeGrants {
+            order: OrderId([5; 16]),
+            grants: vec![grant()],
+            revoke: vec![GrantId([6; 16])],
+        }),
+        Body::ApproveGrants(ApproveGrants { order: OrderId([5; 16]) }),
+        Body::AddMember(member(2)),
+        Body::RemoveMember(RemoveMember { node_id: NodeId(2) }),
+        Body::Tokenize(Tokenize { items: vec![item()], reply_days: 14 }),
+        Body::Reveal(Reveal {
+            items: vec![
+                reveal(0, Claim::Unknown),
+                reveal(1, known(Verdict::Allow)),
+                reveal(2, known(Verdict::Deny(DenyReason::NotNotified))),
+            ],
+        }),
+        Body::ReadRecords(ReadRecords { subject: Some(subject("E-1")), records: vec![record(1)] }),
+        Body::Denied(Denied {
+            reason: DenyReason::NoGrant,
+            items: 3,
+            kind: Some(Kind::MyNumber),
+            scope: Some(scope(samples::PAYROLL_SCOPE)),
+        }),
+    ]
+}
+
+fn bootstrap() -> Bootstrap {
+    let bucket = SealedBucket { bucket: BucketId(0), bucket_version: BucketVersion(1), sealed: vec![5; 3] };
+    Bootstrap {
+        vault: VaultId::from_bytes([0xaa; 16]),
+        cluster: ClusterId([0xbb; 16]),
+        class: TokenClass::Test,
+        origin: "fuda.test/v".to_owned(),
+        owner: caller(samples::OWNER),
+        approvers: vec![caller(samples::APPROVER)],
+        operators: vec![caller(samples::OPERATOR)],
+        auditors: vec![caller(samples::AUDITOR)],
+        policy_text: "permit;".to_owned(),
+        catalogue: Catalogue::default(),
+        checkpoint_public_key: [6; 32],
+        sealed_checkpoint_key: vec![4; 3],
+        domain: KeyDomainId::SHARED,
+        root_version: RootVersion(1),
+        buckets: vec![bucket],
+        first_member: member(1),
+    }
+}
+
+fn golden_tenant() -> Tenant {
+    Tenant {
+        name: "Other".to_owned(),
+        recovery: RecoveryChoice::PublicKey([8; 32]),
+        purposes: vec![purpose(samples::PURPOSE)],
+        created: Timestamp(1_000),
+        ..other_tenant("other")
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        id: GrantId([1; 16]),
+        caller: caller(samples::PAYROLL),
+        role: Role::Workload,
+        tenant: Some(tenant()),
+        actions: vec![Action::Detokenize],
+        kinds: vec![Kind::MyNumber],
+        purposes: vec![purpose(samples::PURPOSE)],
+        scopes: vec![scope(samples::PAYROLL_SCOPE)],
+        window: Window::ALWAYS,
+        budget: None,
+        verify_guesses_per_day: 0,
+    }
+}
+
+fn item() -> TokenizeItem {
+    TokenizeItem {
+        item: 3,
+        record: record(1),
+        subject: subject("E-1"),
+        principal: subject("E-0"),
+        relation: Relation::Spouse,
+        kind: Kind::MyNumber,
+        scope: scope(samples::PAYROLL_SCOPE),
+        notified: vec![Notified { purpose: purpose(samples::PURPOSE), window: Window::ALWAYS }],
+        lookup: lookup(1),
+        domain: KeyDomainId::SHARED,
+        bucket: BucketId(2),
+        bucket_version: BucketVersion(1),
+        token_wrap: vec![1; 3],
+        version_wrap: vec![2; 3],
+        number_row: vec![3; 3],
+        reply: Some(vec![4; 3]),
+    }
+}
+
+fn act(sequence: u64) -> Act {
+    let (caller, request) = (caller(samples::OWNER), RequestId::from_bytes([2; 16]));
+    Act { caller, request, sequence: Sequence(sequence), time: Timestamp(1_000) }
+}
+
+fn line<R: Row + PartialEq>(name: &str, row: &R) -> (String, Vec<u8>) {
+    let bytes = row.to_bytes();
+    assert!(R::from_bytes(&bytes).unwrap() == *row);
+    (format!("row.{name}"), bytes)
+}
+
+fn rows() -> Vec<(String, Vec<u8>)> {
+    [meta_rows(), admin_rows(), record_rows()].concat()
+}
+
+fn meta_rows() -> Vec<(String, Vec<u8>)> {
+    let member = Member {
+        node_id: NodeId(1),
+        uuid: member(1).uuid,
+        name: member(1).name,
+        peer_address: member(1).peer_address,
+        client_address: member(1).client_address,
+        added: act(0),
+        removed: Some(act(4)),
+    };
+    let vault = VaultRow {
+        vault: VaultId::from_bytes([0xaa; 16]),
+        cluster: ClusterId([0xbb; 16]),
+        class: TokenClass::Live,
+        origin: "fuda.test/v".to_owned(),
+        domain: KeyDomainId::SHARED,
+        checkpoint_public_key: [6; 32],
+        sealed_checkpoint_key: vec![4; 3],
+        root_version: RootVersion(1),
+        bootstrap: act(0),
+    };
+    vec![
+        line("vault", &vault),
+        line("progress", &ProgressRow { time: Timestamp(1_000), tree_size: 300, revision: Revision(9) }),
+        line("members", &MembersRow { next_node_id: NodeId(2), members: vec![member] }),
+        line("policy_version", &PolicyVersionRow { version: PolicyVersion(3) }),
+        line("policy_text", &PolicyTextRow { text: "permit;".to_owned() }),
+        line("catalogue", &CatalogueRow { catalogue: Catalogue::default() }),
+    ]
+}
+
+fn admin_rows() -> Vec<(String, Vec<u8>)> {
+    let bucket = BucketRow { bucket_version: BucketVersion(1), root_version: RootVersion(1), sealed: vec![5; 3] };
+    let order = OrderId([5; 16]);
+    let revoke = vec![GrantId([6; 16])];
+    let row = OrderRow { order, proposed: act(1), grants: vec![grant()], revoke, approved: Some(act(2)) };
+    let budget = BudgetRow {
+        tenant: tenant(),
+        caller: caller(samples::PAYROLL),
+        purpose: Some(purpose(samples::PURPOSE)),
+        persons: Some(PersonsCounted { window_days: 2, end_day: 20_780, persons: vec![PersonId::from_bytes([7; 16])] }),
+        guesses: Some(GuessesCounted { end_day: 20_779, records: vec![record(1)] }),
+    };
+    vec![
+        line("tenant", &TenantRow { tenant: golden_tenant(), created: act(1) }),
+        line("grant", &GrantRow { grant: grant(), order: Some(order), sequence: Sequence(2) }),
+        line("order", &row),
+        line("bucket", &bucket),
+        line("budget", &budget),
+    ]
+}
+
+fn record_rows() -> Vec<(String, Vec<u8>)> {
+    let item = item();
+    let (bucket, bucket_version, person) = (item.bucket, item.bucket_version, PersonId::from_bytes([7; 16]));
+    let record = RecordRow {
+        tenant: tenant(),
+        record: item.record,
+        subject: item.subject.clone(),
+        kind: item.kind,
+        principal: item.principal,
+        relation: item.relation,
+        notified: item.notified,
+        person,
+        domain: item.domain,
+        bucket,
+        current: crate::command::tokenize::FIRST_VERSION,
+        revision: Revision(9),
+        status: RecordStatus::Live,
+        created: Timestamp(1_000),
+        created_sequence: Sequence(7),
+        tokens: vec![TokenOfScope { scope: item.scope.clone(), lookup: item.lookup }],
+        reply: Some(vec![1, 2]),
+    };
+    let token = TokenRow {
+        tenant: tenant(),
+        record: item.record,
+        kind: item.kind,
+        scope: item.scope,
+        person,
+        relation: item.relation,
+        subject: item.subject,
+        revision: Revision(9),
+        status: RecordStatus::Disabled,
+    };
+    let expires = Timestamp(2_000);
+    let reply = ReplyRow { record: item.record, bucket, bucket_version, sealed: vec![4; 3], expires };
+    vec![
+        line("record", &record),
+        line("subject", &SubjectRow { record: item.record }),
+        line("token", &token),
+        line("token_wrap", &TokenWrapRow { bucket, bucket_version, wrap: vec![1; 3] }),
+        line("version", &VersionRow { bucket, bucket_version, wrap: vec![2; 3], number_row: vec![3; 3] }),
+        line("reply", &reply),
+    ]
+}

@@ -1,0 +1,77 @@
+//! Identifiers of cluster members and orders: words of the state machine that callers never see as such.
+
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+macro_rules! byte_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        #[cbor(transparent)]
+        pub struct $name(
+            /// The 16 bytes.
+            #[n(0)]
+            #[cbor(with = "minicbor::bytes")]
+            pub [u8; 16],
+        );
+
+        impl $name {
+            /// The 16 bytes, for table keys.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+        }
+
+        /// 32 lowercase hexadecimal digits.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", u128::from_be_bytes(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+byte_id! {
+    /// The Raft cluster: replication only talks inside one. It changes with a restore; the vault id does not.
+    ClusterId
+}
+byte_id! {
+    /// The identity a node draws once and keeps on its disk: a wiped disk is a new member.
+    MemberUuid
+}
+byte_id! {
+    /// A proposed change of grants: 128 random bits minted by the node that took the proposal.
+    OrderId
+}
+
+/// The Raft node id of a member, from 1. Never given twice, also after a member is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct NodeId(
+    /// The number.
+    #[n(0)]
+    pub u64,
+);
+
+impl NodeId {
+    /// The member named at bootstrap.
+    pub const FIRST: Self = Self(1);
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

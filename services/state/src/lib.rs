@@ -1,0 +1,35 @@
+//! The state machine of the vault: tables, commands, outcomes and `apply`.
+//!
+//! Pure: `apply` is a function of (state, command, [`Context`]); it reads no clock, draws no randomness, holds no
+//! keys and never waits. What it needs, the command carries. Replicas that apply the same commands in the same order
+//! hold byte-identical tables ([`digest`]) and return the same [`Outcome`]s, wherever they were restarted
+//! ([`Machine::load`]) and however many commands were committed together ([`Overlay`]).
+//!
+//! One command = one file under `command/`: its struct, its apply, its tests.
+
+mod budget;
+pub mod command;
+mod digest;
+#[cfg(test)]
+mod golden;
+mod ids;
+pub mod key;
+mod machine;
+mod memory;
+mod outcome;
+pub mod reader;
+pub mod row;
+mod table;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use command::{Body, Claim, Command, CommandError, RevealItem, TokenizeItem, Verdict};
+pub use digest::digest;
+pub use ids::{ClusterId, MemberUuid, NodeId, OrderId};
+pub use machine::{Context, Machine};
+pub use memory::MemoryTables;
+pub use outcome::{ItemOutcome, Outcome, Refusal};
+pub use table::{Change, Changes, Overlay, Pair, Table, TableError, Txn, View};

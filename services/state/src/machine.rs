@@ -1,0 +1,342 @@
+//! The machine: what apply keeps in memory beside the tables, and the one way a command changes either.
+//!
+//! Everything here is derived from the tables and rebuilt by [`Machine::load`]; a replica that restarts after any
+//! command goes on exactly like one that did not.
+
+use std::collections::BTreeMap;
+
+use fuda_core::{
+    BucketId, BucketVersion, Catalogue, KeyDomainId, PolicyVersion, Revision, Sequence, TenantId, Timestamp, Zone,
+};
+use fuda_ledger::tree::{Edge, TreeHead};
+use fuda_ledger::{Block, Common, Detail, DetailKey, EntryItem, Header};
+use fuda_policy::{Action, Grant, PolicyData};
+
+use crate::budget::Budgets;
+use crate::command::{self, Body, Command, Inner};
+use crate::key::{self, Meta};
+use crate::reader;
+use crate::row::{Act, PolicyVersionRow, ProgressRow, Row, VaultRow};
+use crate::{Outcome, Refusal, Table, TableError, Txn, View};
+
+/// Rows read at once while loading.
+const LOAD_ROWS: usize = 1_024;
+
+/// What consensus knows about a command that the command does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// Index of the log entry that carries the command.
+    pub index: u64,
+    /// The leader's stamp of the log entry. A stamp before the time of an earlier command counts as that time.
+    pub time: Timestamp,
+}
+
+/// The in-memory side of the state machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub(crate) vault: Option<VaultRow>,
+    pub(crate) progress: ProgressRow,
+    pub(crate) policy_version: PolicyVersion,
+    pub(crate) edge: Edge,
+    pub(crate) tenants: BTreeMap<TenantId, TenantFacts>,
+    pub(crate) buckets: BTreeMap<(KeyDomainId, BucketId), BucketVersion>,
+    pub(crate) budgets: Budgets,
+    pub(crate) checkpoint_size: u64,
+}
+
+/// What apply needs of a tenant on every command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TenantFacts {
+    pub(crate) zone: Zone,
+    pub(crate) domain: KeyDomainId,
+}
+
+impl Machine {
+    /// Rebuilds the machine from the tables of `view`; empty tables give a machine that waits for its bootstrap.
+    ///
+    /// Reads every tenant, bucket and live budget addition once, and the right edge of the ledger's tree.
+    ///
+    /// # Errors
+    /// [`TableError`] if the tables cannot be read or contradict each other.
+    pub fn load(view: &impl View) -> Result<Self, TableError> {
+        let progress = reader::meta::<ProgressRow>(view, Meta::Progress)?.unwrap_or_default();
+        let version = reader::meta::<PolicyVersionRow>(view, Meta::PolicyVersion)?;
+        let tenants =
+            reader::tenants(view)?.into_iter().map(|row| (row.tenant.id.clone(), TenantFacts::of(&row.tenant)));
+        let checkpoint = reader::latest_checkpoint(view)?;
+        Ok(Self {
+            vault: reader::vault(view)?,
+            progress,
+            policy_version: version.map_or(PolicyVersion::default(), |row| row.version),
+            edge: reader::edge(view, progress.tree_size)?,
+            tenants: tenants.collect(),
+            buckets: load_buckets(view)?,
+            budgets: Budgets::load(view, LOAD_ROWS)?,
+            checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
+        })
+    }
+
+    /// Applies one command: writes rows, entries and tiles to `txn` and returns what came of it. A pure function of
+    /// the state, the command and `ctx`.
+    ///
+    /// # Errors
+    /// [`TableError`] if the tables cannot be read. The machine and `txn` are then undefined: drop both, and stop the
+    /// replica, which could otherwise come to differ from the others.
+    pub fn apply<T: Txn>(&mut self, txn: &mut T, command: &Command, ctx: Context) -> Result<Outcome, TableError> {
+        let before = self.progress;
+        self.progress.time = before.time.max(ctx.time);
+        let time = self.progress.time;
+        let outcome = match command.inner() {
+            Inner::Kept(step) => command::bookkeeping::apply(self, txn, step, time)?,
+            Inner::Audited(header, body) => Applying { machine: self, txn, header, time }.run(body)?,
+        };
+        if self.progress != before {
+            txn.put(Table::Meta, key::meta(Meta::Progress), self.progress.to_bytes());
+        }
+        Ok(outcome)
+    }
+
+    /// Facts of the vault; `None` before bootstrap.
+    pub fn vault(&self) -> Option<&VaultRow> {
+        self.vault.as_ref()
+    }
+
+    /// The version of the policy in force; 0 before bootstrap.
+    pub fn policy_version(&self) -> PolicyVersion {
+        self.policy_version
+    }
+
+    /// The time of the last applied command.
+    pub fn time(&self) -> Timestamp {
+        self.progress.time
+    }
+
+    /// Size and root of the ledger's tree.
+    pub fn tree_head(&self) -> TreeHead {
+        self.edge.head()
+    }
+
+    /// The right edge of the ledger's tree, which serves proofs up to the newest entry.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// The tree size of the newest stored checkpoint; 0 without one.
+    pub fn checkpoint_size(&self) -> u64 {
+        self.checkpoint_size
+    }
+
+    /// The version of a bucket's key that sealing commands must carry.
+    pub fn bucket_version(&self, domain: KeyDomainId, bucket: BucketId) -> Option<BucketVersion> {
+        self.buckets.get(&(domain, bucket)).copied()
+    }
+
+    /// Everything a decision depends on, for [`fuda_policy::Policy::build`]; `None` before bootstrap.
+    ///
+    /// # Errors
+    /// [`TableError`] if the tables cannot be read.
+    pub fn policy_data(&self, view: &impl View) -> Result<Option<PolicyData>, TableError> {
+        reader::policy_data(view)
+    }
+
+    /// Appends the entries of one command: one row of `entries`, the tiles they fill, and the tree's new edge.
+    fn append_block(
+        &mut self,
+        txn: &mut impl Txn,
+        common: Common,
+        items: Vec<EntryItem>,
+    ) -> Result<Sequence, TableError> {
+        let first = self.next_sequence();
+        let block = Block::new(first, common, items)
+            .map_err(|_| TableError::corrupt(Table::Entries, "entries of a command do not count up"))?;
+        for tile in self.edge.append(&block.leaf_hashes()) {
+            txn.put(Table::Tiles, key::tile(tile.level, tile.index), tile.hashes);
+        }
+        txn.put(Table::Entries, key::entries(first), block.encode());
+        self.progress.tree_size = self.edge.size();
+        Ok(first)
+    }
+
+    /// The sequence of the next entry.
+    pub(crate) fn next_sequence(&self) -> Sequence {
+        Sequence(self.edge.size())
+    }
+
+    /// A revision no row has had before.
+    pub(crate) fn next_revision(&mut self) -> Result<Revision, TableError> {
+        let next = self.progress.revision.next().ok_or(TableError::Exhausted { what: "revision" })?;
+        self.progress.revision = next;
+        Ok(next)
+    }
+}
+
+impl TenantFacts {
+    pub(crate) fn of(tenant: &fuda_policy::Tenant) -> Self {
+        Self { zone: tenant.time_zone.clone(), domain: tenant.key_domain }
+    }
+}
+
+fn load_buckets(view: &impl View) -> Result<BTreeMap<(KeyDomainId, BucketId), BucketVersion>, TableError> {
+    let mut buckets = BTreeMap::new();
+    for (key, value) in view.scan(Table::Buckets, &[], None, usize::MAX)? {
+        let bucket = key::bucket_of(&key).ok_or(TableError::corrupt(Table::Buckets, "key is not a bucket"))?;
+        buckets.insert(bucket, crate::row::BucketRow::from_bytes(&value)?.bucket_version);
+    }
+    Ok(buckets)
+}
+
+/// One audited command while it is applied.
+pub(crate) struct Applying<'a, T> {
+    pub(crate) machine: &'a mut Machine,
+    pub(crate) txn: &'a mut T,
+    pub(crate) header: &'a Header,
+    /// The time of the log entry, never before that of an earlier one.
+    pub(crate) time: Timestamp,
+}
+
+impl<T: Txn> Applying<'_, T> {
+    /// The checks that every audited command passes, in this order: a command that came before returns its first
+    /// outcome, whatever changed since; then the policy version, the decision's window, and that the body is what the
+    /// header permits.
+    fn run(mut self, body: &Body) -> Result<Outcome, TableError> {
+        let bootstraps = matches!(body, Body::Bootstrap(_));
+        if self.machine.vault.is_none() && !bootstraps {
+            return Ok(Outcome::refused_silently(Refusal::NotBootstrapped));
+        }
+        if let Some(first) = self.first_outcome(body)? {
+            return Ok(first);
+        }
+        if bootstraps && self.machine.vault.is_some() {
+            return self.refuse(Refusal::AlreadyBootstrapped, Vec::new());
+        }
+        if self.header.policy_version != self.machine.policy_version {
+            return Ok(Outcome::StalePolicy { version: self.machine.policy_version });
+        }
+        if !self.header.decided.contains(self.time) {
+            return Ok(Outcome::Expired);
+        }
+        if !permits(self.header, body) {
+            return self.refuse(Refusal::ActionMismatch, Vec::new());
+        }
+        match body {
+            Body::Bootstrap(body) => command::bootstrap::apply(&mut self, body),
+            Body::CreateTenant(body) => command::create_tenant::apply(&mut self, body),
+            Body::ProposeGrants(body) => command::propose_grants::apply(&mut self, body),
+            Body::ApproveGrants(body) => command::approve_grants::apply(&mut self, body),
+            Body::AddMember(body) => command::add_member::apply(&mut self, body),
+            Body::RemoveMember(body) => command::remove_member::apply(&mut self, body),
+            Body::Tokenize(body) => command::tokenize::apply(&mut self, body),
+            Body::Reveal(body) => command::reveal::apply(&mut self, body),
+            Body::ReadRecords(body) => command::read_records::apply(&mut self, body),
+            Body::Denied(body) => command::denied::apply(&mut self, body),
+        }
+    }
+
+    /// What the very same command came to when it was applied before; `None` if it was not, or if applying it again
+    /// is harmless (reads are decided and entered again).
+    fn first_outcome(&self, body: &Body) -> Result<Option<Outcome>, TableError> {
+        match body {
+            Body::Bootstrap(body) => Ok(command::bootstrap::first_outcome(self, body)),
+            Body::CreateTenant(body) => command::create_tenant::first_outcome(self, body),
+            Body::ProposeGrants(body) => command::propose_grants::first_outcome(self, body),
+            Body::ApproveGrants(body) => command::approve_grants::first_outcome(self, body),
+            Body::AddMember(body) => command::add_member::first_outcome(self, body),
+            Body::RemoveMember(body) => command::remove_member::first_outcome(self, body),
+            Body::Tokenize(body) => command::tokenize::first_outcome(self, body),
+            Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
+        }
+    }
+
+    /// The sequence of the next entry.
+    pub(crate) fn next_sequence(&self) -> Sequence {
+        self.machine.next_sequence()
+    }
+
+    /// Appends the command's entries; their sequences count up from [`Applying::next_sequence`].
+    pub(crate) fn append(&mut self, items: Vec<EntryItem>) -> Result<Sequence, TableError> {
+        let common = Common::from_header(self.header, self.time);
+        self.machine.append_block(self.txn, common, items)
+    }
+
+    /// Appends the one entry of a carried-out command about one thing.
+    pub(crate) fn append_allowed(&mut self, detail: Vec<Detail>) -> Result<Sequence, TableError> {
+        let item = EntryItem { detail, ..EntryItem::allowed(self.next_sequence()) };
+        self.append(vec![item])
+    }
+
+    /// Refuses the whole command with a denial entry that names the refusal beside `detail`.
+    pub(crate) fn refuse(&mut self, refusal: Refusal, mut detail: Vec<Detail>) -> Result<Outcome, TableError> {
+        detail.push(Detail::new(DetailKey::Refusal, refusal.code()));
+        let denied = EntryItem::new(self.next_sequence(), fuda_ledger::Decision::Denied);
+        let item = EntryItem { reason: refusal.deny_reason(), detail, ..denied };
+        let sequence = self.append(vec![item])?;
+        Ok(Outcome::Refused { refusal, sequence: Some(sequence) })
+    }
+
+    /// This act, as rows remember who made them; its entry is the next one.
+    pub(crate) fn act(&self) -> Act {
+        Act {
+            caller: self.header.caller.clone(),
+            request: self.header.request_id,
+            sequence: self.next_sequence(),
+            time: self.time,
+        }
+    }
+
+    /// Whether `act` is of this command's caller and request.
+    pub(crate) fn is_same_act(&self, act: &Act) -> bool {
+        act.caller == self.header.caller && act.request == self.header.request_id
+    }
+
+    /// Writes a row.
+    pub(crate) fn put<R: Row>(&mut self, key: Vec<u8>, row: &R) {
+        self.txn.put(R::TABLE, key, row.to_bytes());
+    }
+
+    /// Raises the policy version: nodes decide anew, and commands decided before become stale.
+    pub(crate) fn raise_policy_version(&mut self) -> Result<PolicyVersion, TableError> {
+        let next = self.machine.policy_version.next().ok_or(TableError::Exhausted { what: "policy version" })?;
+        self.machine.policy_version = next;
+        self.put(key::meta(Meta::PolicyVersion), &PolicyVersionRow { version: next });
+        Ok(next)
+    }
+
+    /// The grants in force, in the order of their ids.
+    pub(crate) fn grants(&self) -> Result<Vec<Grant>, TableError> {
+        Ok(reader::grants(&*self.txn)?.into_iter().map(|row| row.grant).collect())
+    }
+
+    /// The purpose catalogue in force.
+    pub(crate) fn catalogue(&self) -> Result<Catalogue, TableError> {
+        let row = reader::meta::<crate::row::CatalogueRow>(&*self.txn, Meta::Catalogue)?;
+        row.map(|row| row.catalogue).ok_or(TableError::corrupt(Table::Meta, "no catalogue"))
+    }
+}
+
+/// Whether the header's action is the body's, and a denial stays a denial.
+fn permits(header: &Header, body: &Body) -> bool {
+    let action = header.action;
+    let fits = match body {
+        Body::Denied(body) => return header.denied == Some(body.reason),
+        Body::Bootstrap(_) => action == Action::Bootstrap,
+        Body::CreateTenant(_) => action == Action::CreateTenant,
+        Body::ProposeGrants(_) => action == Action::ProposeGrants,
+        Body::ApproveGrants(_) => action == Action::ApproveGrants,
+        Body::AddMember(_) => action == Action::AddMember,
+        Body::RemoveMember(_) => action == Action::RemoveMember,
+        Body::Tokenize(_) => action == Action::Tokenize,
+        Body::Reveal(_) => {
+            matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
+        }
+        Body::ReadRecords(_) => matches!(
+            action,
+            Action::GetRecord
+                | Action::ListRecords
+                | Action::GetTenant
+                | Action::ListGrants
+                | Action::ReadLedger
+                | Action::ClusterStatus
+        ),
+    };
+    fits && header.denied.is_none()
+}

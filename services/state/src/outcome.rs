@@ -1,0 +1,276 @@
+//! Outcomes: what applying a command comes to. They travel back to the node that proposed; none is stored.
+
+use fuda_core::{BucketId, BucketVersion, Code, PolicyVersion, RecordId, Sequence};
+use fuda_policy::DenyReason;
+use minicbor::{Decode, Encode};
+
+use crate::NodeId;
+
+/// What applying one command came to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Outcome {
+    /// The command was carried out; single items may still be denied or stale.
+    #[n(0)]
+    Applied {
+        /// Sequence of the command's first entry; `None` if it made none (all items stale, or bookkeeping).
+        #[n(0)]
+        first: Option<Sequence>,
+        /// One per item of the command, in its order; empty for commands without items.
+        #[n(1)]
+        items: Vec<ItemOutcome>,
+        /// The node id of the member an AddMember is about.
+        #[n(2)]
+        node_id: Option<NodeId>,
+    },
+    /// The policy moved since the node decided: nothing was done. Decide again at this version or a later one.
+    #[n(1)]
+    StalePolicy {
+        /// The version in force.
+        #[n(0)]
+        version: PolicyVersion,
+    },
+    /// The time of the decision passed (or has not begun) at the time of the log entry: nothing was done.
+    #[n(2)]
+    Expired,
+    /// The whole command was refused. Where a caller acted, a denial entry says so.
+    #[n(3)]
+    Refused {
+        /// Why.
+        #[n(0)]
+        refusal: Refusal,
+        /// Sequence of the denial entry, if one was made.
+        #[n(1)]
+        sequence: Option<Sequence>,
+    },
+}
+
+/// What applying one item came to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ItemOutcome {
+    /// Carried out; for a reveal: the node may now open the number.
+    #[n(0)]
+    Done {
+        /// Its entry.
+        #[n(0)]
+        sequence: Sequence,
+    },
+    /// Denied.
+    #[n(1)]
+    Denied {
+        /// Its entry.
+        #[n(0)]
+        sequence: Sequence,
+        /// Why.
+        #[n(1)]
+        reason: DenyReason,
+    },
+    /// What the node relied on moved, or the node lagged: no entry. Decide this item again on newer state.
+    #[n(2)]
+    Stale,
+    /// The subject already has a live record of this kind.
+    #[n(3)]
+    AlreadyExists {
+        /// Its (denial) entry.
+        #[n(0)]
+        sequence: Sequence,
+    },
+    /// The request came before; this is its reply, sealed for whoever holds the retry secret.
+    #[n(4)]
+    Replayed {
+        /// Its entry.
+        #[n(0)]
+        sequence: Sequence,
+        /// The record the first call made.
+        #[n(1)]
+        record: RecordId,
+        /// The bucket whose key opens the outer wrap of the reply.
+        #[n(2)]
+        bucket: BucketId,
+        /// The version of that bucket key.
+        #[n(3)]
+        bucket_version: BucketVersion,
+        /// The reply: outer wrap over the seal under the retry secret.
+        #[cbor(n(4), with = "minicbor::bytes")]
+        sealed: Vec<u8>,
+    },
+    /// The minted record id is taken by another record: no entry. Mint again.
+    #[n(5)]
+    RecordCollision,
+}
+
+/// Why a whole command was refused. Numbers are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The vault has no owner yet.
+    #[n(1)]
+    NotBootstrapped = 1,
+    /// The vault has an owner already.
+    #[n(2)]
+    AlreadyBootstrapped = 2,
+    /// The command's body is not what its header permits.
+    #[n(3)]
+    ActionMismatch = 3,
+    /// A field breaks a rule that a node checks before it proposes.
+    #[n(4)]
+    Invalid = 4,
+    /// The command carries more items than [`fuda_core::limits`] allow, or none.
+    #[n(5)]
+    ItemCount = 5,
+    /// The policy that would result cannot be built.
+    #[n(6)]
+    PolicyInvalid = 6,
+    /// A tenant of this id exists.
+    #[n(7)]
+    TenantExists = 7,
+    /// The named tenant does not exist.
+    #[n(8)]
+    TenantUnknown = 8,
+    /// The named key domain has no buckets.
+    #[n(9)]
+    KeyDomainUnknown = 9,
+    /// An order of this id exists.
+    #[n(10)]
+    OrderExists = 10,
+    /// No order has this id.
+    #[n(11)]
+    OrderUnknown = 11,
+    /// The order was approved before.
+    #[n(12)]
+    OrderClosed = 12,
+    /// The approver is the proposer.
+    #[n(13)]
+    SamePerson = 13,
+    /// A caller would get a second role.
+    #[n(14)]
+    RoleConflict = 14,
+    /// A grant of this id exists.
+    #[n(15)]
+    GrantExists = 15,
+    /// The grant to revoke does not exist.
+    #[n(16)]
+    GrantUnknown = 16,
+    /// The vault would be left without an owner or with fewer than two approvers.
+    #[n(17)]
+    TooFewPeople = 17,
+    /// A limit of [`fuda_core::limits`] would be passed.
+    #[n(18)]
+    LimitReached = 18,
+    /// No member has this node id.
+    #[n(19)]
+    MemberUnknown = 19,
+    /// The member was removed; its identity is not accepted again.
+    #[n(20)]
+    MemberRemoved = 20,
+    /// The last member cannot be removed.
+    #[n(21)]
+    LastMember = 21,
+    /// The checkpoint is not signed by the vault's key for its origin.
+    #[n(22)]
+    CheckpointUnsigned = 22,
+    /// The checkpoint's root is not the ledger's at its size.
+    #[n(23)]
+    CheckpointWrongRoot = 23,
+    /// The checkpoint is not newer than the last one.
+    #[n(24)]
+    CheckpointNotNewer = 24,
+    /// The checkpoint is ahead of the ledger.
+    #[n(25)]
+    CheckpointAhead = 25,
+    /// A proposed grant breaks a rule.
+    #[n(26)]
+    GrantInvalid = 26,
+    /// A purpose is not in the catalogue.
+    #[n(27)]
+    PurposeUnknown = 27,
+}
+
+impl Refusal {
+    /// The stable name in entries, metrics and logs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotBootstrapped => "not_bootstrapped",
+            Self::AlreadyBootstrapped => "already_bootstrapped",
+            Self::ActionMismatch => "action_mismatch",
+            Self::Invalid => "invalid",
+            Self::ItemCount => "item_count",
+            Self::PolicyInvalid => "policy_invalid",
+            Self::TenantExists => "tenant_exists",
+            Self::TenantUnknown => "tenant_unknown",
+            Self::KeyDomainUnknown => "key_domain_unknown",
+            Self::OrderExists => "order_exists",
+            Self::OrderUnknown => "order_unknown",
+            Self::OrderClosed => "order_closed",
+            Self::SamePerson => "same_person",
+            Self::RoleConflict => "role_conflict",
+            Self::GrantExists => "grant_exists",
+            Self::GrantUnknown => "grant_unknown",
+            Self::TooFewPeople => "too_few_people",
+            Self::LimitReached => "limit_reached",
+            Self::MemberUnknown => "member_unknown",
+            Self::MemberRemoved => "member_removed",
+            Self::LastMember => "last_member",
+            Self::CheckpointUnsigned => "checkpoint_unsigned",
+            Self::CheckpointWrongRoot => "checkpoint_wrong_root",
+            Self::CheckpointNotNewer => "checkpoint_not_newer",
+            Self::CheckpointAhead => "checkpoint_ahead",
+            Self::GrantInvalid => "grant_invalid",
+            Self::PurposeUnknown => "purpose_unknown",
+        }
+    }
+
+    /// The error a caller gets.
+    pub const fn error_code(self) -> Code {
+        match self {
+            Self::NotBootstrapped => Code::NotBootstrapped,
+            Self::AlreadyBootstrapped => Code::AlreadyBootstrapped,
+            Self::TenantExists => Code::TenantExists,
+            Self::TenantUnknown | Self::SamePerson => Code::DeniedOrNotFound,
+            Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
+            Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid => Code::InvalidField,
+            Self::PurposeUnknown => Code::UnknownPurpose,
+            Self::ItemCount => Code::TooManyItems,
+            Self::ActionMismatch
+            | Self::CheckpointUnsigned
+            | Self::CheckpointWrongRoot
+            | Self::CheckpointNotNewer
+            | Self::CheckpointAhead => Code::Internal,
+            Self::OrderExists
+            | Self::OrderClosed
+            | Self::RoleConflict
+            | Self::GrantExists
+            | Self::TooFewPeople
+            | Self::LimitReached
+            | Self::MemberRemoved
+            | Self::LastMember => Code::PreconditionFailed,
+        }
+    }
+
+    /// The reason in the denial entry. Entries of reasons that policy has no word for name the refusal in a detail.
+    pub const fn deny_reason(self) -> Option<DenyReason> {
+        match self {
+            Self::NotBootstrapped => Some(DenyReason::NotBootstrapped),
+            Self::TenantUnknown => Some(DenyReason::TenantUnknown),
+            Self::OrderUnknown | Self::OrderClosed => Some(DenyReason::UnknownOrder),
+            Self::SamePerson => Some(DenyReason::SamePerson),
+            Self::RoleConflict => Some(DenyReason::RoleConflict),
+            Self::GrantInvalid => Some(DenyReason::GrantInvalid),
+            Self::PurposeUnknown => Some(DenyReason::PurposeUnknown),
+            Self::TenantExists | Self::OrderExists | Self::GrantExists => Some(DenyReason::AlreadyExists),
+            _ => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// A command without items was carried out.
+    pub(crate) const fn applied(first: Sequence) -> Self {
+        Self::Applied { first: Some(first), items: Vec::new(), node_id: None }
+    }
+
+    /// A refusal without an entry.
+    pub(crate) const fn refused_silently(refusal: Refusal) -> Self {
+        Self::Refused { refusal, sequence: None }
+    }
+}

@@ -1,0 +1,325 @@
+//! A small vault for tests: real permits from real policy, real audited commands, tables in memory.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use fuda_core::{
+    BucketId, BucketVersion, CallerId, Catalogue, KeyDomainId, Kind, LookupKey, PurposeCode, RecordId, Relation,
+    RequestId, RootVersion, ScopeId, SubjectRef, TenantId, Timestamp, TokenClass, VaultId, Window,
+};
+use fuda_crypto::{SigningKey, sha256};
+use fuda_ledger::{Audited, Bookkeeping, CallFacts, Checkpoint, Kept};
+use fuda_policy::{Action, Denial, Grant, Notified, Permit, Policy, RecordFacts, Request, Role, Tenant, samples};
+
+use crate::command::{
+    AddMember, ApproveGrants, Bootstrap, CreateTenant, ProposeGrants, Reveal, SealedBucket, Tokenize,
+};
+use crate::row::RecordStatus;
+use crate::{
+    Body, Claim, ClusterId, Command, Context, ItemOutcome, Machine, MemberUuid, MemoryTables, OrderId, Outcome,
+    Overlay, RevealItem, TokenizeItem, Verdict, reader,
+};
+
+pub(crate) const ORIGIN: &str = "fuda.test/vault";
+/// 2026-11-22T04:45:00Z, 13:45 in Tokyo.
+pub(crate) const START: Timestamp = Timestamp(1_795_322_700_000);
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+pub(crate) const BUCKETS: u16 = 4;
+const SEED: [u8; 32] = [7; 32];
+
+/// A replica: the machine, its tables, and the clock of the log entries that tests hand it.
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) tables: MemoryTables,
+    pub(crate) now: Timestamp,
+    /// What was applied so far, as the log would hold it, with what came of it.
+    pub(crate) log: Vec<Logged>,
+    /// The policy last built, for as long as its version is in force.
+    policy: RefCell<Option<Rc<Policy>>>,
+}
+
+/// One applied command.
+pub(crate) struct Logged {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) ctx: Context,
+    pub(crate) outcome: Outcome,
+}
+
+impl World {
+    /// Nothing yet.
+    pub(crate) fn empty() -> Self {
+        let tables = MemoryTables::new();
+        let machine = Machine::load(&tables).unwrap();
+        Self { machine, tables, now: START, log: Vec::new(), policy: RefCell::new(None) }
+    }
+
+    /// Bootstrapped: owner, approvers, operator and auditor of the samples.
+    pub(crate) fn bootstrapped() -> Self {
+        let mut world = Self::empty();
+        let command = world.permitted(&bootstrap_request(), 1, Body::Bootstrap(Box::new(bootstrap())));
+        assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
+        world
+    }
+
+    /// With the demo tenant and the workloads of the samples, all brought in by commands.
+    pub(crate) fn demo() -> Self {
+        Self::with_grants(workload_grants())
+    }
+
+    /// With the demo tenant and these grants.
+    pub(crate) fn with_grants(grants: Vec<Grant>) -> Self {
+        let mut world = Self::bootstrapped();
+        let command = world.create_tenant(&samples::tenant(START).unwrap(), 2);
+        assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
+        world.grant(OrderId([1; 16]), grants);
+        world
+    }
+
+    /// Applies one command over an overlay of its own and commits it.
+    pub(crate) fn apply(&mut self, command: &Command) -> Outcome {
+        let ctx = Context { index: self.log.len() as u64 + 1, time: self.now };
+        let mut overlay = Overlay::new(&self.tables);
+        let outcome = self.machine.apply(&mut overlay, command, ctx).unwrap();
+        let changes = overlay.into_changes();
+        self.tables.commit(changes);
+        self.log.push(Logged { bytes: command.encode(), ctx, outcome: outcome.clone() });
+        outcome
+    }
+
+    /// Starts the replica again from its tables.
+    pub(crate) fn restart(&mut self) {
+        self.machine = Machine::load(&self.tables).unwrap();
+    }
+
+    pub(crate) fn policy(&self) -> Rc<Policy> {
+        let mut built = self.policy.borrow_mut();
+        match &*built {
+            Some(policy) if policy.version() == self.machine.policy_version() => Rc::clone(policy),
+            _ => {
+                let data = self.machine.policy_data(&self.tables).unwrap();
+                let policy = Rc::new(data.map_or_else(Policy::unbootstrapped, |data| Policy::build(data).unwrap()));
+                Rc::clone(built.insert(policy))
+            }
+        }
+    }
+
+    pub(crate) fn decide(&self, request: &Request) -> Result<Permit, Denial> {
+        self.policy().decide(request, self.now)
+    }
+
+    /// The audited command of a request that policy permits; `request_id` tells requests apart.
+    pub(crate) fn permitted(&self, request: &Request, request_id: u8, body: Body) -> Command {
+        let permit = self.decide(request).map_err(|denial| denial.reason()).unwrap();
+        Audited::permitted(&permit, facts(request_id), body).into()
+    }
+
+    pub(crate) fn create_tenant(&self, tenant: &Tenant, request_id: u8) -> Command {
+        let request = Request::tenant(Action::CreateTenant, caller(samples::OWNER), tenant.id.clone());
+        self.permitted(&request, request_id, Body::CreateTenant(CreateTenant { tenant: tenant.clone() }))
+    }
+
+    pub(crate) fn propose(&self, by: &str, order: OrderId, grants: Vec<Grant>, request_id: u8) -> Command {
+        let request = Request::vault(Action::ProposeGrants, caller(by));
+        self.permitted(&request, request_id, Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new() }))
+    }
+
+    pub(crate) fn approve(&self, by: &str, order: OrderId, request_id: u8) -> Command {
+        let request = Request::vault(Action::ApproveGrants, caller(by));
+        self.permitted(&request, request_id, Body::ApproveGrants(ApproveGrants { order }))
+    }
+
+    /// Proposes and approves grants.
+    pub(crate) fn grant(&mut self, order: OrderId, grants: Vec<Grant>) {
+        let command = self.propose(samples::OWNER, order, grants, order.0[0]);
+        assert!(matches!(self.apply(&command), Outcome::Applied { .. }));
+        let command = self.approve(samples::APPROVER, order, order.0[0]);
+        assert!(matches!(self.apply(&command), Outcome::Applied { .. }));
+    }
+
+    /// Changes policy in some way: one more tenant.
+    pub(crate) fn raise_policy_version(&mut self) {
+        let tenants = self.machine.tenants.len();
+        let tenant = other_tenant(&format!("other-{tenants}"));
+        let command = self.create_tenant(&tenant, 200);
+        assert!(matches!(self.apply(&command), Outcome::Applied { .. }));
+    }
+
+    /// A body that stores one My Number per (subject, seed of record and token), all in the payroll scope.
+    pub(crate) fn tokenize_body(&self, subjects: &[(&str, u16)]) -> Tokenize {
+        let places = subjects.iter().zip(0..);
+        let items = places.map(|((subject, seed), item)| self.item(item, subject, *seed)).collect();
+        Tokenize { items, reply_days: 14 }
+    }
+
+    pub(crate) fn item(&self, item: u32, subject: &str, seed: u16) -> TokenizeItem {
+        let bucket = BucketId(seed % BUCKETS);
+        TokenizeItem {
+            item,
+            record: record(seed),
+            subject: self::subject(subject),
+            principal: self::subject(subject),
+            relation: Relation::SelfRelation,
+            kind: Kind::MyNumber,
+            scope: scope(samples::PAYROLL_SCOPE),
+            notified: vec![Notified { purpose: purpose(samples::PURPOSE), window: Window::ALWAYS }],
+            lookup: lookup(seed),
+            domain: KeyDomainId::SHARED,
+            bucket,
+            bucket_version: self.machine.bucket_version(KeyDomainId::SHARED, bucket).unwrap(),
+            token_wrap: vec![1; 88],
+            version_wrap: vec![2; 88],
+            number_row: vec![3; 73],
+            reply: None,
+        }
+    }
+
+    pub(crate) fn tokenize(&self, request_id: u8, body: Tokenize) -> Command {
+        let request = Request::tenant(Action::Tokenize, caller(samples::HR), tenant());
+        let request = request.kind(Kind::MyNumber).scope(scope(samples::PAYROLL_SCOPE));
+        self.permitted(&request, request_id, Body::Tokenize(body))
+    }
+
+    /// Stores numbers and returns what became of each.
+    pub(crate) fn store(&mut self, request_id: u8, subjects: &[(&str, u16)]) -> Vec<ItemOutcome> {
+        let command = self.tokenize(request_id, self.tokenize_body(subjects));
+        items_of(self.apply(&command))
+    }
+
+    pub(crate) fn reveal_request(&self, action: Action) -> Request {
+        let request = Request::tenant(action, caller(samples::PAYROLL), tenant());
+        request.purpose(purpose(samples::PURPOSE)).scope(scope(samples::PAYROLL_SCOPE))
+    }
+
+    /// Presents the tokens of these seeds the way a node does: reads, decides, claims.
+    pub(crate) fn reveal(&self, action: Action, seeds: &[u16]) -> Command {
+        let permit = self.decide(&self.reveal_request(action)).map_err(|denial| denial.reason()).unwrap();
+        let items = seeds.iter().zip(0..).map(|(seed, item)| self.claim(&permit, item, *seed)).collect();
+        Audited::permitted(&permit, facts(9), Body::Reveal(Reveal { items })).into()
+    }
+
+    pub(crate) fn claim(&self, permit: &Permit, item: u32, seed: u16) -> RevealItem {
+        let lookup = lookup(seed);
+        let facts = reader::token_facts(&self.tables, &[lookup]).unwrap().remove(0);
+        let claim = facts.map_or(Claim::Unknown, |facts| {
+            let record = RecordFacts {
+                tenant: &facts.token.tenant,
+                kind: facts.token.kind,
+                relation: facts.token.relation,
+                scope: Some(&facts.token.scope),
+                notified: &facts.record.notified,
+                disabled: facts.token.status == RecordStatus::Disabled,
+            };
+            let verdict = permit.check_record(&record, self.now).map_or_else(Verdict::Deny, |()| Verdict::Allow);
+            Claim::Known { record: facts.token.record, revision: facts.token.revision, verdict }
+        });
+        RevealItem { item, lookup, claim }
+    }
+
+    /// Reveals and returns what became of each token.
+    pub(crate) fn revealed(&mut self, action: Action, seeds: &[u16]) -> Vec<ItemOutcome> {
+        let command = self.reveal(action, seeds);
+        items_of(self.apply(&command))
+    }
+
+    /// The vault's own signed tree head.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { origin: ORIGIN.to_owned(), head: self.machine.tree_head() }
+    }
+}
+
+pub(crate) fn checkpoint_command(checkpoint: &Checkpoint, key: &SigningKey) -> Command {
+    Kept::new(Bookkeeping::Checkpoint(checkpoint.sign(key).unwrap().to_bytes())).into()
+}
+
+pub(crate) fn signing_key() -> SigningKey {
+    SigningKey::from_seed(&SEED).unwrap()
+}
+
+pub(crate) fn items_of(outcome: Outcome) -> Vec<ItemOutcome> {
+    match outcome {
+        Outcome::Applied { items, .. } => items,
+        other => panic!("not applied: {other:?}"),
+    }
+}
+
+pub(crate) fn bootstrap_request() -> Request {
+    Request::vault(Action::Bootstrap, caller(samples::OWNER))
+}
+
+pub(crate) fn bootstrap() -> Bootstrap {
+    let sealed =
+        |bucket| SealedBucket { bucket: BucketId(bucket), bucket_version: BucketVersion(1), sealed: vec![5; 60] };
+    Bootstrap {
+        vault: VaultId::from_bytes([0xaa; 16]),
+        cluster: ClusterId([0xbb; 16]),
+        class: TokenClass::Test,
+        origin: ORIGIN.to_owned(),
+        owner: caller(samples::OWNER),
+        approvers: vec![caller(samples::APPROVER), caller(samples::SECOND_APPROVER)],
+        operators: vec![caller(samples::OPERATOR)],
+        auditors: vec![caller(samples::AUDITOR)],
+        policy_text: Policy::DEFAULT_TEXT.to_owned(),
+        catalogue: catalogue(),
+        checkpoint_public_key: signing_key().public_key(),
+        sealed_checkpoint_key: vec![4; 60],
+        domain: KeyDomainId::SHARED,
+        root_version: RootVersion(1),
+        buckets: (0..BUCKETS).map(sealed).collect(),
+        first_member: member(1),
+    }
+}
+
+pub(crate) fn member(seed: u8) -> AddMember {
+    AddMember {
+        uuid: MemberUuid([seed; 16]),
+        name: format!("vault-{seed}"),
+        peer_address: format!("vault-{seed}.test:7101"),
+        client_address: format!("vault-{seed}.test:7100"),
+    }
+}
+
+/// The grants of the samples that a bootstrap does not make.
+pub(crate) fn workload_grants() -> Vec<Grant> {
+    samples::grants().unwrap().into_iter().filter(|grant| grant.role == Role::Workload).collect()
+}
+
+pub(crate) fn other_tenant(id: &str) -> Tenant {
+    Tenant { id: TenantId::parse(id).unwrap(), ..samples::tenant(START).unwrap() }
+}
+
+pub(crate) fn catalogue() -> Catalogue {
+    Catalogue::from_toml(Catalogue::default_text()).unwrap()
+}
+
+pub(crate) fn facts(request_id: u8) -> CallFacts {
+    CallFacts { request_id: RequestId::from_bytes([request_id; 16]), trace: None, work_reference: None }
+}
+
+pub(crate) fn caller(name: &str) -> CallerId {
+    samples::caller(name).unwrap()
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::parse(samples::TENANT).unwrap()
+}
+
+pub(crate) fn scope(text: &str) -> ScopeId {
+    ScopeId::parse(text).unwrap()
+}
+
+pub(crate) fn purpose(text: &str) -> PurposeCode {
+    PurposeCode::parse(text).unwrap()
+}
+
+pub(crate) fn subject(text: &str) -> SubjectRef {
+    SubjectRef::parse(text).unwrap()
+}
+
+pub(crate) fn record(seed: u16) -> RecordId {
+    let digest = sha256(&[b"record", &seed.to_be_bytes()]);
+    RecordId::from_bytes(std::array::from_fn(|at| digest[at]))
+}
+
+pub(crate) fn lookup(seed: u16) -> LookupKey {
+    LookupKey::from_bytes(sha256(&[b"token", &seed.to_be_bytes()]))
+}
