@@ -1,0 +1,16 @@
+//! The tower layers in front of every gRPC service, outermost first:
+//!
+//! ```text
+//! Server::builder()
+//!     .layer(CallLayer::new(&meter, telemetry.sampling(), METHODS))   // measures everything below, refusals included
+//!     .layer(AdmissionLayer::new(options))                            // refuses what would only wait, ends what is late
+//! ```
+
+mod admission;
+mod call;
+mod status;
+mod trace;
+
+pub use admission::{AdmissionLayer, AdmissionOptions, AdmissionService, AdmittedBody, Deadline};
+pub use call::{CallBody, CallLayer, CallService};
+pub use trace::{CallTrace, Sampling};

@@ -1,0 +1,247 @@
+//! The connecting side: our certificate is always offered, and the other side is checked by SPIFFE id between nodes,
+//! by DNS name towards everything else.
+//!
+//! One `ClientConfig` per connector: its verifier and its certificate resolver look into the store at every
+//! handshake, so a reload needs no new connector.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use fuda_core::ids::CallerId;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use opentelemetry::metrics::Meter;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::identity::{PeerIdentity, SpiffeMatcher};
+use super::material::{Material, MaterialStore};
+use super::{ALPN_H2, IdentityError, TlsError, TlsPaths, provider, watch};
+
+/// From the first packet to the end of the handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TLS for outgoing connections, reloaded like [`super::ServerTls`].
+pub struct ClientTls {
+    store: Arc<MaterialStore<Material>>,
+}
+
+impl ClientTls {
+    /// Reads the files. `role` names the certificate in logs and metrics.
+    ///
+    /// # Errors
+    /// When a file is missing or unusable, or our certificate has expired.
+    pub fn load(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
+        Ok(Self { store: Arc::new(MaterialStore::load(paths, role, meter, Ok)?) })
+    }
+
+    /// A connector that accepts only servers whose certificate chains to our authorities and
+    /// - with `Some(matcher)`: carries exactly one URI name, a SPIFFE id the matcher accepts (names in DNS count for
+    ///   nothing between nodes),
+    /// - with `None`: is valid for the DNS name or address connected to (collectors, key managers).
+    ///
+    /// # Errors
+    /// Never in practice: rustls would have to refuse TLS 1.3 on ring.
+    pub fn connector_for(&self, expected: Option<SpiffeMatcher>) -> Result<TlsConnector, TlsError> {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Verifier { store: Arc::clone(&self.store), expected, algorithms };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(OwnCertificate { store: Arc::clone(&self.store) }));
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(TlsConnector { inner: tokio_rustls::TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Who we are to servers, if our certificate carries a SPIFFE id.
+    #[must_use]
+    pub fn own_identity(&self) -> Option<CallerId> {
+        self.store.current().identity.as_ref().map(|identity| identity.caller.clone())
+    }
+
+    /// When our certificate ends.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.store.current().not_after
+    }
+
+    /// Reads the files again now; `Ok(true)` when they changed and are in use. Blocking, a few small files.
+    ///
+    /// # Errors
+    /// As [`ClientTls::load`]; the old certificate then stays in use.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        self.store.reload()
+    }
+
+    /// Reloads by itself when the files change, until `shutdown`.
+    pub fn watch(&self, shutdown: CancellationToken) -> JoinHandle<()> {
+        let store = Arc::clone(&self.store);
+        watch::spawn(self.store.directories(), watch::POLL_INTERVAL, move || store.reload_and_log(), shutdown)
+    }
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ClientTls").field("not_after", &self.not_after()).finish_non_exhaustive()
+    }
+}
+
+/// Opens TLS connections. As a `tower` service over [`Uri`] it fits `tonic::transport::Endpoint::connect_with_connector`
+/// (write the endpoint with the scheme `http`: tonic must not try TLS by itself, the connector always does).
+#[derive(Clone)]
+pub struct TlsConnector {
+    inner: tokio_rustls::TlsConnector,
+}
+
+impl TlsConnector {
+    /// Connects to `host` (a DNS name or an address) within 5 s.
+    ///
+    /// # Errors
+    /// The connection, or the handshake, or the check of the other side's certificate failed, or time is over.
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<TlsStream<TcpStream>> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name or address"))?;
+        let connecting = async {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            self.inner.connect(name, stream).await
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+}
+
+impl std::fmt::Debug for TlsConnector {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TlsConnector").finish_non_exhaustive()
+    }
+}
+
+impl tower::Service<Uri> for TlsConnector {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            let missing = || io::Error::new(io::ErrorKind::InvalidInput, "endpoint has no host or no port");
+            let host = uri.host().ok_or_else(missing)?;
+            let port = uri.port_u16().ok_or_else(missing)?;
+            connector.connect(host, port).await.map(TokioIo::new)
+        })
+    }
+}
+
+/// Offers the newest certificate.
+#[derive(Debug)]
+struct OwnCertificate {
+    store: Arc<MaterialStore<Material>>,
+}
+
+impl ResolvesClientCert for OwnCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.store.current().value.certified))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The chain is checked as rustls' own verifier does; only the check of the name differs.
+#[derive(Debug)]
+struct Verifier {
+    store: Arc<MaterialStore<Material>>,
+    expected: Option<SpiffeMatcher>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let current = self.store.current();
+        let authorities = &current.value.authorities;
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&certificate, authorities, intermediates, now, algorithms)?;
+        match &self.expected {
+            None => verify_server_name(&certificate, server_name)?,
+            Some(expected) => {
+                let peer = PeerIdentity::from_certificate(end_entity).map_err(|error| refusal(error.into()))?;
+                if !expected.matches(&peer.caller) {
+                    return Err(refusal(NameError::Unexpected));
+                }
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Why the other side is not whom we meant.
+#[derive(Debug, Error)]
+enum NameError {
+    #[error(transparent)]
+    Unusable(#[from] IdentityError),
+    #[error("server is not the expected SPIFFE id")]
+    Unexpected,
+}
+
+fn refusal(error: NameError) -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+}
+
+impl<T> std::fmt::Debug for MaterialStore<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("MaterialStore").finish_non_exhaustive()
+    }
+}
