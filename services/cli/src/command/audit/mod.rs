@@ -1,0 +1,294 @@
+//! `fuda audit`: read the ledger, and check it without trusting the vault.
+
+mod online;
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
+use fuda_client::Client;
+use fuda_client::ledger::{Entry, GetCheckpointRequest, ReadEntriesRequest, ReadEntriesResponse};
+use fuda_core::limits::PAGE_SIZE_MAX;
+use fuda_ledger::{Checkpoint, SignedNote, VerifierKey};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::args::Format;
+use crate::export::{ExportReader, ExportWriter};
+use crate::failure::Failure;
+use crate::output::{create_private, text};
+use crate::wire;
+
+/// Entries shown by `tail` without --from.
+const TAIL_ENTRIES: u64 = 20;
+/// Time between two looks of `tail --follow`.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of a file that holds a verifier key.
+const KEY_FILE_BYTES_MAX: u64 = 4_096;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show entries, the newest 20 by default. A refused look is itself an entry.
+    Tail(Tail),
+    /// Write the whole ledger and its newest checkpoint to a file, for checking it elsewhere.
+    Fetch {
+        /// New file to write, for its owner only.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Check the ledger: a file from `fetch`, or the running vault.
+    ///
+    /// With --in: every entry is where it belongs and hashes to the root that the checkpoint signs. With --online: the
+    /// same for the vault's entries, then inclusion proofs, then that the newest checkpoint extends the one checked.
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// First sequence to show.
+    #[arg(long, value_name = "N")]
+    from: Option<u64>,
+    /// Go on showing new entries; looks every second.
+    #[arg(long)]
+    follow: bool,
+    /// Only this tenant; an auditor of one tenant must name it.
+    #[arg(long, value_name = "ID", default_value = "")]
+    tenant: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["input", "online"])))]
+pub(crate) struct Verify {
+    /// File from `fetch`.
+    #[arg(long = "in", value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Read from the running vault.
+    #[arg(long)]
+    online: bool,
+    /// File with the verifier key kept from `cluster init`.
+    #[arg(long, value_name = "KEYFILE")]
+    verifier_key: PathBuf,
+    /// With --online: check only the entries of this tenant, by inclusion proofs.
+    #[arg(long, value_name = "ID", requires = "online", default_value = "")]
+    tenant: String,
+    /// With --online: an earlier file from `fetch`, whose checkpoint the ledger must extend.
+    #[arg(long, value_name = "FILE", requires = "online")]
+    since: Option<PathBuf>,
+}
+
+pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        Command::Tail(arguments) => tail(arguments, context).await,
+        Command::Fetch { out } => fetch(&out, context).await,
+        Command::Verify(arguments) => {
+            let key = read_key(&arguments.verifier_key)?;
+            match &arguments.input {
+                Some(file) => verify_file(file, &key, context),
+                None => verify_online(&arguments, &key, context).await,
+            }
+        }
+    }
+}
+
+async fn tail(arguments: Tail, context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client().await?;
+    let mut from = match arguments.from {
+        Some(from) => from,
+        None => page(&client, &arguments.tenant, 0, 1).await?.ledger_size.saturating_sub(TAIL_ENTRIES),
+    };
+    loop {
+        let page = page(&client, &arguments.tenant, from, PAGE_SIZE_MAX).await?;
+        // Of another tenant's entries an auditor sees only the place.
+        for entry in page.entries.iter().filter(|entry| !entry.action.is_empty()) {
+            if arguments.tenant.is_empty() || entry.tenant == arguments.tenant {
+                let line = match context.output.format() {
+                    Format::Table => entry_line(entry),
+                    Format::Json => entry_value(entry).to_string(),
+                };
+                context.output.line(&line)?;
+            }
+        }
+        let at_end = page.next_sequence >= page.ledger_size || page.next_sequence <= from;
+        from = page.next_sequence.max(from);
+        match (at_end, arguments.follow) {
+            (true, false) => return Ok(()),
+            (true, true) => tokio::time::sleep(FOLLOW_INTERVAL).await,
+            (false, _) => {}
+        }
+    }
+}
+
+async fn fetch(out: &Path, context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client().await?;
+    let request = GetCheckpointRequest::default();
+    let checkpoint = client.get_checkpoint(request).await?.checkpoint;
+    // Not verified here: the key is needed where the file is checked, and only there.
+    let size = unverified(&checkpoint)?.head.size;
+    let mut writer = ExportWriter::start(BufWriter::new(create_private(out)?), &checkpoint)?;
+    let mut entries = online::Entries::new(&client, "", size);
+    while let Some(page) = entries.next_page().await? {
+        for entry in page {
+            writer.entry(entry.sequence, &entry.canonical)?;
+        }
+    }
+    let file = writer.finish()?.into_inner().map_err(|error| Failure::output(error.error()))?;
+    file.sync_all().map_err(|error| Failure::output(&error))?;
+    context.output.facts(vec![("entries", json!(size)), ("file", text(out.display().to_string()))])
+}
+
+fn verify_file(path: &Path, key: &VerifierKey, context: &mut Context) -> Result<(), Failure> {
+    let report = open_export(path)?.verify(key)?;
+    context.output.facts(vec![
+        ("verified", json!(true)),
+        ("origin", text(report.origin)),
+        ("entries", json!(report.entries)),
+        ("root", text(hex::encode(report.root))),
+    ])
+}
+
+async fn verify_online(arguments: &Verify, key: &VerifierKey, context: &mut Context) -> Result<(), Failure> {
+    let since = arguments.since.as_deref().map(|path| earlier_head(path, key)).transpose()?;
+    let client = context.connection.client().await?;
+    let report = online::verify(&client, key, &arguments.tenant, since).await?;
+    context.output.facts(vec![
+        ("verified", json!(true)),
+        ("origin", text(report.origin)),
+        ("entries", json!(report.entries)),
+        ("root", text(hex::encode(report.root))),
+        ("inclusion_proofs", json!(report.inclusion_proofs)),
+        ("consistency_proofs", json!(report.consistency_proofs)),
+        ("newest_size", json!(report.newest_size)),
+    ])
+}
+
+/// A page of entries.
+async fn page(client: &Client, tenant: &str, from: u64, size: usize) -> Result<ReadEntriesResponse, Failure> {
+    let page_size = i32::try_from(size).unwrap_or(0);
+    Ok(client.read_entries(ReadEntriesRequest { tenant: tenant.to_owned(), from_sequence: from, page_size }).await?)
+}
+
+/// What a checkpoint claims, for knowing how much to read.
+fn unverified(checkpoint: &str) -> Result<Checkpoint, Failure> {
+    SignedNote::parse(checkpoint.as_bytes())
+        .and_then(|note| Checkpoint::parse(note.unverified_text()))
+        .map_err(|error| Failure::Verification(error.to_string()))
+}
+
+fn earlier_head(path: &Path, key: &VerifierKey) -> Result<fuda_ledger::tree::TreeHead, Failure> {
+    let checkpoint = Checkpoint::open(open_export(path)?.checkpoint().as_bytes(), key);
+    checkpoint.map(|checkpoint| checkpoint.head).map_err(|error| Failure::Verification(error.to_string()))
+}
+
+fn open_export(path: &Path) -> Result<ExportReader<BufReader<File>>, Failure> {
+    let file =
+        File::open(path).map_err(|error| Failure::Usage(format!("`{}` cannot be read: {error}", path.display())))?;
+    ExportReader::open(BufReader::new(file))
+}
+
+fn read_key(path: &Path) -> Result<VerifierKey, Failure> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| Failure::Usage(format!("`{shown}` cannot be read: {error}"));
+    if std::fs::metadata(path).map_err(unreadable)?.len() > KEY_FILE_BYTES_MAX {
+        return Err(Failure::Usage(format!("`{shown}` is too long for a verifier key")));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    VerifierKey::parse(text.trim()).map_err(|error| Failure::Usage(format!("`{shown}`: {error}")))
+}
+
+/// An entry on one line; facts that are empty are left out.
+fn entry_line(entry: &Entry) -> String {
+    let time = entry.time.as_ref().map(wire::moment_text).unwrap_or_default();
+    let mut line = format!("{:>8} {time} {:<8} {:<14}", entry.sequence, entry.decision, entry.action);
+    let budget =
+        if entry.budget_max > 0 { format!("{}/{}", entry.budget_used, entry.budget_max) } else { String::new() };
+    let facts = [
+        ("caller", &entry.caller),
+        ("tenant", &entry.tenant),
+        ("reason", &entry.reason),
+        ("purpose", &entry.purpose),
+        ("subject", &entry.subject),
+        ("kind", &entry.kind),
+        ("scope", &entry.scope),
+        ("work", &entry.work_reference),
+        ("budget", &budget),
+        ("request", &entry.request_id),
+    ];
+    for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        // A line break in a value would forge a line.
+        let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        line.push_str(&format!(" {name}={value}"));
+    }
+    line
+}
+
+fn entry_value(entry: &Entry) -> Value {
+    json!({
+        "sequence": entry.sequence,
+        "time": wire::moment_value(entry.time.as_ref()),
+        "tenant": text(&entry.tenant),
+        "action": entry.action,
+        "decision": entry.decision,
+        "reason": text(&entry.reason),
+        "caller": entry.caller,
+        "end_user": text(&entry.end_user),
+        "purpose": text(&entry.purpose),
+        "subject": text(&entry.subject),
+        "kind": text(&entry.kind),
+        "record": text(&entry.record),
+        "scope": text(&entry.scope),
+        "relation": text(&entry.relation),
+        "work_reference": text(&entry.work_reference),
+        "policy_version": entry.policy_version,
+        "policy_ids": entry.policy_ids,
+        "grant": text(&entry.grant),
+        "request_id": entry.request_id,
+        "trace_id": text(&entry.trace_id),
+        "budget_used": entry.budget_used,
+        "budget_max": entry.budget_max,
+        "detail": entry.detail.iter().collect::<std::collections::BTreeMap<_, _>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::tests::{key, log};
+
+    #[test]
+    fn an_entry_is_one_line_whatever_it_holds() {
+        let entry = Entry {
+            sequence: 7,
+            action: "detokenize".to_owned(),
+            decision: "denied".to_owned(),
+            caller: "spiffe://fuda.test/workload/payroll".to_owned(),
+            work_reference: "a\nb".to_owned(),
+            budget_used: 3,
+            budget_max: 5,
+            ..Entry::default()
+        };
+        let line = entry_line(&entry);
+        assert!(line.contains("denied") && line.contains("work=a b") && line.contains("budget=3/5"), "{line}");
+        assert_eq!(line.lines().count(), 1);
+        assert_eq!(entry_value(&entry)["reason"], Value::Null);
+    }
+
+    #[test]
+    fn keys_and_earlier_heads_come_from_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, format!("{}\n", key())).unwrap();
+        assert_eq!(read_key(&path).unwrap(), key());
+        std::fs::write(&path, "no key").unwrap();
+        assert!(read_key(&path).is_err());
+
+        let (_, checkpoint) = log(5);
+        let export = dir.path().join("export");
+        let writer = ExportWriter::start(File::create(&export).unwrap(), &checkpoint).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(earlier_head(&export, &key()).unwrap().size, 5);
+        let other = VerifierKey::new(key().name(), [9; 32]).unwrap();
+        assert!(earlier_head(&export, &other).is_err());
+    }
+}

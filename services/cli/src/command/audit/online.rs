@@ -1,0 +1,222 @@
+//! Checking the ledger of a running vault with nothing to trust but the verifier key.
+//!
+//! ```text
+//! checkpoint A ── signature by the key
+//!   └─ entries 0..A.size ── every one hashes into A's root        (whole vault)
+//!   └─ inclusion proofs  ── of a sample, or of a tenant's entries
+//! earlier checkpoint ── consistency ── A ── consistency ── newest checkpoint B
+//! ```
+
+use std::collections::BTreeMap;
+
+use fuda_client::Client;
+use fuda_client::ledger::{
+    Entry as WireEntry, GetCheckpointRequest, GetConsistencyProofRequest, GetInclusionProofRequest,
+};
+use fuda_core::limits::PAGE_SIZE_MAX;
+use fuda_ledger::tree::{Edge, Hash, TreeHead, leaf_hash, verify_consistency, verify_inclusion};
+use fuda_ledger::{Checkpoint, Entry, Error, VerifierKey};
+
+use super::page;
+use crate::failure::Failure;
+
+/// Inclusion proofs asked for after all entries were hashed: there they only check that the vault can prove.
+const SAMPLE: u64 = 16;
+/// Inclusion proofs asked for where they are the only check.
+const TENANT_PROOFS_MAX: usize = 10_000;
+
+/// What a running vault's ledger was found to be.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// Identity of the log.
+    pub(super) origin: String,
+    /// Entries checked.
+    pub(super) entries: u64,
+    /// Root of the checkpoint they were checked against.
+    pub(super) root: Hash,
+    /// Inclusion proofs checked.
+    pub(super) inclusion_proofs: u64,
+    /// Consistency proofs checked.
+    pub(super) consistency_proofs: u64,
+    /// Size of the newest checkpoint, which extends the one checked.
+    pub(super) newest_size: u64,
+}
+
+/// Checks everything that can be checked from outside.
+pub(super) async fn verify(
+    client: &Client,
+    key: &VerifierKey,
+    tenant: &str,
+    since: Option<TreeHead>,
+) -> Result<Report, Failure> {
+    let Checkpoint { origin, head } = newest(client, tenant, key).await?;
+    let (entries, leaves) = match tenant {
+        "" => (head.size, whole_log(client, &head).await?),
+        tenant => {
+            let leaves = tenant_leaves(client, tenant, &head).await?;
+            (leaves.len() as u64, leaves)
+        }
+    };
+    for (sequence, leaf) in &leaves {
+        prove_inclusion(client, tenant, *sequence, leaf, &head).await?;
+    }
+    let mut consistency_proofs = 0;
+    if let Some(since) = since {
+        prove_consistency(client, tenant, &since, &head).await?;
+        consistency_proofs += 1;
+    }
+    // What was read above became entries itself, so the ledger has grown meanwhile.
+    let newer = newest(client, tenant, key).await?.head;
+    prove_consistency(client, tenant, &head, &newer).await?;
+    Ok(Report {
+        origin,
+        entries,
+        root: head.root,
+        inclusion_proofs: leaves.len() as u64,
+        consistency_proofs: consistency_proofs + 1,
+        newest_size: newer.size,
+    })
+}
+
+/// The entries before a size, page by page.
+pub(super) struct Entries<'a> {
+    client: &'a Client,
+    tenant: &'a str,
+    next: u64,
+    size: u64,
+}
+
+impl<'a> Entries<'a> {
+    /// From the first entry on.
+    pub(super) const fn new(client: &'a Client, tenant: &'a str, size: u64) -> Self {
+        Self { client, tenant, next: 0, size }
+    }
+
+    /// The next page; `None` at the end. For the whole vault every entry has its canonical bytes.
+    pub(super) async fn next_page(&mut self) -> Result<Option<Vec<WireEntry>>, Failure> {
+        if self.next >= self.size {
+            return Ok(None);
+        }
+        let mut entries = page(self.client, self.tenant, self.next, PAGE_SIZE_MAX).await?.entries;
+        if entries.is_empty() {
+            return Err(broken(&Error::LogLength { found: self.next, signed: self.size }));
+        }
+        for entry in &entries {
+            if entry.sequence != self.next {
+                return Err(broken(&Error::LogSequence { expected: self.next, found: entry.sequence }));
+            }
+            if self.tenant.is_empty() && entry.canonical.is_empty() {
+                return Err(Failure::Verification(format!("entry {} comes without its bytes", entry.sequence)));
+            }
+            self.next += 1;
+        }
+        let beyond = usize::try_from(self.next.saturating_sub(self.size)).unwrap_or(entries.len());
+        entries.truncate(entries.len().saturating_sub(beyond));
+        Ok(Some(entries))
+    }
+}
+
+/// Hashes every entry into the root, and returns the leaves of a sample: both ends and evenly between.
+async fn whole_log(client: &Client, head: &TreeHead) -> Result<BTreeMap<u64, Hash>, Failure> {
+    let mut edge = Edge::new();
+    let mut sample = BTreeMap::new();
+    let stride = (head.size / SAMPLE).max(1);
+    let mut entries = Entries::new(client, "", head.size);
+    while let Some(page) = entries.next_page().await? {
+        for entry in page {
+            let leaf = checked_leaf(&entry)?;
+            edge.append(&[leaf]);
+            if entry.sequence % stride == 0 || entry.sequence + 1 == head.size {
+                sample.insert(entry.sequence, leaf);
+            }
+        }
+    }
+    let root = edge.root();
+    if root != head.root {
+        return Err(broken(&Error::LogRoot { signed: head.root, found: root }));
+    }
+    Ok(sample)
+}
+
+/// The leaves of a tenant's entries.
+async fn tenant_leaves(client: &Client, tenant: &str, head: &TreeHead) -> Result<BTreeMap<u64, Hash>, Failure> {
+    let mut leaves = BTreeMap::new();
+    let mut entries = Entries::new(client, tenant, head.size);
+    while let Some(page) = entries.next_page().await? {
+        for entry in page.iter().filter(|entry| !entry.canonical.is_empty()) {
+            leaves.insert(entry.sequence, checked_leaf(entry)?);
+        }
+        if leaves.len() > TENANT_PROOFS_MAX {
+            return Err(Failure::Usage(format!(
+                "the tenant has more than {TENANT_PROOFS_MAX} entries; let an auditor of the whole vault verify"
+            )));
+        }
+    }
+    Ok(leaves)
+}
+
+/// The leaf hash of an entry whose bytes say the same as its place.
+fn checked_leaf(entry: &WireEntry) -> Result<Hash, Failure> {
+    let damaged = |source| broken(&Error::LogEntry { sequence: entry.sequence, source: Box::new(source) });
+    let decoded = Entry::decode(&entry.canonical).map_err(damaged)?;
+    let found = decoded.item.sequence.get();
+    if found != entry.sequence {
+        return Err(broken(&Error::LogSequence { expected: entry.sequence, found }));
+    }
+    Ok(leaf_hash(&entry.canonical))
+}
+
+async fn newest(client: &Client, tenant: &str, key: &VerifierKey) -> Result<Checkpoint, Failure> {
+    let answer = client.get_checkpoint(GetCheckpointRequest { tenant: tenant.to_owned() }).await?;
+    Checkpoint::open(answer.checkpoint.as_bytes(), key).map_err(|error| broken(&error))
+}
+
+async fn prove_inclusion(
+    client: &Client,
+    tenant: &str,
+    sequence: u64,
+    leaf: &Hash,
+    head: &TreeHead,
+) -> Result<(), Failure> {
+    let request = GetInclusionProofRequest { sequence, tree_size: head.size, tenant: tenant.to_owned() };
+    let answer = client.get_inclusion_proof(request).await?;
+    // The vault's own idea of the leaf is not used: ours comes from the bytes.
+    verify_inclusion(leaf, sequence, head, &hashes(&answer.path)?)
+        .map_err(|error| Failure::Verification(format!("entry {sequence} is not in the signed tree: {error}")))
+}
+
+async fn prove_consistency(client: &Client, tenant: &str, old: &TreeHead, new: &TreeHead) -> Result<(), Failure> {
+    if old.size > new.size {
+        return Err(Failure::Verification(format!(
+            "the ledger shrank: an earlier checkpoint signs {} entries, a later one {}",
+            old.size, new.size
+        )));
+    }
+    // Between equal sizes, and from nothing, there is no proof to ask for: the heads speak for themselves.
+    let path = if old.size == 0 || old.size == new.size {
+        Vec::new()
+    } else {
+        let (from_size, to_size) = (old.size, new.size);
+        let request = GetConsistencyProofRequest { from_size, to_size, tenant: tenant.to_owned() };
+        hashes(&client.get_consistency_proof(request).await?.path)?
+    };
+    verify_consistency(old, new, &path).map_err(|error| {
+        Failure::Verification(format!(
+            "the tree of {} entries does not extend the one of {}: history was rewritten ({error})",
+            new.size, old.size
+        ))
+    })
+}
+
+fn hashes(path: &[Vec<u8>]) -> Result<Vec<Hash>, Failure> {
+    let hash = |bytes: &Vec<u8>| Hash::try_from(bytes.as_slice());
+    path.iter().map(hash).collect::<Result<_, _>>().map_err(|_| broken(&Error::Proof))
+}
+
+fn broken(error: &Error) -> Failure {
+    Failure::Verification(error.to_string())
+}
+
+#[cfg(test)]
+#[path = "online_tests.rs"]
+mod tests;

@@ -1,0 +1,176 @@
+//! `fuda cluster`: make the vault once, add and remove nodes, see how they are.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use fuda_client::cluster::{
+    BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest,
+};
+use fuda_core::limits::APPROVERS_MIN;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::args::Format;
+use crate::failure::Failure;
+use crate::output::{create_public, text};
+
+/// A joining node may first have to receive a snapshot.
+const JOIN_DEADLINE: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new vault on the node at --address. Works once in the life of a vault.
+    Init(Init),
+    /// Make a started, empty node a member.
+    Join {
+        /// Peer listener of the new node, as the other nodes reach it.
+        #[arg(long, value_name = "HOST:PORT")]
+        peer_address: String,
+    },
+    /// Take a node out for ever; its identity is never used again.
+    Remove {
+        /// Raft id of the node, as `cluster status` shows it.
+        #[arg(long, value_name = "N")]
+        node_id: u64,
+    },
+    /// Show the cluster as the answering node sees it.
+    Status {
+        /// Also compute the digest of the replicated state, which reads all of it.
+        #[arg(long)]
+        digest: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// SPIFFE id of the owner, who makes tenants and proposes grants.
+    #[arg(long, value_name = "SPIFFE")]
+    owner: String,
+    /// SPIFFE id of an approver; at least two, different from the owner.
+    #[arg(long = "approver", value_name = "SPIFFE", required = true)]
+    approvers: Vec<String>,
+    /// SPIFFE id of an operator.
+    #[arg(long = "operator", value_name = "SPIFFE")]
+    operators: Vec<String>,
+    /// SPIFFE id of an auditor of the whole vault.
+    #[arg(long = "auditor", value_name = "SPIFFE")]
+    auditors: Vec<String>,
+    /// Make a test cluster: its tokens start with fuda_test_.
+    #[arg(long)]
+    test: bool,
+    /// Write the verifier key of the ledger to this new file. Keep it: `audit verify` trusts nothing else.
+    #[arg(long, value_name = "FILE")]
+    verifier_key_out: Option<PathBuf>,
+}
+
+pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        Command::Init(init) => self::init(init, context).await,
+        Command::Join { peer_address } => {
+            let client = context.connection.client_within(JOIN_DEADLINE).await?;
+            let answer = client.join_node(JoinNodeRequest { peer_address }).await?;
+            context.output.facts(vec![("node_id", json!(answer.node_id)), ("name", text(answer.name))])
+        }
+        Command::Remove { node_id } => {
+            context.connection.client().await?.remove_node(RemoveNodeRequest { node_id }).await?;
+            context.output.facts(vec![("removed", json!(node_id))])
+        }
+        Command::Status { digest } => {
+            let request = GetStatusRequest { with_digest: digest };
+            let status = context.connection.client().await?.get_status(request).await?;
+            show(&status, context)
+        }
+    }
+}
+
+async fn init(init: Init, context: &mut Context) -> Result<(), Failure> {
+    if init.approvers.len() < APPROVERS_MIN {
+        return Err(Failure::Usage("--approver must be given at least twice".to_owned()));
+    }
+    if context.connection.address.len() != 1 {
+        return Err(Failure::Usage("--address must name the one node to make the vault on".to_owned()));
+    }
+    // The file first: the key is shown only once, and a vault is made only once.
+    let file = init.verifier_key_out.as_deref().map(|path| create_public(path).map(|file| (path, file))).transpose()?;
+    let request = BootstrapRequest {
+        owner: init.owner,
+        approvers: init.approvers,
+        operators: init.operators,
+        auditors: init.auditors,
+        test: init.test,
+    };
+    let answer = match context.connection.client().await {
+        Ok(client) => client.bootstrap(request).await.map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    let answer = answer.inspect_err(|_| remove_empty(file.as_ref().map(|(path, _)| *path)))?;
+    let kept = file.map_or(Ok(()), |(_, mut file)| {
+        writeln!(file, "{}", answer.ledger_verifier_key).and_then(|()| file.sync_all())
+    });
+    // Printed also when the file failed: this is the last chance to keep the key.
+    context.output.facts(vec![
+        ("vault", text(answer.vault)),
+        ("cluster", text(answer.cluster)),
+        ("ledger_verifier_key", text(answer.ledger_verifier_key)),
+    ])?;
+    kept.map_err(|error| Failure::output(&error))
+}
+
+fn remove_empty(path: Option<&Path>) {
+    if let Some(path) = path {
+        // The file is ours and empty; when it cannot be removed, the next attempt says so.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn show(status: &GetStatusResponse, context: &mut Context) -> Result<(), Failure> {
+    let members = |table: bool| -> Vec<Value> {
+        let members = status.members.iter();
+        members.map(|member| if table { Value::from(member_line(member)) } else { member_value(member) }).collect()
+    };
+    let mut facts = vec![
+        ("vault", text(&status.vault)),
+        ("cluster", text(&status.cluster)),
+        ("node_id", json!(status.node_id)),
+        ("name", text(&status.name)),
+        ("ready", json!(status.ready)),
+        ("not_ready_reason", text(&status.not_ready_reason)),
+        ("seal", text(&status.seal)),
+        ("leader_id", json!(status.leader_id)),
+        ("term", json!(status.term)),
+        ("last_log_index", json!(status.last_log_index)),
+        ("applied_index", json!(status.applied_index)),
+        ("snapshot_index", json!(status.snapshot_index)),
+        ("ledger_size", json!(status.ledger_size)),
+        ("clock_skew_ms", json!(status.clock_skew_ms)),
+    ];
+    if !status.state_digest.is_empty() {
+        facts.push(("state_digest", text(&status.state_digest)));
+    }
+    match context.output.format() {
+        Format::Json => facts.push(("members", Value::from(members(false)))),
+        Format::Table => facts.extend(members(true).into_iter().map(|member| ("member", member))),
+    }
+    context.output.facts(facts)
+}
+
+fn member_value(member: &Member) -> Value {
+    json!({
+        "node_id": member.node_id,
+        "name": member.name,
+        "peer_address": member.peer_address,
+        "client_address": member.client_address,
+        "voter": member.voter,
+        "matched_index": member.matched_index,
+    })
+}
+
+fn member_line(member: &Member) -> String {
+    let role = if member.voter { "voter" } else { "learner" };
+    format!(
+        "{} {} {role} peer {} client {} matched {}",
+        member.node_id, member.name, member.peer_address, member.client_address, member.matched_index
+    )
+}

@@ -1,0 +1,197 @@
+//! `fuda grant`: what callers may do. The owner proposes, an approver approves.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use fuda_client::tenant::{ApproveGrantsRequest, Budget, Grant, ListGrantsRequest, ProposeGrantsRequest};
+use fuda_core::limits::PAGE_SIZE_MAX;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Context;
+use crate::failure::Failure;
+use crate::output::text;
+use crate::wire;
+
+/// Bytes of a file of grants.
+const FILE_BYTES_MAX: u64 = 1_048_576;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store an order to add or revoke grants. It has no effect until it is approved.
+    Propose {
+        /// TOML file with [[grant]] tables.
+        #[arg(long, value_name = "FILE", required_unless_present = "revoke")]
+        file: Option<PathBuf>,
+        /// Id of a grant to revoke.
+        #[arg(long, value_name = "ID", num_args = 1..)]
+        revoke: Vec<String>,
+    },
+    /// Put a proposed order into effect.
+    Approve {
+        /// Id of the order.
+        #[arg(value_name = "ORDER")]
+        order: String,
+    },
+    /// List grants.
+    List {
+        /// The tenant; without it, the grants of the whole vault.
+        #[arg(long, value_name = "ID", default_value = "")]
+        tenant: String,
+    },
+}
+
+pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        Command::Propose { file, revoke } => {
+            let grants = file.as_deref().map(read_grants).transpose()?.unwrap_or_default();
+            let request = ProposeGrantsRequest { grants, revoke, ..ProposeGrantsRequest::default() };
+            let answer = context.connection.client().await?.propose_grants(request).await?;
+            context.output.facts(vec![
+                ("order", text(answer.order)),
+                ("grants", json!(answer.grants)),
+                ("entry_sequence", json!(answer.entry_sequence)),
+            ])
+        }
+        Command::Approve { order } => {
+            let request = ApproveGrantsRequest { order, ..ApproveGrantsRequest::default() };
+            let answer = context.connection.client().await?.approve_grants(request).await?;
+            context.output.facts(vec![
+                ("policy_version", json!(answer.policy_version)),
+                ("entry_sequence", json!(answer.entry_sequence)),
+            ])
+        }
+        Command::List { tenant } => list(tenant, context).await,
+    }
+}
+
+async fn list(tenant: String, context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client().await?;
+    let page_size = i32::try_from(PAGE_SIZE_MAX).unwrap_or(0);
+    let mut request = ListGrantsRequest { tenant, page_size, page_token: String::new() };
+    let mut rows = Vec::new();
+    loop {
+        let page = client.list_grants(request.clone()).await?;
+        rows.extend(page.grants.iter().map(wire::grant_row));
+        if page.next_page_token.is_empty() {
+            return context.output.list(&wire::GRANT_COLUMNS, rows);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// A file of grants; the fields are those of the API.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantFile {
+    grant: Vec<GrantTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantTable {
+    caller: String,
+    role: String,
+    #[serde(default)]
+    tenant: String,
+    #[serde(default)]
+    actions: Vec<String>,
+    #[serde(default)]
+    kinds: Vec<String>,
+    #[serde(default)]
+    purposes: Vec<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    not_before: Option<String>,
+    not_after: Option<String>,
+    budget: Option<BudgetTable>,
+    #[serde(default)]
+    verify_guesses_per_day: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetTable {
+    persons_max: u32,
+    window_days: u32,
+}
+
+fn read_grants(path: &Path) -> Result<Vec<Grant>, Failure> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| Failure::Usage(format!("`{shown}` cannot be read: {error}"));
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        return Err(Failure::Usage(format!("`{shown}` has more than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse_grants(&text).map_err(|problem| Failure::Usage(format!("`{shown}`: {problem}")))
+}
+
+fn parse_grants(text: &str) -> Result<Vec<Grant>, String> {
+    let file: GrantFile = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    let numbered = file.grant.into_iter().enumerate();
+    numbered.map(|(index, table)| grant(table).map_err(|problem| format!("grant {}: {problem}", index + 1))).collect()
+}
+
+fn grant(table: GrantTable) -> Result<Grant, String> {
+    let role = wire::role(&table.role).ok_or("role must be owner, approver, operator, auditor or workload")?;
+    let moment = |name: &str, text: Option<String>| {
+        text.map(|text| wire::moment(&text).map_err(|rule| format!("{name} {rule}"))).transpose()
+    };
+    Ok(Grant {
+        grant: String::new(),
+        caller: table.caller,
+        role: role.into(),
+        tenant: table.tenant,
+        actions: table.actions,
+        kinds: table.kinds,
+        purposes: table.purposes,
+        scopes: table.scopes,
+        not_before: moment("not_before", table.not_before)?,
+        not_after: moment("not_after", table.not_after)?,
+        budget: table.budget.map(|it| Budget { persons_max: it.persons_max, window_days: it.window_days }),
+        verify_guesses_per_day: table.verify_guesses_per_day,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use fuda_client::tenant::Role;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_grants_becomes_grants() {
+        let grants = parse_grants(
+            r#"
+            [[grant]]
+            caller = "spiffe://fuda.test/workload/payroll"
+            role = "workload"
+            tenant = "acme"
+            actions = ["tokenize", "detokenize"]
+            kinds = ["my_number"]
+            purposes = ["tax.withholding_slip"]
+            scopes = ["payroll"]
+            not_after = "2027-01-31T23:59:59+09:00"
+            budget = { persons_max = 500, window_days = 31 }
+
+            [[grant]]
+            caller = "spiffe://fuda.test/person/auditor"
+            role = "auditor"
+            "#,
+        )
+        .unwrap();
+        assert_eq!((grants.len(), grants[0].role(), grants[1].role()), (2, Role::Workload, Role::Auditor));
+        assert_eq!(grants[0].budget, Some(Budget { persons_max: 500, window_days: 31 }));
+        assert!(grants[0].not_before.is_none() && grants[0].not_after.is_some());
+        assert!(grants[1].tenant.is_empty());
+    }
+
+    #[test]
+    fn a_mistake_is_named() {
+        let wrong = |body: &str| parse_grants(&format!("[[grant]]\ncaller = \"spiffe://d/p\"\n{body}")).unwrap_err();
+        assert!(wrong("role = \"root\"").starts_with("grant 1: role must be"));
+        assert!(wrong("role = \"workload\"\npurpose = [\"x\"]").contains("purpose"));
+        assert!(wrong("role = \"workload\"\nnot_after = \"tomorrow\"").starts_with("grant 1: not_after must be"));
+        assert!(parse_grants("").is_err());
+    }
+}

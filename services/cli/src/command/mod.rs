@@ -1,0 +1,70 @@
+//! The command groups, one file each.
+
+mod audit;
+mod cluster;
+mod dev;
+mod grant;
+mod record;
+mod tenant;
+mod token;
+
+use clap::Subcommand;
+
+use crate::args::Format;
+use crate::connect::Connection;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// A command group.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make and run the cluster of nodes (operators).
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Make and show tenants (owners).
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Propose, approve and list grants (owners and approvers: two different people).
+    #[command(subcommand)]
+    Grant(grant::Command),
+    /// Store numbers and use tokens (workloads).
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show the metadata of records (workloads).
+    #[command(subcommand)]
+    Record(record::Command),
+    /// Read and verify the ledger (auditors).
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Certificates and data for development and tests. Not for production.
+    #[command(subcommand)]
+    Dev(dev::Command),
+}
+
+/// What every command needs.
+pub(crate) struct Context {
+    /// Where the nodes are; no connection is made before a command asks for one.
+    pub(crate) connection: Connection,
+    /// Where results go.
+    pub(crate) output: Output,
+}
+
+impl Context {
+    /// Results go to standard output.
+    pub(crate) fn new(connection: Connection, format: Format) -> Self {
+        Self { connection, output: Output::new(format) }
+    }
+}
+
+/// Runs one command.
+pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        Command::Cluster(command) => Box::pin(cluster::run(command, context)).await,
+        Command::Tenant(command) => Box::pin(tenant::run(command, context)).await,
+        Command::Grant(command) => Box::pin(grant::run(command, context)).await,
+        Command::Token(command) => Box::pin(token::run(command, context)).await,
+        Command::Record(command) => Box::pin(record::run(command, context)).await,
+        Command::Audit(command) => Box::pin(audit::run(command, context)).await,
+        Command::Dev(command) => dev::run(command, context),
+    }
+}

@@ -1,0 +1,117 @@
+//! `fuda tenant`: make and show legal persons.
+
+use std::path::{Path, PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::{ArgGroup, Args, Subcommand};
+use fuda_client::tenant::{CreateTenantRequest, GetTenantRequest, Tenant};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::failure::Failure;
+use crate::output::text;
+use crate::wire;
+
+/// Bytes of an X25519 public key.
+const RECOVERY_KEY_BYTES: usize = 32;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a tenant: one legal person.
+    Create(Create),
+    /// Show a tenant.
+    Show {
+        /// The tenant.
+        #[arg(value_name = "ID")]
+        tenant: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("recovery").required(true).args(["no_recovery", "recovery_key"])))]
+pub(crate) struct Create {
+    /// Id: 3 to 40 lower-case letters, digits and hyphens.
+    #[arg(value_name = "ID")]
+    tenant: String,
+    /// Name for people.
+    #[arg(long)]
+    name: String,
+    /// Code of a purpose the tenant uses; at least one.
+    #[arg(long = "purpose", value_name = "CODE", required = true)]
+    purposes: Vec<String>,
+    /// Lost tokens shall never be recoverable.
+    #[arg(long)]
+    no_recovery: bool,
+    /// File with the offline recovery public key: X25519, 64 hexadecimal digits or base64.
+    #[arg(long, value_name = "FILE")]
+    recovery_key: Option<PathBuf>,
+    /// IANA time zone of calendar rules.
+    #[arg(long, value_name = "ZONE", default_value = "Asia/Tokyo")]
+    time_zone: String,
+}
+
+pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        Command::Create(create) => {
+            let recovery_public_key = create.recovery_key.as_deref().map(read_key).transpose()?.unwrap_or_default();
+            let tenant = Tenant {
+                tenant: create.tenant,
+                display_name: create.name,
+                time_zone: create.time_zone,
+                purposes: create.purposes,
+                recovery_public_key,
+                no_recovery: create.no_recovery,
+                create_time: None,
+            };
+            let request = CreateTenantRequest { tenant: Some(tenant), ..CreateTenantRequest::default() };
+            let answer = context.connection.client().await?.create_tenant(request).await?;
+            let mut facts = facts(&answer.tenant.unwrap_or_default());
+            facts.push(("entry_sequence", json!(answer.entry_sequence)));
+            context.output.facts(facts)
+        }
+        Command::Show { tenant } => {
+            let answer = context.connection.client().await?.get_tenant(GetTenantRequest { tenant }).await?;
+            context.output.facts(facts(&answer.tenant.unwrap_or_default()))
+        }
+    }
+}
+
+fn facts(tenant: &Tenant) -> Vec<(&'static str, Value)> {
+    let recovery = if tenant.no_recovery { "none".to_owned() } else { hex::encode(&tenant.recovery_public_key) };
+    vec![
+        ("tenant", text(&tenant.tenant)),
+        ("display_name", text(&tenant.display_name)),
+        ("time_zone", text(&tenant.time_zone)),
+        ("purposes", json!(tenant.purposes)),
+        ("recovery", text(recovery)),
+        ("create_time", wire::moment_value(tenant.create_time.as_ref())),
+    ]
+}
+
+fn read_key(path: &Path) -> Result<Vec<u8>, Failure> {
+    let shown = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("`{shown}` cannot be read: {error}")))?;
+    parse_key(text.trim())
+        .ok_or_else(|| Failure::Usage(format!("`{shown}` must hold 32 bytes as 64 hexadecimal digits or as base64")))
+}
+
+fn parse_key(text: &str) -> Option<Vec<u8>> {
+    let bytes = hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok())?;
+    (bytes.len() == RECOVERY_KEY_BYTES).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovery_key_is_hexadecimal_or_base64() {
+        let key: Vec<u8> = (0..32).collect();
+        assert_eq!(parse_key(&hex::encode(&key)), Some(key.clone()));
+        assert_eq!(parse_key(&STANDARD.encode(&key)), Some(key.clone()));
+        for wrong in ["", "00", &hex::encode(&key[1..]), "-----BEGIN PUBLIC KEY-----"] {
+            assert_eq!(parse_key(wrong), None);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The CSV files of `fuda token`: numbers to store, tokens to reveal, and results.
+//!
+//! Input and items are wiped when they are dropped. The few kilobytes in which the CSV library takes a row apart and
+//! puts one together are not: they live until the process, which cannot be dumped, ends.
+
+use std::io::Write;
+
+use csv::{Reader, ReaderBuilder, StringRecord, Writer};
+use fuda_client::Secret;
+use fuda_client::vault::{NotifiedPurpose, TokenizeItem, VerifyItem};
+use fuda_core::TokenClass;
+use fuda_core::limits::TOKEN_CHARS;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::input::{self, SecretBytes};
+use crate::wire;
+
+/// Columns of the numbers to store. The first two are required.
+pub(crate) const NUMBER_COLUMNS: [&str; 5] =
+    ["subject", "number", "principal_subject", "relation", "notified_purposes"];
+/// Column of the tokens to reveal.
+pub(crate) const TOKEN_COLUMN: &str = "token";
+
+/// One row of numbers to store.
+pub(crate) struct NumberRow {
+    /// The subject, for the result.
+    pub(crate) subject: String,
+    /// What to send, or why this row cannot be sent.
+    pub(crate) item: Result<Secret<TokenizeItem>, String>,
+}
+
+/// What all rows of a file have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) kind: String,
+    pub(crate) scope: String,
+}
+
+/// The rows of a CSV of numbers, one at a time.
+pub(crate) struct NumberRows<'a> {
+    reader: Reader<&'a [u8]>,
+    /// Where each of [`NUMBER_COLUMNS`] stands.
+    places: [Option<usize>; NUMBER_COLUMNS.len()],
+    record: StringRecord,
+    stored: Stored,
+}
+
+impl<'a> NumberRows<'a> {
+    /// Reads the header.
+    pub(crate) fn open(bytes: &'a SecretBytes, stored: Stored) -> Result<Self, Failure> {
+        let mut reader = reader(bytes);
+        // The header is not quoted back: without one, its place is taken by the first number.
+        let wrong = || {
+            Failure::Usage(format!(
+                "the input must start with a header line of the columns {}, of which subject and number are required",
+                NUMBER_COLUMNS.join(", ")
+            ))
+        };
+        let header = reader.headers().map_err(|_| wrong())?;
+        let known = header.iter().all(|name| NUMBER_COLUMNS.contains(&name));
+        let places = NUMBER_COLUMNS.map(|column| header.iter().position(|name| name == column));
+        let all_different = places.iter().flatten().count() == header.len();
+        if !(known && all_different && places.iter().take(2).all(Option::is_some)) {
+            return Err(wrong());
+        }
+        Ok(Self { reader, places, record: StringRecord::new(), stored })
+    }
+
+    /// The next row; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<NumberRow>, Failure> {
+        match self.reader.read_record(&mut self.record) {
+            Ok(false) => return Ok(None),
+            Ok(true) => {}
+            Err(error) => return Err(malformed(&error)),
+        }
+        let field = |place: usize| {
+            let place = self.places.get(place).copied().flatten();
+            place.and_then(|place| self.record.get(place)).unwrap_or_default().trim()
+        };
+        let subject = field(0).to_owned();
+        let item = item(&self.stored, &subject, field(1), field(2), field(3), field(4));
+        Ok(Some(NumberRow { subject, item }))
+    }
+}
+
+/// One number to store. The relation may be left out for the principal subject itself.
+pub(crate) fn item(
+    stored: &Stored,
+    subject: &str,
+    number: &str,
+    principal: &str,
+    relation: &str,
+    notified: &str,
+) -> Result<Secret<TokenizeItem>, String> {
+    let relation = match relation {
+        "" if principal.is_empty() || principal == subject => "self",
+        "" => return Err("relation is required when there is a principal_subject".to_owned()),
+        relation => relation,
+    };
+    let purposes = notified.split(';').map(str::trim).filter(|purpose| !purpose.is_empty());
+    let purposes = purposes.map(|purpose| NotifiedPurpose { purpose: purpose.to_owned(), ..Default::default() });
+    Ok(Secret::new(TokenizeItem {
+        kind: stored.kind.clone(),
+        relation: wire::relation(relation)?.into(),
+        subject: subject.to_owned(),
+        principal_subject: principal.to_owned(),
+        scope: stored.scope.clone(),
+        notified_purposes: purposes.collect(),
+        number: number.to_owned(),
+    }))
+}
+
+/// Tokens, one per line, or a CSV with a column `token`.
+pub(crate) fn tokens(bytes: &SecretBytes) -> Result<Vec<Zeroizing<String>>, Failure> {
+    let is_token = |line: &str| {
+        [TokenClass::Live, TokenClass::Test].into_iter().any(|class| line.trim_matches('"').starts_with(class.prefix()))
+    };
+    let first = input::lines(bytes)?.next();
+    match first {
+        None => Ok(Vec::new()),
+        Some(line) if is_token(line) && !line.contains(',') => {
+            Ok(input::lines(bytes)?.map(|line| Zeroizing::new(line.trim_matches('"').to_owned())).collect())
+        }
+        Some(_) => token_column(bytes),
+    }
+}
+
+/// Pairs of a token and a number, parted by white space or a comma. The number may hold both.
+pub(crate) fn pairs(bytes: &SecretBytes) -> Result<Vec<Secret<VerifyItem>>, Failure> {
+    input::lines(bytes)?.enumerate().map(|(index, line)| pair(line).ok_or(index + 1)).collect::<Result<_, _>>().map_err(
+        |line: usize| Failure::Usage(format!("line {line} must be a token, white space or a comma, and a number")),
+    )
+}
+
+/// Writes results as CSV, or as one JSON object per line.
+pub(crate) struct Results<W: Write> {
+    columns: &'static [&'static str],
+    form: Form<W>,
+}
+
+enum Form<W: Write> {
+    Csv(Box<Writer<W>>),
+    Json(W),
+}
+
+impl<W: Write> Results<W> {
+    /// CSV with a header line.
+    pub(crate) fn csv(to: W, columns: &'static [&'static str]) -> Result<Self, Failure> {
+        let mut writer = Writer::from_writer(to);
+        writer.write_record(columns).map_err(|error| unwritable(&error))?;
+        Ok(Self { columns, form: Form::Csv(Box::new(writer)) })
+    }
+
+    /// One JSON object per line; columns without a value are left out.
+    pub(crate) const fn json(to: W, columns: &'static [&'static str]) -> Self {
+        Self { columns, form: Form::Json(to) }
+    }
+
+    /// One row; one value per column.
+    pub(crate) fn row(&mut self, values: &[&str]) -> Result<(), Failure> {
+        match &mut self.form {
+            Form::Csv(writer) => writer.write_record(values).map_err(|error| unwritable(&error)),
+            Form::Json(to) => {
+                let present = self.columns.iter().zip(values).filter(|(_, value)| !value.is_empty());
+                // Straight into the output: no document with numbers in it stays in memory.
+                let write = |to: &mut W| -> std::io::Result<()> {
+                    for (place, (column, value)) in present.enumerate() {
+                        to.write_all(if place == 0 { b"{" } else { b"," })?;
+                        serde_json::to_writer(&mut *to, column)?;
+                        to.write_all(b":")?;
+                        serde_json::to_writer(&mut *to, value)?;
+                    }
+                    to.write_all(b"}\n")
+                };
+                write(to).map_err(|error| Failure::output(&error))
+            }
+        }
+    }
+
+    /// Hands everything to the operating system.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        match &mut self.form {
+            Form::Csv(writer) => writer.flush(),
+            Form::Json(to) => to.flush(),
+        }
+        .map_err(|error| Failure::output(&error))
+    }
+}
+
+fn reader(bytes: &SecretBytes) -> Reader<&[u8]> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    ReaderBuilder::new().has_headers(true).flexible(false).from_reader(bytes)
+}
+
+fn token_column(bytes: &SecretBytes) -> Result<Vec<Zeroizing<String>>, Failure> {
+    let mut reader = reader(bytes);
+    let missing = || Failure::Usage("the input must be one token per line, or a CSV with a column `token`".to_owned());
+    let header = reader.headers().map_err(|_| missing())?;
+    let place = header.iter().position(|name| name.trim() == TOKEN_COLUMN).ok_or_else(missing)?;
+    let mut tokens = Vec::new();
+    let mut record = StringRecord::new();
+    while reader.read_record(&mut record).map_err(|error| malformed(&error))? {
+        tokens.push(Zeroizing::new(record.get(place).unwrap_or_default().trim().to_owned()));
+    }
+    Ok(tokens)
+}
+
+fn pair(line: &str) -> Option<Secret<VerifyItem>> {
+    let (token, number) = line.split_once([' ', '\t', ',', '\u{3000}'])?;
+    let number = number.trim_start_matches([' ', '\t', ',', '\u{3000}']);
+    let fits = token.len() <= TOKEN_CHARS && !token.is_empty() && !number.is_empty();
+    fits.then(|| Secret::new(VerifyItem { token: token.to_owned(), number: number.to_owned() }))
+}
+
+/// Where a CSV breaks, without what stands there.
+fn malformed(error: &csv::Error) -> Failure {
+    let line = error.position().map_or(0, csv::Position::line);
+    let what = match error.kind() {
+        csv::ErrorKind::UnequalLengths { .. } => "has another number of columns than the header",
+        csv::ErrorKind::Utf8 { .. } => "is not UTF-8",
+        _ => "cannot be read",
+    };
+    Failure::Usage(format!("line {line} of the input {what}"))
+}
+
+fn unwritable(error: &csv::Error) -> Failure {
+    Failure::Internal(format!("the output cannot be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use fuda_client::vault::Relation;
+
+    use super::*;
+
+    fn secret(text: &str) -> SecretBytes {
+        Zeroizing::new(text.as_bytes().to_vec())
+    }
+
+    fn stored() -> Stored {
+        Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned() }
+    }
+
+    fn read(text: &str) -> Result<Vec<NumberRow>, Failure> {
+        let bytes = secret(text);
+        let mut rows = NumberRows::open(&bytes, stored())?;
+        let mut read = Vec::new();
+        while let Some(row) = rows.next()? {
+            read.push(row);
+        }
+        Ok(read)
+    }
+
+    #[test]
+    fn rows_become_items() {
+        let rows = read(
+            "\u{feff}number,subject,relation,principal_subject,notified_purposes\r\n\
+             123456789018,E1,,,\r\n\
+             \"1234 5678 9018\",E1-1,spouse,E1,tax.yearend_decl; si.dependents;\r\n\
+             123456789018,E2-1,,E2,\r\n\
+             123456789018,E3,friend,,\r\n",
+        )
+        .unwrap();
+        let first = rows[0].item.as_ref().ok().unwrap();
+        assert_eq!(
+            (first.relation(), first.kind.as_str(), first.scope.as_str()),
+            (Relation::Self_, "my_number", "payroll")
+        );
+        assert!(first.notified_purposes.is_empty());
+
+        let second = rows[1].item.as_ref().ok().unwrap();
+        assert_eq!((second.number.as_str(), second.relation()), ("1234 5678 9018", Relation::Spouse));
+        assert_eq!(second.principal_subject, "E1");
+        let purposes: Vec<_> = second.notified_purposes.iter().map(|it| it.purpose.as_str()).collect();
+        assert_eq!(purposes, ["tax.yearend_decl", "si.dependents"]);
+
+        for (row, subject) in rows[2..].iter().zip(["E2-1", "E3"]) {
+            assert_eq!(row.subject, subject);
+            assert!(row.item.as_ref().err().unwrap().starts_with("relation"));
+        }
+    }
+
+    #[test]
+    fn a_malformed_file_is_refused_without_being_quoted() {
+        for text in [
+            "123456789018,E1\n",
+            "subject\nE1\n",
+            "subject,number,salary\nE1,123456789018,1\n",
+            "subject,number,number\nE1,123456789018,123456789018\n",
+            "subject,number\nE1,123456789018,extra\n",
+            "",
+        ] {
+            let Failure::Usage(message) = read(text).err().unwrap() else { panic!("usage") };
+            assert!(!message.contains("123456789018") && !message.contains("E1"), "{message}");
+        }
+    }
+
+    #[test]
+    fn tokens_come_in_lines_or_in_a_column() {
+        let texts = |text: &str| -> Vec<String> {
+            tokens(&secret(text)).unwrap().iter().map(|token| token.to_string()).collect()
+        };
+        assert_eq!(texts("fuda_test_a\n\n fuda_test_b \n"), ["fuda_test_a", "fuda_test_b"]);
+        assert_eq!(texts("subject,token\nE1,fuda_test_a\nE2,\n"), ["fuda_test_a", ""]);
+        assert_eq!(texts("token\nfuda_test_a\n"), ["fuda_test_a"]);
+        assert!(texts("").is_empty());
+        assert!(tokens(&secret("number\n1\n")).is_err());
+        assert!(tokens(&secret("fuda_test_a,E1\n")).is_err());
+    }
+
+    #[test]
+    fn pairs_part_at_the_first_separator() {
+        let pairs = pairs(&secret("fuda_test_a 1234-5678\nfuda_test_b,0001 123 1 1234567\nfuda_test_c\t,1\n")).unwrap();
+        let read: Vec<_> = pairs.iter().map(|pair| (pair.token.as_str(), pair.number.as_str())).collect();
+        let expected = [("fuda_test_a", "1234-5678"), ("fuda_test_b", "0001 123 1 1234567"), ("fuda_test_c", "1")];
+        assert_eq!(read, expected);
+        for wrong in ["fuda_test_a\n", "fuda_test_a \n", "1234 1234\nfuda_test_a"] {
+            assert!(super::pairs(&secret(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn results_are_csv_or_json_lines() {
+        const COLUMNS: &[&str] = &["subject", "number", "error"];
+        let mut csv = Vec::new();
+        let mut results = Results::csv(&mut csv, COLUMNS).unwrap();
+        results.row(&["E1", "123456789018", ""]).unwrap();
+        results.row(&["E,2", "", "denied \"x\""]).unwrap();
+        results.flush().unwrap();
+        drop(results);
+        let expected = "subject,number,error\nE1,123456789018,\n\"E,2\",,\"denied \"\"x\"\"\"\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+
+        let mut json = Vec::new();
+        let mut results = Results::json(&mut json, COLUMNS);
+        results.row(&["E1", "123456789018", ""]).unwrap();
+        results.flush().unwrap();
+        drop(results);
+        assert_eq!(String::from_utf8(json).unwrap(), "{\"subject\":\"E1\",\"number\":\"123456789018\"}\n");
+    }
+}

@@ -1,0 +1,162 @@
+//! Words of the command line to words of the API and back.
+
+use fuda_client::tenant::{Grant, Role};
+use fuda_client::vault::{NotifiedPurpose, Record, RecordStatus, Relation as WireRelation};
+use fuda_core::{Relation, Timestamp};
+use prost_types::Timestamp as WireTimestamp;
+use serde_json::{Value, json};
+
+use crate::output::text;
+
+/// A relation by its code.
+pub(crate) fn relation(code: &str) -> Result<WireRelation, String> {
+    Relation::from_code(code).map(relation_to_wire).map_err(|invalid| invalid.to_string())
+}
+
+/// The relation of an answer; `None` for one this release does not know.
+pub(crate) fn relation_known(relation: WireRelation) -> Option<Relation> {
+    Relation::ALL.into_iter().find(|known| relation_to_wire(*known) == relation)
+}
+
+/// A role by its code.
+pub(crate) fn role(code: &str) -> Option<Role> {
+    Role::from_str_name(&format!("ROLE_{}", code.to_ascii_uppercase())).filter(|role| *role != Role::Unspecified)
+}
+
+/// A moment in RFC 3339, not before 1970 (where seconds and nanoseconds would have to be counted apart).
+pub(crate) fn moment(text: &str) -> Result<WireTimestamp, String> {
+    const RULE: &str = "must be a moment in RFC 3339 from 1970 on, such as 2027-01-31T00:00:00+09:00";
+    let moment: jiff::Timestamp = text.parse().map_err(|_| RULE.to_owned())?;
+    if moment < jiff::Timestamp::UNIX_EPOCH {
+        return Err(RULE.to_owned());
+    }
+    Ok(WireTimestamp { seconds: moment.as_second(), nanos: moment.subsec_nanosecond() })
+}
+
+/// A moment for people and programs.
+pub(crate) fn moment_text(moment: &WireTimestamp) -> String {
+    let millis = moment.seconds.saturating_mul(1_000).saturating_add(i64::from(moment.nanos / 1_000_000));
+    Timestamp::from_millis(millis).to_rfc3339()
+}
+
+/// A moment that may be absent.
+pub(crate) fn moment_value(moment: Option<&WireTimestamp>) -> Value {
+    moment.map_or(Value::Null, |moment| Value::from(moment_text(moment)))
+}
+
+/// Columns of a record.
+pub(crate) const RECORD_COLUMNS: [&str; 11] = [
+    "subject",
+    "kind",
+    "record",
+    "record_version",
+    "status",
+    "principal_subject",
+    "relation",
+    "scopes",
+    "notified_purposes",
+    "create_time",
+    "tenant",
+];
+
+/// A record in [`RECORD_COLUMNS`].
+pub(crate) fn record_row(record: &Record) -> Vec<Value> {
+    vec![
+        text(&record.subject),
+        text(&record.kind),
+        text(&record.record),
+        json!(record.record_version),
+        json!(match record.status() {
+            RecordStatus::Live => "live",
+            RecordStatus::Disabled => "disabled",
+            RecordStatus::Unspecified => "unspecified",
+        }),
+        text(&record.principal_subject),
+        relation_value(record.relation()),
+        json!(record.scopes),
+        record.notified_purposes.iter().map(notified).collect(),
+        moment_value(record.create_time.as_ref()),
+        text(&record.tenant),
+    ]
+}
+
+/// Columns of a grant.
+pub(crate) const GRANT_COLUMNS: [&str; 12] = [
+    "grant",
+    "caller",
+    "role",
+    "tenant",
+    "actions",
+    "kinds",
+    "purposes",
+    "scopes",
+    "not_before",
+    "not_after",
+    "budget",
+    "verify_guesses_per_day",
+];
+
+/// A grant in [`GRANT_COLUMNS`].
+pub(crate) fn grant_row(grant: &Grant) -> Vec<Value> {
+    let budget = grant.budget.as_ref();
+    vec![
+        text(&grant.grant),
+        text(&grant.caller),
+        json!(grant.role().as_str_name().trim_start_matches("ROLE_").to_ascii_lowercase()),
+        text(&grant.tenant),
+        json!(grant.actions),
+        json!(grant.kinds),
+        json!(grant.purposes),
+        json!(grant.scopes),
+        moment_value(grant.not_before.as_ref()),
+        moment_value(grant.not_after.as_ref()),
+        budget.map_or(Value::Null, |it| json!({"persons_max": it.persons_max, "window_days": it.window_days})),
+        json!(grant.verify_guesses_per_day),
+    ]
+}
+
+fn notified(purpose: &NotifiedPurpose) -> Value {
+    json!({
+        "purpose": purpose.purpose,
+        "not_before": moment_value(purpose.not_before.as_ref()),
+        "not_after": moment_value(purpose.not_after.as_ref()),
+    })
+}
+
+fn relation_to_wire(relation: Relation) -> WireRelation {
+    match relation {
+        Relation::SelfRelation => WireRelation::Self_,
+        Relation::Spouse => WireRelation::Spouse,
+        Relation::Dependant => WireRelation::Dependant,
+        Relation::Payee => WireRelation::Payee,
+        Relation::Landlord => WireRelation::Landlord,
+        Relation::Shareholder => WireRelation::Shareholder,
+    }
+}
+
+fn relation_value(relation: WireRelation) -> Value {
+    relation_known(relation).map_or(Value::Null, |known| Value::from(known.code()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_go_both_ways() {
+        for known in Relation::ALL {
+            assert_eq!(relation_value(relation(known.code()).unwrap()), json!(known.code()));
+        }
+        assert!(relation("friend").is_err());
+        assert_eq!((role("approver"), role("unspecified"), role("root")), (Some(Role::Approver), None, None));
+    }
+
+    #[test]
+    fn moments_go_both_ways() {
+        let parsed = moment("2027-01-31T00:00:00+09:00").unwrap();
+        assert_eq!(parsed, WireTimestamp { seconds: 1_801_321_200, nanos: 0 });
+        assert_eq!(moment_text(&parsed), "2027-01-30T15:00:00.000Z");
+        assert_eq!(moment("2027-01-30T15:00:00.25Z").unwrap().nanos, 250_000_000);
+        assert!(moment("2027-01-31").is_err() && moment("1969-01-01T00:00:00Z").is_err());
+    }
+}

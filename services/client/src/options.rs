@@ -1,0 +1,76 @@
+//! What a client is told: where the nodes are, who it is itself, and how patient it is.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fuda_core::limits::DEADLINE_MS_DEFAULT;
+use fuda_runtime::tls::{SpiffeMatcher, TlsPaths};
+
+/// Attempts after the first one, unless told otherwise.
+const RETRIES_DEFAULT: usize = 5;
+/// Batches of one job under way at once, unless told otherwise.
+const BATCHES_INFLIGHT_DEFAULT: usize = 4;
+/// Most endpoints of one client.
+pub(crate) const ENDPOINTS_MAX: usize = 64;
+
+/// Where the nodes are, who we are, and how patient we are.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `host:port` of the client listeners; 1 to 64. Calls go to them in turn.
+    pub endpoints: Vec<String>,
+    /// Our certificate and the authority of the nodes.
+    pub identity: Identity,
+    /// Whom to accept as a node. `None`: SPIFFE ids of our own trust domain whose path starts with `/node/`.
+    pub expected_server: Option<SpiffeMatcher>,
+    /// How long one logical call may take, all attempts included. 10 s by default; the vault itself stops at 60 s.
+    pub deadline: Duration,
+    /// Attempts after the first one; 5 by default.
+    pub retries: usize,
+    /// Batches of one job under way at once; 4 by default, at least 1.
+    pub batches_inflight_max: usize,
+}
+
+impl Options {
+    /// The defaults for these endpoints.
+    pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>, identity: Identity) -> Self {
+        Self {
+            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            identity,
+            expected_server: None,
+            deadline: Duration::from_millis(DEADLINE_MS_DEFAULT),
+            retries: RETRIES_DEFAULT,
+            batches_inflight_max: BATCHES_INFLIGHT_DEFAULT,
+        }
+    }
+}
+
+/// Our certificate, its key and the authority of the nodes, as PEM files. They are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate chain, our own certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+    /// The authorities that a node's certificate must chain to.
+    pub authority: PathBuf,
+}
+
+impl Identity {
+    /// `cert.pem` and `cert.key.pem` of a directory, with an authority elsewhere.
+    pub fn in_directory(directory: impl AsRef<Path>, authority: impl Into<PathBuf>) -> Self {
+        let directory = directory.as_ref();
+        Self {
+            certificate: directory.join("cert.pem"),
+            key: directory.join("cert.key.pem"),
+            authority: authority.into(),
+        }
+    }
+
+    pub(crate) fn tls_paths(&self) -> TlsPaths {
+        TlsPaths {
+            certificate_file: self.certificate.clone(),
+            key_file: self.key.clone(),
+            authorities_file: self.authority.clone(),
+        }
+    }
+}

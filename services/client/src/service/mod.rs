@@ -1,0 +1,24 @@
+//! One function per method of the API, by service.
+
+mod cluster;
+mod ledger;
+mod tenant;
+mod token;
+
+use crate::call::Method;
+
+/// A method whose repetition is harmless.
+const fn repeatable(path: &'static str) -> Method {
+    Method { path, repeatable: true }
+}
+
+/// A method that is repeated only when nothing can have happened.
+const fn once(path: &'static str) -> Method {
+    Method { path, repeatable: false }
+}
+
+/// Every method with a function here, for the test that compares them with the API.
+#[cfg(test)]
+pub(crate) fn methods() -> Vec<&'static Method> {
+    [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS].concat()
+}

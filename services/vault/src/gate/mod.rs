@@ -1,0 +1,192 @@
+//! The gate: the one natural way from a request to a reply.
+//!
+//! ```text
+//! request ─policy─▶ Permit | Denial ─crypto: mint, seal─▶ Command ─ledger─▶ Audited<Command>
+//!         ─propose─▶ log ─apply─▶ Outcome ─crypto: open─▶ reply
+//! ```
+//!
+//! The node decides on its own state, the command carries what it relied on, apply checks it again. What moved in
+//! between comes back stale and is decided once more, at most [`limits::PROPOSAL_ROUNDS_MAX`] times. Nothing that was
+//! opened leaves this module before the outcome that names its entry is here.
+
+mod read;
+mod reveal;
+mod tokenize;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuda_consensus::Replica;
+use fuda_core::{CallerId, Code, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, TokenClass, WorkReference};
+use fuda_ledger::{Audited, CallFacts, TraceContext};
+use fuda_policy::{Denial, Permit, Policy, Request};
+use fuda_state::command::Denied;
+use fuda_state::{Body, Command, Outcome};
+use fuda_storage::Store;
+
+pub(crate) use reveal::{Described, Presented, Revealed, Verified};
+pub(crate) use tokenize::Tokenized;
+
+use crate::keys::Keys;
+use crate::policy::PolicyCell;
+use crate::refusal::Refusal;
+
+/// How long a call waits for this node to apply what made it stale, in milliseconds.
+const CATCH_UP_MS_MAX: u64 = 5_000;
+
+/// What every call says about itself.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) caller: CallerId,
+    pub(crate) request_id: RequestId,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) work_reference: Option<WorkReference>,
+}
+
+impl Call {
+    fn facts(&self) -> CallFacts {
+        CallFacts { request_id: self.request_id, trace: self.trace, work_reference: self.work_reference.clone() }
+    }
+}
+
+/// A proposal's fate: the outcome and the log index at which it was reached.
+pub(crate) struct Committed {
+    pub(crate) outcome: Outcome,
+    pub(crate) index: u64,
+}
+
+/// The gate of one node.
+pub(crate) struct Gate {
+    pub(crate) replica: Replica,
+    pub(crate) store: Store,
+    pub(crate) policy: PolicyCell,
+    pub(crate) keys: Arc<Keys>,
+}
+
+impl Gate {
+    /// The cluster's time as this node knows it. A node whose clock is off decides nothing.
+    pub(crate) fn now(&self) -> Result<Timestamp, Refusal> {
+        self.replica.cluster_time().ok_or_else(|| match self.replica.ready() {
+            Err(reason) => Refusal::new(reason.code()),
+            Ok(()) => Refusal::new(Code::NoLeader),
+        })
+    }
+
+    /// Whose tokens this cluster takes.
+    fn class(&self) -> Result<TokenClass, Refusal> {
+        self.keys.unsealed().map(|keys| keys.class).ok_or(Refusal::new(Code::Sealed))
+    }
+
+    /// Decides one request; a denial becomes an entry before anybody hears of it.
+    pub(crate) async fn authorize(&self, call: &Call, request: Request, items: usize) -> Result<Permit, Refusal> {
+        for _ in 0..fuda_core::limits::PROPOSAL_ROUNDS_MAX {
+            let denial = match self.decide(request.clone())? {
+                Ok(permit) => return Ok(permit),
+                Err(denial) => denial,
+            };
+            match self.enter_denial(call, &denial, items).await? {
+                Entered::Yes => return Err(Refusal::denied(denial.reason())),
+                Entered::PolicyMoved => {}
+            }
+        }
+        Err(Refusal::new(Code::StaleRoundsExhausted))
+    }
+
+    /// Decides without entering anything.
+    pub(crate) fn decide(&self, request: Request) -> Result<Result<Permit, Denial>, Refusal> {
+        let policy: Arc<Policy> = self.policy.load();
+        Ok(policy.decide(&request, self.now()?))
+    }
+
+    /// Commits the entry of a denial.
+    async fn enter_denial(&self, call: &Call, denial: &Denial, items: usize) -> Result<Entered, Refusal> {
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        let audited = Audited::denied(denial, call.facts(), items, |denied| Body::Denied(Denied::from(denied)));
+        let committed = self.propose(Command::from(audited)).await?;
+        match committed.outcome {
+            Outcome::StalePolicy { version } => {
+                self.policy_at(version, committed.index).await?;
+                Ok(Entered::PolicyMoved)
+            }
+            // Before bootstrap there is no ledger to enter a denial in; the caller learns that.
+            Outcome::Refused { refusal, .. } => Err(Refusal::new(refusal.error_code())),
+            Outcome::Applied { .. } | Outcome::Expired => Ok(Entered::Yes),
+        }
+    }
+
+    /// Commits a permitted command.
+    pub(crate) async fn commit(&self, call: &Call, permit: &Permit, body: Body) -> Result<Committed, Refusal> {
+        self.propose(Command::from(Audited::permitted(permit, call.facts(), body))).await
+    }
+
+    /// Waits until this node has applied `index` and decides by a policy not older than `version`.
+    async fn policy_at(&self, version: PolicyVersion, index: u64) -> Result<(), Refusal> {
+        self.caught_up(index).await?;
+        self.policy.wait_for(version).await.map_err(|_| Refusal::new(Code::NodeBehind))
+    }
+
+    /// Waits until this node has applied `index`.
+    async fn caught_up(&self, index: u64) -> Result<(), Refusal> {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(CATCH_UP_MS_MAX);
+        self.replica.wait_applied(index, deadline).await.map_err(|error| Refusal::new(error.code()))
+    }
+
+    async fn propose(&self, command: Command) -> Result<Committed, Refusal> {
+        let proposed = self.replica.propose(command).await.map_err(|error| Refusal::new(error.code()))?;
+        Ok(Committed { outcome: proposed.outcome, index: proposed.index })
+    }
+
+    /// Reads from this node's state. A failed read is the end of the process elsewhere; here it is INTERNAL.
+    pub(crate) fn read<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, Refusal> {
+        result.map_err(|error| {
+            tracing::error!(%error, "reading the state failed");
+            Refusal::new(Code::Internal)
+        })
+    }
+}
+
+enum Entered {
+    Yes,
+    PolicyMoved,
+}
+
+/// Splits an applied outcome from one that has to be decided again.
+pub(crate) enum Round {
+    Applied { first: Option<Sequence>, items: Vec<fuda_state::ItemOutcome> },
+    Again,
+}
+
+impl Gate {
+    /// Reads a committed outcome: applied, refused for good, or to be decided again after this node has caught up.
+    pub(crate) async fn round(&self, committed: Committed) -> Result<Round, Refusal> {
+        match committed.outcome {
+            Outcome::Applied { first, items, .. } => Ok(Round::Applied { first, items }),
+            Outcome::StalePolicy { version } => {
+                self.policy_at(version, committed.index).await?;
+                Ok(Round::Again)
+            }
+            Outcome::Expired => {
+                self.caught_up(committed.index).await?;
+                Ok(Round::Again)
+            }
+            Outcome::Refused { refusal, .. } => {
+                tracing::info!(refusal = refusal.code(), "a command was refused");
+                Err(Refusal::new(refusal.error_code()))
+            }
+        }
+    }
+
+    /// The tenant as this node's policy knows it.
+    pub(crate) fn key_domain(&self, tenant: &TenantId) -> Result<fuda_core::KeyDomainId, Refusal> {
+        match self.policy.load().tenant(tenant) {
+            Some(tenant) => Ok(tenant.key_domain),
+            None => Err(Refusal::new(Code::DeniedOrNotFound)),
+        }
+    }
+}
+
+/// This machine's wall clock: good enough to show a status, never to decide on data.
+pub(crate) fn local_time() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,375 @@
+//! Tokens in: numbers, answers or metadata out, and never before their entries are committed.
+//!
+//! ```text
+//! token ─▶ look up rows ─▶ claim (record, revision, verdict) ─▶ commit ─▶ outcome names the entry ─▶ open ─▶ reply
+//!                                                               │
+//!                               a row moved meanwhile: stale ───┘ decided once more at the outcome's index
+//! ```
+
+use std::sync::Arc;
+
+use fuda_core::{
+    Code, Kind, LookupKey, Number, PurposeCode, RecordVersion, ScopeId, Sequence, SubjectRef, TenantId, Timestamp,
+    Token, limits, parse_number,
+};
+use fuda_crypto::{Keyring, RecordContext, SealedRecord, lookup_key, open_record};
+use fuda_policy::{Action, DenyReason, Permit, RecordFacts, Request};
+use fuda_state::command::Reveal;
+use fuda_state::reader::{self, SealedKey, SealedRows, TokenFacts as Found};
+use fuda_state::row::{RecordRow, RecordStatus};
+use fuda_state::{Body, Claim, ItemOutcome, RevealItem, Verdict};
+use fuda_storage::Store;
+use zeroize::Zeroizing;
+
+use super::{Call, Gate, Round};
+use crate::blocking::heavy;
+use crate::keys::Unsealed;
+use crate::refusal::Refusal;
+use crate::service::token::Addressed;
+use crate::wire;
+
+/// A token as a caller presented it.
+pub(crate) struct Presented(Zeroizing<String>);
+
+impl Presented {
+    pub(crate) fn new(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+}
+
+/// A revealed number.
+pub(crate) struct Revealed {
+    pub(crate) number: Number,
+    pub(crate) kind: Kind,
+    pub(crate) subject: SubjectRef,
+    pub(crate) version: RecordVersion,
+    pub(crate) sequence: Sequence,
+}
+
+/// The answer to a guess.
+pub(crate) struct Verified {
+    pub(crate) matched: bool,
+    pub(crate) sequence: Sequence,
+}
+
+/// The metadata behind a token.
+pub(crate) struct Described {
+    pub(crate) record: RecordRow,
+    pub(crate) scope: ScopeId,
+    pub(crate) sequence: Sequence,
+}
+
+/// A token that parsed, on its way.
+struct Pending {
+    position: usize,
+    token: Token,
+    lookup: LookupKey,
+}
+
+/// A token whose entry is committed as allowed; only these are ever opened.
+struct Allowed {
+    position: usize,
+    token: Token,
+    lookup: LookupKey,
+    found: Found,
+    sequence: Sequence,
+}
+
+type Settled = Vec<Option<Refusal>>;
+
+impl Gate {
+    /// Reveals numbers.
+    pub(crate) async fn detokenize(
+        &self,
+        call: &Call,
+        to: &Addressed,
+        presented: Vec<Presented>,
+    ) -> Result<Vec<Result<Revealed, Refusal>>, Refusal> {
+        let count = presented.len();
+        let (allowed, settled) = self.pass(call, Action::Detokenize, to, presented).await?;
+        let keys = self.keys.unsealed().ok_or(Refusal::new(Code::Sealed))?;
+        heavy(count, || {
+            let mut rows = sealed(&self.store, &allowed)?.into_iter();
+            collect(settled, allowed, |allowed| {
+                let number = open(&keys, &allowed, rows.next().flatten())?;
+                Ok(Revealed {
+                    number,
+                    kind: allowed.found.token.kind,
+                    version: allowed.found.record.current,
+                    subject: allowed.found.token.subject,
+                    sequence: allowed.sequence,
+                })
+            })
+        })
+    }
+
+    /// Compares guesses with numbers.
+    pub(crate) async fn verify_numbers(
+        &self,
+        call: &Call,
+        to: &Addressed,
+        presented: Vec<Presented>,
+        guesses: Vec<Zeroizing<String>>,
+    ) -> Result<Vec<Result<Verified, Refusal>>, Refusal> {
+        let count = presented.len();
+        let (allowed, settled) = self.pass(call, Action::VerifyNumber, to, presented).await?;
+        let keys = self.keys.unsealed().ok_or(Refusal::new(Code::Sealed))?;
+        heavy(count, || {
+            let mut rows = sealed(&self.store, &allowed)?.into_iter();
+            collect(settled, allowed, |allowed| {
+                let number = open(&keys, &allowed, rows.next().flatten())?;
+                let guess = guesses.get(allowed.position).ok_or(Refusal::new(Code::Internal))?;
+                // A guess that is no number of the kind is a wrong guess, and it has been counted as one.
+                let guess = parse_number(allowed.found.token.kind, guess.as_str());
+                let matched = guess.is_ok_and(|guess| number.matches(&guess));
+                Ok(Verified { matched, sequence: allowed.sequence })
+            })
+        })
+    }
+
+    /// Tells what is behind tokens without opening anything.
+    pub(crate) async fn describe(
+        &self,
+        call: &Call,
+        to: &Addressed,
+        presented: Vec<Presented>,
+        action: Action,
+    ) -> Result<Vec<Result<Described, Refusal>>, Refusal> {
+        let (allowed, settled) = self.pass(call, action, to, presented).await?;
+        collect(settled, allowed, |allowed| {
+            Ok(Described { record: allowed.found.record, scope: allowed.found.token.scope, sequence: allowed.sequence })
+        })
+    }
+
+    /// Authorizes, looks up, commits. What it returns as allowed has its entry committed.
+    async fn pass(
+        &self,
+        call: &Call,
+        action: Action,
+        to: &Addressed,
+        presented: Vec<Presented>,
+    ) -> Result<(Vec<Allowed>, Settled), Refusal> {
+        let count = presented.len();
+        let mut settled: Settled = vec![None; count];
+        let mut allowed = Vec::with_capacity(count);
+        let request = request(call, action, to);
+        let mut permit = self.authorize(call, request.clone(), count).await?;
+        // A permit for a token is always about a tenant; without one the request was denied.
+        let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
+        let mut pending = self.parse(presented, &mut settled)?;
+
+        for round in 0..limits::PROPOSAL_ROUNDS_MAX {
+            if pending.is_empty() {
+                return Ok((allowed, settled));
+            }
+            if round > 0 {
+                permit = self.authorize(call, request.clone(), pending.len()).await?;
+            }
+            pending = self.reveal_round(call, &permit, &tenant, pending, &mut allowed, &mut settled).await?;
+        }
+        for item in pending {
+            refuse(&mut settled, item.position, Refusal::new(Code::StaleRoundsExhausted));
+        }
+        Ok((allowed, settled))
+    }
+
+    fn parse(&self, presented: Vec<Presented>, settled: &mut Settled) -> Result<Vec<Pending>, Refusal> {
+        let class = self.class()?;
+        let mut pending = Vec::with_capacity(presented.len());
+        for (position, Presented(text)) in presented.into_iter().enumerate() {
+            match Token::parse(&text) {
+                Ok(token) if token.class() == class => {
+                    pending.push(Pending { position, lookup: lookup_key(&token), token });
+                }
+                Ok(_) => refuse(settled, position, Refusal::new(Code::TokenClassMismatch)),
+                Err(invalid) => refuse(settled, position, invalid.into()),
+            }
+        }
+        Ok(pending)
+    }
+
+    /// One proposal. Returns what moved and has to be decided again.
+    async fn reveal_round(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        tenant: &TenantId,
+        pending: Vec<Pending>,
+        allowed: &mut Vec<Allowed>,
+        settled: &mut Settled,
+    ) -> Result<Vec<Pending>, Refusal> {
+        let now = self.now()?;
+        let looked_up = heavy(pending.len(), || look_up(&self.store, &pending))?;
+        let items = pending.iter().zip(&looked_up).map(|(item, found)| RevealItem {
+            item: u32::try_from(item.position).unwrap_or(u32::MAX),
+            lookup: item.lookup,
+            claim: found.as_ref().map_or(Claim::Unknown, |found| claim(permit, tenant, found, now)),
+        });
+        let committed = self.commit(call, permit, Body::Reveal(Reveal { items: items.collect() })).await?;
+        let index = committed.index;
+        let outcomes = match self.round(committed).await? {
+            Round::Applied { items, .. } => items,
+            Round::Again => return Ok(pending),
+        };
+        if outcomes.len() != pending.len() {
+            return Err(Refusal::new(Code::Internal));
+        }
+        let mut again = Vec::new();
+        for ((item, found), outcome) in pending.into_iter().zip(looked_up).zip(outcomes) {
+            match (outcome, found) {
+                (ItemOutcome::Done { sequence }, Some(found)) => allowed.push(Allowed {
+                    position: item.position,
+                    token: item.token,
+                    lookup: item.lookup,
+                    found,
+                    sequence,
+                }),
+                (ItemOutcome::Denied { reason, .. }, _) => {
+                    refuse(settled, item.position, Refusal::denied(reason));
+                }
+                (ItemOutcome::Stale, _) => again.push(item),
+                _ => refuse(settled, item.position, Refusal::new(Code::Internal)),
+            }
+        }
+        if !again.is_empty() {
+            self.caught_up(index).await?;
+        }
+        Ok(again)
+    }
+}
+
+/// The question to policy. A purpose or scope that cannot exist is asked for as none: denied like an unknown one.
+fn request(call: &Call, action: Action, to: &Addressed) -> Request {
+    let request = match wire::tenant(&to.tenant) {
+        Some(tenant) => Request::tenant(action, call.caller.clone(), tenant),
+        None => Request::vault(action, call.caller.clone()),
+    };
+    let request = match PurposeCode::parse(&to.purpose) {
+        Ok(purpose) => request.purpose(purpose),
+        Err(_) => request,
+    };
+    match ScopeId::parse(&to.scope) {
+        Ok(scope) => request.scope(scope),
+        Err(_) => request,
+    }
+}
+
+/// What this node believes about one token; apply believes it only while the revision is unchanged.
+fn claim(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) -> Claim {
+    let verdict = verdict(permit, tenant, found, now);
+    Claim::Known {
+        record: found.token.record,
+        revision: found.token.revision,
+        verdict: match verdict {
+            Ok(()) => Verdict::Allow,
+            Err(reason) => Verdict::Deny(reason),
+        },
+    }
+}
+
+fn verdict(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) -> Result<(), DenyReason> {
+    if found.token.tenant != *tenant {
+        return Err(DenyReason::TokenOfOtherTenant);
+    }
+    permit.check_record(
+        &RecordFacts {
+            tenant: &found.token.tenant,
+            kind: found.token.kind,
+            relation: found.token.relation,
+            scope: Some(&found.token.scope),
+            notified: &found.record.notified,
+            disabled: found.token.status != RecordStatus::Live,
+        },
+        now,
+    )
+}
+
+fn look_up(store: &Store, pending: &[Pending]) -> Result<Vec<Option<Found>>, Refusal> {
+    let lookups: Vec<LookupKey> = pending.iter().map(|item| item.lookup).collect();
+    Gate::read(reader::token_facts(store, &lookups))
+}
+
+/// The sealed rows of every allowed token, in order, read in one go.
+fn sealed(store: &Store, allowed: &[Allowed]) -> Result<Vec<Option<SealedRows>>, Refusal> {
+    let keys: Vec<SealedKey<'_>> = allowed
+        .iter()
+        .map(|allowed| SealedKey {
+            lookup: &allowed.lookup,
+            tenant: &allowed.found.record.tenant,
+            record: allowed.found.record.record,
+            version: allowed.found.record.current,
+        })
+        .collect();
+    Gate::read(reader::sealed_rows(store, &keys))
+}
+
+/// Opens the number behind a token whose entry is committed.
+fn open(keys: &Arc<Unsealed>, allowed: &Allowed, rows: Option<SealedRows>) -> Result<Number, Refusal> {
+    // Gone since the outcome: a tombstone was applied in between.
+    let rows = rows.ok_or(Refusal::new(Code::DeniedOrNotFound))?;
+    let record = &allowed.found.record;
+    let context = RecordContext {
+        vault: keys.vault,
+        domain: record.domain,
+        tenant: &record.tenant,
+        kind: record.kind,
+        record: record.record,
+    };
+    open_rows(&keys.ring, &context, allowed, &rows)
+}
+
+fn open_rows(
+    ring: &Keyring,
+    context: &RecordContext<'_>,
+    allowed: &Allowed,
+    rows: &SealedRows,
+) -> Result<Number, Refusal> {
+    let behind = Refusal::new(Code::NodeBehind);
+    let token_bucket = ring.bucket(rows.token.bucket, rows.token.bucket_version).ok_or(behind)?;
+    let version_bucket = ring.bucket(rows.version.bucket, rows.version.bucket_version).ok_or(behind)?;
+    let sealed = SealedRecord {
+        token_wrap: &rows.token.wrap,
+        version_wrap: &rows.version.wrap,
+        number_row: &rows.version.number_row,
+    };
+    token_bucket
+        .with_two(&version_bucket, |token_key, version_key| {
+            open_record(
+                token_key,
+                version_key,
+                context,
+                &allowed.found.token.scope,
+                allowed.found.record.current,
+                &allowed.token,
+                &sealed,
+            )
+        })
+        .and_then(|opened| opened)
+        .map_err(|_| {
+            tracing::error!(record = %context.record, "a record's rows do not open with its token");
+            Refusal::new(Code::Integrity)
+        })
+}
+
+fn refuse(settled: &mut Settled, position: usize, refusal: Refusal) {
+    if let Some(slot) = settled.get_mut(position) {
+        *slot = Some(refusal);
+    }
+}
+
+/// Puts allowed and refused items back in the order of the request.
+fn collect<T>(
+    settled: Settled,
+    allowed: Vec<Allowed>,
+    mut finish: impl FnMut(Allowed) -> Result<T, Refusal>,
+) -> Result<Vec<Result<T, Refusal>>, Refusal> {
+    let mut results: Vec<Option<Result<T, Refusal>>> = settled.into_iter().map(|refusal| refusal.map(Err)).collect();
+    for allowed in allowed {
+        let position = allowed.position;
+        let result = finish(allowed);
+        if let Some(slot) = results.get_mut(position) {
+            *slot = Some(result);
+        }
+    }
+    Ok(results.into_iter().map(|result| result.unwrap_or(Err(Refusal::new(Code::Internal)))).collect())
+}

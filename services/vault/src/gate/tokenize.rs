@@ -1,0 +1,328 @@
+//! Numbers in, tokens out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fuda_core::{Code, KeyDomainId, Kind, RecordId, ScopeId, Sequence, TenantId, Token, bucket_of, limits};
+use fuda_crypto::{
+    OsRandom, Pool, RecordContext, ReplyContext, RetrySecret, digest::sha256, open_reply, seal_new_record, seal_outer,
+    seal_reply,
+};
+use fuda_policy::{Action, Permit, Request};
+use fuda_proto::vault::v1 as pb;
+use fuda_state::command::Tokenize;
+use fuda_state::command::tokenize::FIRST_VERSION;
+use fuda_state::{Body, ItemOutcome, TokenizeItem};
+use zeroize::Zeroizing;
+
+use super::{Call, Gate, Round};
+use crate::blocking::heavy;
+use crate::keys::Unsealed;
+use crate::refusal::Refusal;
+use crate::wire::{self, NewNumber};
+
+/// How long a sealed reply is kept, in days.
+const REPLY_DAYS: u16 = limits::REPLY_RETENTION_DAYS as u16;
+const REPLY_LABEL: &[u8] = b"fuda/tokenize-request\0";
+
+/// A stored number's token.
+pub(crate) struct Tokenized {
+    pub(crate) token: Token,
+    pub(crate) record: RecordId,
+    pub(crate) sequence: Sequence,
+    pub(crate) replayed: bool,
+}
+
+/// One item on its way: checked, not yet committed.
+struct Pending {
+    position: usize,
+    new: NewNumber,
+}
+
+/// One item sealed for one round.
+struct Minted {
+    token: Token,
+    record: RecordId,
+}
+
+type Results = Vec<Option<Result<Tokenized, Refusal>>>;
+
+impl Gate {
+    /// Stores numbers. Authorizes, then validates, then seals; one command per class of kind and scope.
+    pub(crate) async fn tokenize(
+        &self,
+        call: &Call,
+        tenant_text: &str,
+        items: &[pb::TokenizeItem],
+        retry: Option<&RetrySecret>,
+    ) -> Result<Vec<Result<Tokenized, Refusal>>, Refusal> {
+        let tenant = wire::tenant(tenant_text);
+        let request = match &tenant {
+            Some(tenant) => Request::tenant(Action::Tokenize, call.caller.clone(), tenant.clone()),
+            None => Request::vault(Action::Tokenize, call.caller.clone()),
+        };
+        let permit = self.authorize(call, request, items.len()).await?;
+        // A permit for Tokenize is always about a tenant; without one the request above was denied.
+        let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
+
+        let mut results: Results = items.iter().map(|_| None).collect();
+        let mut classes: BTreeMap<(Kind, ScopeId), Vec<Pending>> = BTreeMap::new();
+        for (position, (item, result)) in items.iter().zip(&mut results).enumerate() {
+            match self.check(&tenant, item) {
+                Ok(new) => {
+                    classes.entry((new.kind, new.scope.clone())).or_default().push(Pending { position, new });
+                }
+                Err(refusal) => *result = Some(Err(refusal)),
+            }
+        }
+        for ((kind, scope), pending) in classes {
+            let class = Class { call, tenant: &tenant, kind, scope: &scope, retry };
+            self.tokenize_class(&class, pending, &mut results).await?;
+        }
+        Ok(results.into_iter().map(|result| result.unwrap_or(Err(Refusal::new(Code::Internal)))).collect())
+    }
+
+    /// One item: every field, and that its notified purposes are the tenant's.
+    fn check(&self, tenant: &TenantId, item: &pb::TokenizeItem) -> Result<NewNumber, Refusal> {
+        let new = NewNumber::parse(item)?;
+        #[cfg(feature = "failpoints")]
+        crate::failpoint::leak(&new.number);
+        match self.policy.load().check_notified(tenant, &new.notified) {
+            Ok(()) => Ok(new),
+            Err(_) => Err(Refusal::new(Code::UnknownPurpose)),
+        }
+    }
+
+    async fn tokenize_class(
+        &self,
+        class: &Class<'_>,
+        mut pending: Vec<Pending>,
+        results: &mut Results,
+    ) -> Result<(), Refusal> {
+        for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
+            let request = Request::tenant(Action::Tokenize, class.call.caller.clone(), class.tenant.clone())
+                .kind(class.kind)
+                .scope(class.scope.clone());
+            let permit = match self.authorize(class.call, request, pending.len()).await {
+                Ok(permit) => permit,
+                Err(refusal) => return settle(pending, results, refusal),
+            };
+            pending = self.tokenize_round(class, &permit, pending, results).await?;
+            if pending.is_empty() {
+                return Ok(());
+            }
+        }
+        settle(pending, results, Refusal::new(Code::StaleRoundsExhausted))
+    }
+
+    /// One proposal. Returns what has to be sealed again: a bucket key moved, a record id collided, the policy moved.
+    async fn tokenize_round(
+        &self,
+        class: &Class<'_>,
+        permit: &Permit,
+        pending: Vec<Pending>,
+        results: &mut Results,
+    ) -> Result<Vec<Pending>, Refusal> {
+        let keys = self.keys.unsealed().ok_or(Refusal::new(Code::Sealed))?;
+        let domain = self.key_domain(class.tenant)?;
+        let (sealed, minted) = heavy(pending.len(), || seal(&keys, domain, class, &pending))?;
+        let committed =
+            self.commit(class.call, permit, Body::Tokenize(Tokenize { items: sealed, reply_days: REPLY_DAYS })).await?;
+        let index = committed.index;
+        let items = match self.round(committed).await? {
+            Round::Applied { items, .. } => items,
+            Round::Again => return Ok(pending),
+        };
+        if items.len() != pending.len() {
+            return Err(Refusal::new(Code::Internal));
+        }
+        let mut again = Vec::new();
+        for ((item, minted), outcome) in pending.into_iter().zip(minted).zip(items) {
+            let result = match outcome {
+                ItemOutcome::Done { sequence } => {
+                    Ok(Tokenized { token: minted.token, record: minted.record, sequence, replayed: false })
+                }
+                ItemOutcome::Replayed { sequence, record, bucket, bucket_version, sealed } => {
+                    let reply = Replayed { bucket, bucket_version, sealed };
+                    replay(&keys, domain, class, &item, &reply).map(|token| Tokenized {
+                        token,
+                        record,
+                        sequence,
+                        replayed: true,
+                    })
+                }
+                ItemOutcome::AlreadyExists { .. } => Err(Refusal::new(Code::AlreadyExists)),
+                ItemOutcome::Denied { reason, .. } => Err(Refusal::denied(reason)),
+                ItemOutcome::Stale | ItemOutcome::RecordCollision => {
+                    again.push(item);
+                    continue;
+                }
+            };
+            if let Some(slot) = results.get_mut(item.position) {
+                *slot = Some(result);
+            }
+        }
+        if !again.is_empty() {
+            self.caught_up(index).await?;
+            self.keys.refresh(&self.store)?;
+        }
+        Ok(again)
+    }
+}
+
+/// What the items of one command have in common.
+struct Class<'a> {
+    call: &'a Call,
+    tenant: &'a TenantId,
+    kind: Kind,
+    scope: &'a ScopeId,
+    retry: Option<&'a RetrySecret>,
+}
+
+struct Replayed {
+    bucket: fuda_core::BucketId,
+    bucket_version: fuda_core::BucketVersion,
+    sealed: Vec<u8>,
+}
+
+fn settle(pending: Vec<Pending>, results: &mut Results, refusal: Refusal) -> Result<(), Refusal> {
+    for item in pending {
+        if let Some(slot) = results.get_mut(item.position) {
+            *slot = Some(Err(refusal));
+        }
+    }
+    Ok(())
+}
+
+/// Mints and seals every item of a round, each with randomness of its own.
+fn seal(
+    keys: &Arc<Unsealed>,
+    domain: KeyDomainId,
+    class: &Class<'_>,
+    pending: &[Pending],
+) -> Result<(Vec<TokenizeItem>, Vec<Minted>), Refusal> {
+    let random = OsRandom::new();
+    let mut rng = Pool::for_records(&random, pending.len());
+    let mut sealed = Vec::with_capacity(pending.len());
+    let mut minted = Vec::with_capacity(pending.len());
+    for item in pending {
+        let (row, mint) = seal_one(keys, domain, class, item, &mut rng).map_err(|_| Refusal::new(Code::Internal))?;
+        sealed.push(row);
+        minted.push(mint);
+    }
+    Ok((sealed, minted))
+}
+
+fn seal_one(
+    keys: &Unsealed,
+    domain: KeyDomainId,
+    class: &Class<'_>,
+    item: &Pending,
+    rng: &mut Pool<'_>,
+) -> Result<(TokenizeItem, Minted), fuda_crypto::Error> {
+    let record = RecordId::from_bytes(rng.take()?);
+    let bucket = bucket_of(record, keys.buckets);
+    let handle = keys.ring.current_bucket(bucket).ok_or(fuda_crypto::Error::KeyErased)?;
+    let context = RecordContext { vault: keys.vault, domain, tenant: class.tenant, kind: class.kind, record };
+    let position = u32::try_from(item.position).unwrap_or(u32::MAX);
+    let (new, reply) = handle.with(|key| {
+        let new = seal_new_record(rng, key, &context, class.scope, FIRST_VERSION, &item.new.number, keys.class)?;
+        let reply = match class.retry {
+            None => None,
+            Some(secret) => {
+                let inner = seal_reply(
+                    rng,
+                    secret,
+                    &reply_bytes(class, item, &new.token),
+                    &reply_context(keys, class, position),
+                )?;
+                Some(seal_outer(rng, key.key, &inner, &key.context_in(keys.vault, domain))?)
+            }
+        };
+        Ok::<_, fuda_crypto::Error>((new, reply))
+    })??;
+    let row = TokenizeItem {
+        item: position,
+        record,
+        subject: item.new.subject.clone(),
+        principal: item.new.principal.clone(),
+        relation: item.new.relation,
+        kind: class.kind,
+        scope: class.scope.clone(),
+        notified: item.new.notified.clone(),
+        lookup: new.lookup,
+        domain,
+        bucket,
+        bucket_version: handle.version(),
+        token_wrap: new.token_wrap,
+        version_wrap: new.version_wrap,
+        number_row: new.number_row,
+        reply,
+    };
+    Ok((row, Minted { token: new.token, record }))
+}
+
+fn reply_context<'a>(keys: &Unsealed, class: &Class<'a>, item: u32) -> ReplyContext<'a> {
+    ReplyContext {
+        vault: keys.vault,
+        tenant: class.tenant,
+        caller: class.call.caller.as_str(),
+        request: class.call.request_id,
+        item,
+    }
+}
+
+/// The sealed reply: a digest of the request, so that another request under the same id is noticed, and the secret of
+/// the token. Both exist only under the caller's retry secret.
+fn reply_bytes(class: &Class<'_>, item: &Pending, token: &Token) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(52));
+    bytes.extend_from_slice(&request_digest(class, item));
+    bytes.extend_from_slice(token.secret());
+    bytes
+}
+
+fn request_digest(class: &Class<'_>, item: &Pending) -> [u8; 32] {
+    let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let (subject, principal, scope) = (item.new.subject.as_str(), item.new.principal.as_str(), class.scope.as_str());
+    sha256(&[
+        REPLY_LABEL,
+        class.kind.code().as_bytes(),
+        b"\0",
+        &length(subject),
+        subject.as_bytes(),
+        &length(principal),
+        principal.as_bytes(),
+        item.new.relation.code().as_bytes(),
+        b"\0",
+        &length(scope),
+        scope.as_bytes(),
+        item.new.number.expose(),
+    ])
+}
+
+/// Opens the first reply of an earlier call with the same request id and retry secret.
+fn replay(
+    keys: &Unsealed,
+    domain: KeyDomainId,
+    class: &Class<'_>,
+    item: &Pending,
+    reply: &Replayed,
+) -> Result<Token, Refusal> {
+    let reused = Refusal::new(Code::RequestIdReused);
+    // Without a retry secret nobody can tell whether this is the same request.
+    let secret = class.retry.ok_or(reused)?;
+    let position = u32::try_from(item.position).unwrap_or(u32::MAX);
+    let handle = keys.ring.bucket(reply.bucket, reply.bucket_version).ok_or(Refusal::new(Code::NodeBehind))?;
+    let inner = handle
+        .with(|key| fuda_crypto::open_outer(key.key, &reply.sealed, &key.context_in(keys.vault, domain)))
+        .and_then(|opened| opened)
+        .map_err(|_| Refusal::new(Code::Integrity))?;
+    // A different secret under the same request id is a different request.
+    let bytes = open_reply(secret, &inner, &reply_context(keys, class, position)).map_err(|_| reused)?;
+    let (digest, token) = bytes.split_at_checked(32).ok_or(Refusal::new(Code::Integrity))?;
+    if digest != request_digest(class, item) {
+        return Err(reused);
+    }
+    let secret: Zeroizing<[u8; 20]> = Zeroizing::new(token.try_into().map_err(|_| Refusal::new(Code::Integrity))?);
+    Ok(Token::from_secret(*secret, keys.class))
+}

@@ -1,0 +1,66 @@
+//! The names of all services and methods of the client listener.
+
+/// Fully qualified services, for `grpc.health.v1`.
+pub(crate) const SERVICES: &[&str] = &[
+    "fuda.vault.v1.TokenService",
+    "fuda.cluster.v1.ClusterService",
+    "fuda.tenant.v1.TenantService",
+    "fuda.ledger.v1.LedgerService",
+];
+
+/// Fully qualified methods, as telemetry names them.
+pub(crate) const METHODS: &[&str] = &[
+    "fuda.vault.v1.TokenService/Tokenize",
+    "fuda.vault.v1.TokenService/BatchTokenize",
+    "fuda.vault.v1.TokenService/Detokenize",
+    "fuda.vault.v1.TokenService/BatchDetokenize",
+    "fuda.vault.v1.TokenService/VerifyNumber",
+    "fuda.vault.v1.TokenService/BatchVerifyNumbers",
+    "fuda.vault.v1.TokenService/DescribeToken",
+    "fuda.vault.v1.TokenService/BatchDescribeTokens",
+    "fuda.vault.v1.TokenService/GetRecord",
+    "fuda.vault.v1.TokenService/ListRecords",
+    "fuda.cluster.v1.ClusterService/Bootstrap",
+    "fuda.cluster.v1.ClusterService/JoinNode",
+    "fuda.cluster.v1.ClusterService/RemoveNode",
+    "fuda.cluster.v1.ClusterService/GetStatus",
+    "fuda.tenant.v1.TenantService/CreateTenant",
+    "fuda.tenant.v1.TenantService/GetTenant",
+    "fuda.tenant.v1.TenantService/ProposeGrants",
+    "fuda.tenant.v1.TenantService/ApproveGrants",
+    "fuda.tenant.v1.TenantService/ListGrants",
+    "fuda.ledger.v1.LedgerService/ReadEntries",
+    "fuda.ledger.v1.LedgerService/GetCheckpoint",
+    "fuda.ledger.v1.LedgerService/GetInclusionProof",
+    "fuda.ledger.v1.LedgerService/GetConsistencyProof",
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+
+    use super::*;
+
+    /// A new method fails here until telemetry knows it.
+    #[test]
+    fn every_method_of_the_client_services_is_named() {
+        let descriptors = prost_types::FileDescriptorSet::decode(fuda_proto::DESCRIPTORS).unwrap();
+        let mut found = BTreeSet::new();
+        for file in &descriptors.file {
+            for service in &file.service {
+                let name = format!("{}.{}", file.package(), service.name());
+                if name.starts_with("fuda.") && !name.starts_with("fuda.peer.") {
+                    assert!(SERVICES.contains(&name.as_str()), "{name} is missing");
+                    found.extend(service.method.iter().map(|method| format!("{name}/{}", method.name())));
+                }
+            }
+        }
+        let named: BTreeSet<String> =
+            METHODS.iter().filter(|name| name.starts_with("fuda.")).map(|name| (*name).to_owned()).collect();
+        assert_eq!(named, found);
+    }
+}

@@ -1,0 +1,116 @@
+//! The one table from what went wrong to what a caller is told: stable code, retry class, docs page, never a value.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use fuda_core::{Code, GrpcStatus, Invalid, RequestId, Retry};
+use fuda_policy::DenyReason;
+use fuda_proto::vault::v1::ItemError;
+use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// How long a client should wait before it tries again, in milliseconds.
+const RETRY_DELAY_MS: u64 = 100;
+const DOMAIN: &str = "fuda";
+
+/// Why a call or an item of it was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    code: Code,
+    broken: Option<Invalid>,
+}
+
+impl Refusal {
+    /// A refusal with nothing more to say than its code.
+    pub(crate) const fn new(code: Code) -> Self {
+        Self { code, broken: None }
+    }
+
+    /// A required field is missing.
+    pub(crate) const fn missing(field: &'static str) -> Self {
+        Self { code: Code::MissingField, broken: Some(Invalid::new(field, "is required")) }
+    }
+
+    /// Too many of something.
+    pub(crate) const fn too_many(field: &'static str, rule: &'static str) -> Self {
+        Self { code: Code::TooManyItems, broken: Some(Invalid::new(field, rule)) }
+    }
+
+    /// What a denial looks like from outside: budgets and guesses are told apart, everything else looks as if it did
+    /// not exist. The reason itself is in the ledger, under the request id.
+    pub(crate) const fn denied(reason: DenyReason) -> Self {
+        Self::new(match reason {
+            DenyReason::BudgetExhausted => Code::BudgetExhausted,
+            DenyReason::GuessesExhausted => Code::GuessesExhausted,
+            DenyReason::NotBootstrapped => Code::NotBootstrapped,
+            _ => Code::DeniedOrNotFound,
+        })
+    }
+
+    /// The stable code.
+    pub(crate) const fn code(self) -> Code {
+        self.code
+    }
+
+    /// The refusal of a whole call.
+    pub(crate) fn status(self, request_id: Option<RequestId>) -> Status {
+        let mut details = ErrorDetails::with_error_info(self.code.reason(), DOMAIN, self.metadata());
+        if let Some(broken) = self.broken {
+            details.add_bad_request_violation(broken.field, broken.rule);
+        }
+        if let Some(request_id) = request_id {
+            details.set_request_info(request_id.to_string(), "");
+        }
+        if self.code.retry() != Retry::Never {
+            details.set_retry_info(Some(Duration::from_millis(RETRY_DELAY_MS)));
+        }
+        Status::with_error_details(grpc_code(self.code.status()), self.message(), details)
+    }
+
+    /// The refusal of one item of a batch.
+    pub(crate) fn item(self) -> ItemError {
+        ItemError {
+            status: self.code.status().number(),
+            code: self.code.id().to_owned(),
+            reason: self.code.reason().to_owned(),
+            message: self.message(),
+            field: self.broken.map(|broken| broken.field.to_owned()).unwrap_or_default(),
+        }
+    }
+
+    fn message(self) -> String {
+        match self.broken {
+            Some(broken) => format!("{}: {broken} ({})", self.code.message(), self.code.id()),
+            None => format!("{} ({})", self.code.message(), self.code.id()),
+        }
+    }
+
+    fn metadata(self) -> HashMap<String, String> {
+        let retry = match self.code.retry() {
+            Retry::Never => "never",
+            Retry::Backoff => "backoff",
+            Retry::OtherNode => "other_node",
+        };
+        HashMap::from([
+            ("code".to_owned(), self.code.id().to_owned()),
+            ("retry".to_owned(), retry.to_owned()),
+            ("docs".to_owned(), self.code.docs_page().to_owned()),
+        ])
+    }
+}
+
+impl From<Invalid> for Refusal {
+    fn from(broken: Invalid) -> Self {
+        Self { code: broken.code(), broken: Some(broken) }
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+fn grpc_code(status: GrpcStatus) -> tonic::Code {
+    tonic::Code::from(status.number())
+}

@@ -1,0 +1,180 @@
+//! LedgerService: entries and proofs for auditors.
+
+use std::sync::Arc;
+
+use fuda_core::{Code, Invalid, Sequence, TenantId};
+use fuda_ledger::{Entry, VerifierKey};
+use fuda_policy::Action;
+use fuda_proto::ledger::v1 as pb;
+use fuda_proto::ledger::v1::ledger_service_server::LedgerService;
+use fuda_state::reader;
+use tonic::{Request, Response, Status};
+
+use super::call;
+use super::tenant::scoped;
+use crate::gate::{Call, Gate};
+use crate::refusal::Refusal;
+use crate::wire;
+
+/// Entry bytes per page.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Serves LedgerService from this node's applied state.
+pub(crate) struct Ledger {
+    gate: Arc<Gate>,
+}
+
+impl Ledger {
+    /// A service over `gate`.
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
+    }
+
+    async fn authorize(&self, call: &Call, tenant: &str) -> Result<Option<TenantId>, Refusal> {
+        let request = scoped(Action::ReadLedger, call, tenant);
+        let tenant = request.tenant.clone();
+        self.gate.authorize(call, request, 1).await?;
+        Ok(tenant)
+    }
+
+    fn size(&self) -> Result<u64, Refusal> {
+        Ok(Gate::read(reader::progress(&self.gate.store))?.tree_size)
+    }
+}
+
+#[tonic::async_trait]
+impl LedgerService for Ledger {
+    async fn read_entries(
+        &self,
+        request: Request<pb::ReadEntriesRequest>,
+    ) -> Result<Response<pb::ReadEntriesResponse>, Status> {
+        let call = call(&request, "", "")?;
+        let message = request.into_inner();
+        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let tenant = self.authorize(&call, &message.tenant).await.map_err(refused)?;
+        let limit = wire::page_size(message.page_size).map_err(refused)?;
+        let from = Sequence(message.from_sequence);
+        let blocks = Gate::read(reader::blocks_from(&self.gate.store, from, PAGE_BYTES_MAX)).map_err(refused)?;
+        let entries: Vec<pb::Entry> = blocks
+            .iter()
+            .flat_map(|block| (0..block.len()).filter_map(|place| block.entry(place)))
+            .filter(|entry| entry.item.sequence >= from)
+            .take(limit)
+            .map(|entry| entry_to_wire(&entry, tenant.as_ref()))
+            .collect();
+        let next = message.from_sequence.saturating_add(entries.len() as u64);
+        let ledger_size = self.size().map_err(refused)?;
+        Ok(Response::new(pb::ReadEntriesResponse { entries, next_sequence: next, ledger_size }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<pb::GetCheckpointRequest>,
+    ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
+        let call = call(&request, "", "")?;
+        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        self.authorize(&call, &request.get_ref().tenant).await.map_err(refused)?;
+        let checkpoint = Gate::read(reader::latest_checkpoint(&self.gate.store)).map_err(refused)?;
+        let checkpoint = checkpoint.ok_or(Refusal::new(Code::NotFound)).map_err(refused)?;
+        let vault = Gate::read(reader::vault(&self.gate.store)).map_err(refused)?;
+        let vault = vault.ok_or(Refusal::new(Code::NotBootstrapped)).map_err(refused)?;
+        let verifier_key = verifier_key(&vault.origin, vault.checkpoint_public_key).map_err(refused)?;
+        Ok(Response::new(pb::GetCheckpointResponse {
+            checkpoint: String::from_utf8_lossy(&checkpoint.note).into_owned(),
+            verifier_key,
+        }))
+    }
+
+    async fn get_inclusion_proof(
+        &self,
+        request: Request<pb::GetInclusionProofRequest>,
+    ) -> Result<Response<pb::GetInclusionProofResponse>, Status> {
+        let call = call(&request, "", "")?;
+        let message = request.into_inner();
+        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        self.authorize(&call, &message.tenant).await.map_err(refused)?;
+        let size = self.size().map_err(refused)?;
+        if message.tree_size > size || message.sequence >= message.tree_size {
+            return Err(refused(
+                Invalid::new("tree_size", "must be above the sequence and at most the ledger's size").into(),
+            ));
+        }
+        let sequence = Sequence(message.sequence);
+        let entry = Gate::read(reader::entry(&self.gate.store, sequence)).map_err(refused)?;
+        let entry = entry.ok_or(Refusal::new(Code::Integrity)).map_err(refused)?;
+        let path = reader::inclusion_proof(&self.gate.store, sequence, message.tree_size);
+        let path = Gate::read(path).map_err(refused)?;
+        Ok(Response::new(pb::GetInclusionProofResponse {
+            leaf_hash: entry.leaf_hash().to_vec(),
+            path: path.into_iter().map(|hash| hash.to_vec()).collect(),
+        }))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<pb::GetConsistencyProofRequest>,
+    ) -> Result<Response<pb::GetConsistencyProofResponse>, Status> {
+        let call = call(&request, "", "")?;
+        let message = request.into_inner();
+        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        self.authorize(&call, &message.tenant).await.map_err(refused)?;
+        let size = self.size().map_err(refused)?;
+        if message.from_size == 0 || message.from_size > message.to_size || message.to_size > size {
+            return Err(refused(
+                Invalid::new("from_size", "must be at least 1 and at most to_size, which is at most the ledger's size")
+                    .into(),
+            ));
+        }
+        let path = reader::consistency_proof(&self.gate.store, message.from_size, message.to_size);
+        let path = Gate::read(path).map_err(refused)?;
+        Ok(Response::new(pb::GetConsistencyProofResponse {
+            path: path.into_iter().map(|hash| hash.to_vec()).collect(),
+        }))
+    }
+}
+
+/// The verifier key in signed-note form.
+pub(crate) fn verifier_key(origin: &str, public_key: [u8; 32]) -> Result<String, Refusal> {
+    match VerifierKey::new(origin, public_key) {
+        Ok(key) => Ok(key.to_string()),
+        Err(error) => {
+            tracing::error!(%error, "the ledger's origin makes no verifier key");
+            Err(Refusal::new(Code::Internal))
+        }
+    }
+}
+
+/// An entry for an auditor. One who audits a single tenant sees of another's entry only its place.
+fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
+    let (common, item) = (&entry.common, &entry.item);
+    if only.is_some() && common.tenant.as_ref() != only {
+        return pb::Entry { sequence: item.sequence.0, ..pb::Entry::default() };
+    }
+    let text = |value: Option<String>| value.unwrap_or_default();
+    pb::Entry {
+        sequence: item.sequence.0,
+        time: Some(wire::timestamp_to_wire(common.time)),
+        tenant: text(common.tenant.as_ref().map(ToString::to_string)),
+        action: common.action.code().to_owned(),
+        decision: item.decision.code().to_owned(),
+        reason: text(item.reason.map(|reason| reason.code().to_owned())),
+        caller: common.caller.to_string(),
+        end_user: text(common.end_user.clone()),
+        purpose: text(common.purpose.as_ref().map(ToString::to_string)),
+        subject: text(item.subject.as_ref().map(ToString::to_string)),
+        kind: text(item.kind.map(|kind| kind.code().to_owned())),
+        record: text(item.record.map(|record| record.to_string())),
+        scope: text(item.scope.as_ref().map(ToString::to_string)),
+        relation: text(item.relation.map(|relation| relation.code().to_owned())),
+        work_reference: text(common.work_reference.as_ref().map(ToString::to_string)),
+        policy_version: common.policy_version.0,
+        policy_ids: common.policy_ids.clone(),
+        grant: text(common.grant.map(|grant| grant.to_string())),
+        request_id: common.request_id.to_string(),
+        trace_id: text(common.trace_id.map(|trace| trace.to_string())),
+        budget_used: item.budget_used.unwrap_or(0),
+        budget_max: item.budget_max.unwrap_or(0),
+        detail: item.detail.iter().map(|detail| (detail.key().code().to_owned(), detail.value().to_owned())).collect(),
+        canonical: entry.canonical(),
+    }
+}

@@ -1,0 +1,304 @@
+//! Between the wire and the words of the domain. Every parse names field and rule; none repeats a value.
+
+use fuda_core::{
+    CallerId, Kind, Number, PurposeCode, Relation, RequestId, ScopeId, SubjectRef, TenantId, Timestamp, Window,
+    WorkReference, Zone, limits, parse_number,
+};
+use fuda_policy::{Action, Budget, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant};
+use fuda_proto::tenant::v1 as tenant_pb;
+use fuda_proto::vault::v1 as pb;
+use fuda_state::row::{RecordRow, RecordStatus};
+use prost_types::Timestamp as ProtoTimestamp;
+
+use crate::refusal::Refusal;
+
+/// One number to store, checked.
+pub(crate) struct NewNumber {
+    pub(crate) kind: Kind,
+    pub(crate) number: Number,
+    pub(crate) subject: SubjectRef,
+    pub(crate) principal: SubjectRef,
+    pub(crate) relation: Relation,
+    pub(crate) scope: ScopeId,
+    pub(crate) notified: Vec<Notified>,
+}
+
+impl NewNumber {
+    pub(crate) fn parse(item: &pb::TokenizeItem) -> Result<Self, Refusal> {
+        let kind = kind(&item.kind)?;
+        let subject = SubjectRef::parse(&item.subject)?;
+        let principal = match item.principal_subject.as_str() {
+            "" => subject.clone(),
+            other => SubjectRef::parse(other)?,
+        };
+        let relation = relation(item.relation)?;
+        if relation == Relation::SelfRelation && principal != subject {
+            return Err(
+                fuda_core::Invalid::new("principal_subject", "must be the subject for the relation self").into()
+            );
+        }
+        if item.notified_purposes.len() > limits::NOTIFIED_PURPOSES_MAX {
+            return Err(Refusal::too_many("notified_purposes", "must hold at most 64 purposes"));
+        }
+        Ok(Self {
+            kind,
+            number: parse_number(kind, &item.number)?,
+            subject,
+            principal,
+            relation,
+            scope: ScopeId::parse(&item.scope)?,
+            notified: item.notified_purposes.iter().map(notified).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The tenant of a call, when it is one at all. An impossible tenant is answered like an unknown one.
+pub(crate) fn tenant(text: &str) -> Option<TenantId> {
+    TenantId::parse(text).ok()
+}
+
+/// The request id of a call; drawn by the caller of this function when the field is empty.
+pub(crate) fn request_id(text: &str) -> Result<Option<RequestId>, Refusal> {
+    match text {
+        "" => Ok(None),
+        text => Ok(Some(RequestId::parse(text)?)),
+    }
+}
+
+/// The caller's reference to the piece of work.
+pub(crate) fn work_reference(text: &str) -> Result<Option<WorkReference>, Refusal> {
+    match text {
+        "" => Ok(None),
+        text => Ok(Some(WorkReference::parse(text)?)),
+    }
+}
+
+/// A kind by its code.
+pub(crate) fn kind(code: &str) -> Result<Kind, Refusal> {
+    Ok(Kind::from_code(code)?)
+}
+
+/// Page size as the API promises: default, lowered to the maximum, negative refused.
+pub(crate) fn page_size(asked: i32) -> Result<usize, Refusal> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(limits::PAGE_SIZE_DEFAULT),
+        Ok(asked) => Ok(asked.min(limits::PAGE_SIZE_MAX)),
+        Err(_) => Err(fuda_core::Invalid::new("page_size", "must not be negative").into()),
+    }
+}
+
+fn relation(number: i32) -> Result<Relation, Refusal> {
+    Ok(match pb::Relation::try_from(number) {
+        Ok(pb::Relation::Self_) => Relation::SelfRelation,
+        Ok(pb::Relation::Spouse) => Relation::Spouse,
+        Ok(pb::Relation::Dependant) => Relation::Dependant,
+        Ok(pb::Relation::Payee) => Relation::Payee,
+        Ok(pb::Relation::Landlord) => Relation::Landlord,
+        Ok(pb::Relation::Shareholder) => Relation::Shareholder,
+        Ok(pb::Relation::Unspecified) => return Err(Refusal::missing("relation")),
+        Err(_) => return Err(fuda_core::Invalid::new("relation", "must be one of the listed relations").into()),
+    })
+}
+
+fn relation_to_wire(relation: Relation) -> pb::Relation {
+    match relation {
+        Relation::SelfRelation => pb::Relation::Self_,
+        Relation::Spouse => pb::Relation::Spouse,
+        Relation::Dependant => pb::Relation::Dependant,
+        Relation::Payee => pb::Relation::Payee,
+        Relation::Landlord => pb::Relation::Landlord,
+        Relation::Shareholder => pb::Relation::Shareholder,
+    }
+}
+
+fn notified(purpose: &pb::NotifiedPurpose) -> Result<Notified, Refusal> {
+    Ok(Notified {
+        purpose: PurposeCode::parse(&purpose.purpose)?,
+        window: window(purpose.not_before.as_ref(), purpose.not_after.as_ref())?,
+    })
+}
+
+fn window(from: Option<&ProtoTimestamp>, to: Option<&ProtoTimestamp>) -> Result<Window, Refusal> {
+    let window = Window { not_before: from.map(timestamp).transpose()?, not_after: to.map(timestamp).transpose()? };
+    match (window.not_before, window.not_after) {
+        (Some(from), Some(to)) if from > to => {
+            Err(fuda_core::Invalid::new("not_after", "must not be before not_before").into())
+        }
+        _ => Ok(window),
+    }
+}
+
+fn timestamp(time: &ProtoTimestamp) -> Result<Timestamp, Refusal> {
+    let bad = || Refusal::from(fuda_core::Invalid::new("time", "must be a valid protobuf timestamp"));
+    if !(0..1_000_000_000).contains(&time.nanos) {
+        return Err(bad());
+    }
+    let milliseconds = time.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000));
+    milliseconds.map(Timestamp).ok_or_else(bad)
+}
+
+/// A time as the API writes it.
+pub(crate) fn timestamp_to_wire(time: Timestamp) -> ProtoTimestamp {
+    ProtoTimestamp {
+        seconds: time.0.div_euclid(1_000),
+        nanos: i32::try_from(time.0.rem_euclid(1_000)).unwrap_or(0) * 1_000_000,
+    }
+}
+
+/// A record's metadata.
+pub(crate) fn record_to_wire(row: &RecordRow) -> pb::Record {
+    pb::Record {
+        record: row.record.to_string(),
+        tenant: row.tenant.to_string(),
+        kind: row.kind.code().to_owned(),
+        subject: row.subject.to_string(),
+        principal_subject: row.principal.to_string(),
+        relation: relation_to_wire(row.relation).into(),
+        notified_purposes: row
+            .notified
+            .iter()
+            .map(|notified| pb::NotifiedPurpose {
+                purpose: notified.purpose.to_string(),
+                not_before: notified.window.not_before.map(timestamp_to_wire),
+                not_after: notified.window.not_after.map(timestamp_to_wire),
+            })
+            .collect(),
+        scopes: row.tokens.iter().map(|token| token.scope.to_string()).collect(),
+        record_version: row.current.0,
+        status: match row.status {
+            RecordStatus::Live => pb::RecordStatus::Live,
+            RecordStatus::Disabled => pb::RecordStatus::Disabled,
+        }
+        .into(),
+        create_time: Some(timestamp_to_wire(row.created)),
+    }
+}
+
+/// A tenant to be made.
+pub(crate) fn new_tenant(wire: &tenant_pb::Tenant, created: Timestamp) -> Result<Tenant, Refusal> {
+    let recovery = match (wire.recovery_public_key.as_slice(), wire.no_recovery) {
+        ([], true) => RecoveryChoice::None,
+        ([], false) => return Err(Refusal::missing("recovery_public_key or no_recovery")),
+        (_, true) => {
+            return Err(fuda_core::Invalid::new("no_recovery", "must not be set together with a recovery key").into());
+        }
+        (key, false) => RecoveryChoice::PublicKey(
+            key.try_into().map_err(|_| fuda_core::Invalid::new("recovery_public_key", "must have 32 bytes"))?,
+        ),
+    };
+    let tenant = Tenant {
+        id: TenantId::parse(&wire.tenant)?,
+        name: wire.display_name.clone(),
+        time_zone: match wire.time_zone.as_str() {
+            "" => Zone::tokyo(),
+            name => Zone::parse(name)?,
+        },
+        key_domain: fuda_core::KeyDomainId::SHARED,
+        recovery,
+        purposes: wire.purposes.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
+        created,
+    };
+    tenant.validate()?;
+    Ok(tenant)
+}
+
+/// A tenant as the API writes it.
+pub(crate) fn tenant_to_wire(tenant: &Tenant) -> tenant_pb::Tenant {
+    let (recovery_public_key, no_recovery) = match &tenant.recovery {
+        RecoveryChoice::None => (Vec::new(), true),
+        RecoveryChoice::PublicKey(key) => (key.to_vec(), false),
+    };
+    tenant_pb::Tenant {
+        tenant: tenant.id.to_string(),
+        display_name: tenant.name.clone(),
+        time_zone: tenant.time_zone.name().to_owned(),
+        purposes: tenant.purposes.iter().map(ToString::to_string).collect(),
+        recovery_public_key,
+        no_recovery,
+        create_time: Some(timestamp_to_wire(tenant.created)),
+    }
+}
+
+/// A grant to be proposed, under an id drawn by the node.
+pub(crate) fn new_grant(wire: &tenant_pb::Grant, id: GrantId) -> Result<Grant, Refusal> {
+    Ok(Grant {
+        id,
+        caller: CallerId::parse(&wire.caller)?,
+        role: role(wire.role)?,
+        tenant: match wire.tenant.as_str() {
+            "" => None,
+            tenant => Some(TenantId::parse(tenant)?),
+        },
+        actions: wire
+            .actions
+            .iter()
+            .map(|code| {
+                Action::from_code(code).ok_or(fuda_core::Invalid::new("actions", "must be codes of known actions"))
+            })
+            .collect::<Result<_, _>>()?,
+        kinds: wire.kinds.iter().map(|code| kind(code)).collect::<Result<_, _>>()?,
+        purposes: wire.purposes.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
+        scopes: wire.scopes.iter().map(|code| ScopeId::parse(code)).collect::<Result<_, _>>()?,
+        window: window(wire.not_before.as_ref(), wire.not_after.as_ref())?,
+        budget: wire.budget.as_ref().map(budget).transpose()?,
+        verify_guesses_per_day: match wire.verify_guesses_per_day {
+            0 if wire.actions.iter().any(|code| code == Action::VerifyNumber.code()) => {
+                guesses(limits::VERIFY_GUESSES_PER_DAY_DEFAULT)?
+            }
+            asked => guesses(asked)?,
+        },
+    })
+}
+
+/// A grant as the API writes it.
+pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
+    tenant_pb::Grant {
+        grant: grant.id.to_string(),
+        caller: grant.caller.to_string(),
+        role: role_to_wire(grant.role).into(),
+        tenant: grant.tenant.as_ref().map(ToString::to_string).unwrap_or_default(),
+        actions: grant.actions.iter().map(|action| action.code().to_owned()).collect(),
+        kinds: grant.kinds.iter().map(|kind| kind.code().to_owned()).collect(),
+        purposes: grant.purposes.iter().map(ToString::to_string).collect(),
+        scopes: grant.scopes.iter().map(ToString::to_string).collect(),
+        not_before: grant.window.not_before.map(timestamp_to_wire),
+        not_after: grant.window.not_after.map(timestamp_to_wire),
+        budget: grant.budget.map(|budget| tenant_pb::Budget {
+            persons_max: budget.persons_max,
+            window_days: budget.window_days.into(),
+        }),
+        verify_guesses_per_day: grant.verify_guesses_per_day.into(),
+    }
+}
+
+fn guesses(asked: u32) -> Result<u16, Refusal> {
+    Ok(u16::try_from(asked).map_err(|_| fuda_core::Invalid::new("verify_guesses_per_day", "must be at most 65535"))?)
+}
+
+fn budget(wire: &tenant_pb::Budget) -> Result<Budget, Refusal> {
+    let window_days = u16::try_from(wire.window_days)
+        .map_err(|_| fuda_core::Invalid::new("budget.window_days", "must be at most 65535"))?;
+    Ok(Budget { persons_max: wire.persons_max, window_days })
+}
+
+fn role(number: i32) -> Result<Role, Refusal> {
+    Ok(match tenant_pb::Role::try_from(number) {
+        Ok(tenant_pb::Role::Owner) => Role::Owner,
+        Ok(tenant_pb::Role::Approver) => Role::Approver,
+        Ok(tenant_pb::Role::Operator) => Role::Operator,
+        Ok(tenant_pb::Role::Auditor) => Role::Auditor,
+        Ok(tenant_pb::Role::Workload) => Role::Workload,
+        Ok(tenant_pb::Role::Unspecified) => return Err(Refusal::missing("role")),
+        Err(_) => return Err(fuda_core::Invalid::new("role", "must be one of the listed roles").into()),
+    })
+}
+
+fn role_to_wire(role: Role) -> tenant_pb::Role {
+    match role {
+        Role::Owner => tenant_pb::Role::Owner,
+        Role::Approver => tenant_pb::Role::Approver,
+        Role::Operator => tenant_pb::Role::Operator,
+        Role::Auditor => tenant_pb::Role::Auditor,
+        Role::Workload => tenant_pb::Role::Workload,
+    }
+}
