@@ -24,19 +24,17 @@ const SECRET_MESSAGES: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files: Vec<String> = ["vault/v1/token", "cluster/v1/cluster", "tenant/v1/tenant", "ledger/v1/ledger", "peer/v1/peer"]
-        .iter()
-        .map(|name| format!("fuda/{name}.proto"))
-        .collect();
+    let files: Vec<String> =
+        ["vault/v1/token", "cluster/v1/cluster", "tenant/v1/tenant", "ledger/v1/ledger", "peer/v1/peer"]
+            .iter()
+            .map(|name| format!("fuda/{name}.proto"))
+            .collect();
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure()
-        .bytes(".fuda.peer.v1")
-        .skip_debug(SECRET_MESSAGES)
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".fuda.peer.v1").skip_debug(SECRET_MESSAGES).compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,5 +1,12 @@
 //! The wire: code generated from the `.proto` files beside this crate, and their descriptors for reflection.
-#![allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated code"
+)]
 
 /// Encoded `FileDescriptorSet` of all services, for gRPC reflection and for tests that walk every method.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,7 +1,5 @@
 //! Every limit of a request, with its unit in its name. A limit that is configurable is named `_DEFAULT`.
 
-use core::time::Duration;
-
 /// Items in one batch call. Larger jobs are split by the client.
 pub const BATCH_ITEMS_MAX: usize = 1_000;
 /// Bytes of one request message, headers excluded (1 MiB).
@@ -40,7 +38,7 @@ pub const PAGE_SIZE_DEFAULT: usize = 100;
 pub const PAGE_TOKEN_BYTES_MAX: usize = 512;
 /// Times a call is decided and proposed before it gives up with [`crate::Code::StaleRoundsExhausted`].
 pub const PROPOSAL_ROUNDS_MAX: u32 = 3;
-/// Wrong guesses VerifyNumber allows per caller, record and day, unless the tenant sets another value.
+/// Guesses, right or wrong, that VerifyNumber allows per caller, record and day, unless the grant sets another value.
 pub const VERIFY_GUESSES_PER_DAY_DEFAULT: u32 = 5;
 /// Days a sealed reply is kept for a retry (年末年始 is longer than a day).
 pub const REPLY_RETENTION_DAYS: u32 = 14;
@@ -48,12 +46,6 @@ pub const REPLY_RETENTION_DAYS: u32 = 14;
 pub const CLOCK_SKEW_MS_MAX: i64 = 2_000;
 /// Grants one caller may hold.
 pub const GRANTS_PER_CALLER_MAX: usize = 64;
-/// Scopes that may hold a token of one record.
-pub const SCOPES_PER_RECORD_MAX: usize = 64;
-/// Callers of one tenant.
-pub const CALLERS_PER_TENANT_MAX: usize = 10_000;
-/// Scopes of one tenant.
-pub const SCOPES_PER_TENANT_MAX: usize = 1_024;
 /// Tenants of one vault.
 pub const TENANTS_PER_VAULT_MAX: usize = 10_000;
 /// Approvers named at bootstrap, lower bound: changing policy takes two different people.
@@ -62,16 +54,9 @@ pub const APPROVERS_MIN: usize = 2;
 pub const APPROVERS_MAX: usize = 32;
 /// Buckets of the shared key domain.
 pub const SHARED_BUCKETS: u16 = 4_096;
-/// Buckets of a tenant's own key domain, unless the tenant sets another value.
-pub const TENANT_BUCKETS_DEFAULT: u16 = 256;
 /// Bytes of the secret a client draws for retries.
 pub const RETRY_SECRET_BYTES: usize = 32;
 /// Longest a call may run, whatever deadline the caller asks for, in milliseconds.
 pub const DEADLINE_MS_MAX: u64 = 60_000;
 /// Deadline of a call whose caller names none, in milliseconds.
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
-
-/// [`CLOCK_SKEW_MS_MAX`] as a duration.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_millis(CLOCK_SKEW_MS_MAX.unsigned_abs());
-/// [`REPLY_RETENTION_DAYS`] as a duration.
-pub const REPLY_RETENTION: Duration = Duration::from_secs(REPLY_RETENTION_DAYS as u64 * 86_400);

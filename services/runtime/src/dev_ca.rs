@@ -4,7 +4,7 @@
 //! Two authorities, because a peer certificate must be worthless on the client listener and the other way round:
 //!
 //! ```text
-//! DIR/ca/clients-ca.pem  ── identities/NAME/{cert,key}.pem       callers
+//! DIR/ca/clients-ca.pem  ── identities/NAME/{cert,cert.key}.pem  callers
 //!                        └─ nodes/NAME/{server,server.key}.pem   what a node shows to callers
 //! DIR/ca/peers-ca.pem    ── nodes/NAME/{peer,peer.key}.pem       what a node shows to nodes, both ways
 //! ```
