@@ -27,6 +27,7 @@ use fuda_runtime::telemetry::Telemetry;
 use fuda_runtime::tls::{ClientTls, ServerTls, TlsPaths};
 use fuda_storage::Store;
 use opentelemetry::metrics::Meter;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -78,6 +79,8 @@ pub(crate) struct Node {
     stop: CancellationToken,
     /// Stops the ops listener, last.
     stop_ops: CancellationToken,
+    /// The peer listener. Its replication streams never end by themselves, so it is cut off once consensus has ended.
+    peers: JoinHandle<()>,
 }
 
 impl Node {
@@ -101,8 +104,8 @@ impl Node {
             keys: Arc::new(Keys::new(Arc::clone(&parts.custodian))?),
         });
         metrics::observe(&meter, &gate);
-        let node = Self { gate, health, tracker, stop, stop_ops };
-        node.serve_peers(&parts, &meter)?;
+        let peers = serve_peers(&replica, &parts, &meter, &stop_ops)?;
+        let node = Self { gate, health, tracker, stop, stop_ops, peers };
         node.spawn_tasks();
         node.serve_clients(&parts, telemetry, &meter)?;
         Ok(node)
@@ -132,26 +135,8 @@ impl Node {
         }
         self.gate.replica.shutdown().await?;
         self.stop_ops.cancel();
+        self.peers.abort();
         self.tracker.wait().await;
-        Ok(())
-    }
-
-    fn serve_peers(&self, parts: &Parts, meter: &Meter) -> anyhow::Result<()> {
-        let tls = Arc::new(ServerTls::load(&parts.peer_tls, "peer", meter)?);
-        self.tracker.spawn(forget(tls.watch(self.stop.clone())));
-        let options = ListenerOptions::new(parts.peer_listen, "peer");
-        let incoming = TlsListener::bind(options, tls, meter, self.stop.clone())?.into_incoming();
-        let server = Server::builder()
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES * 2)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(self.gate.replica.peer_server());
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop.cancelled()).await {
-                tracing::error!(%error, "the peer listener ended");
-            }
-        });
         Ok(())
     }
 
@@ -212,6 +197,28 @@ impl Node {
         self.tracker.spawn(tasks::sign_checkpoints(Arc::clone(gate), stop.clone()));
         self.tracker.spawn(tasks::expire_replies(Arc::clone(gate), stop.clone()));
     }
+}
+
+fn serve_peers(
+    replica: &Replica,
+    parts: &Parts,
+    meter: &Meter,
+    stop: &CancellationToken,
+) -> anyhow::Result<JoinHandle<()>> {
+    let tls = Arc::new(ServerTls::load(&parts.peer_tls, "peer", meter)?);
+    drop(tls.watch(stop.clone()));
+    let options = ListenerOptions::new(parts.peer_listen, "peer");
+    let incoming = TlsListener::bind(options, tls, meter, stop.clone())?.into_incoming();
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES * 2)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .add_service(replica.peer_server());
+    Ok(tokio::spawn(async move {
+        if let Err(error) = server.serve_with_incoming(incoming).await {
+            tracing::error!(%error, "the peer listener ended");
+        }
+    }))
 }
 
 async fn open_replica(parts: &Parts, meter: &Meter) -> anyhow::Result<Replica> {

@@ -57,7 +57,7 @@ pub struct TelemetryConfig {
     pub sample_ratio: f64,
     /// Format of the logs on stderr. Default: `json`.
     pub log_format: LogFormat,
-    /// Filter in the syntax of `tracing`, `info,fuda_consensus=debug`. Default: `info`.
+    /// Filter in the syntax of `tracing`, `info,fuda_consensus=debug`. Default: `info,openraft=warn,raft_log=warn`.
     pub log_filter: String,
 }
 
@@ -68,7 +68,7 @@ impl Default for TelemetryConfig {
             otlp_tls: None,
             sample_ratio: 0.01,
             log_format: LogFormat::default(),
-            log_filter: "info".to_owned(),
+            log_filter: "info,openraft=warn,raft_log=warn".to_owned(),
         }
     }
 }

@@ -16,7 +16,7 @@ mod tokenize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuda_consensus::Replica;
+use fuda_consensus::{ClockReading, Replica};
 use fuda_core::{CallerId, Code, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, TokenClass, WorkReference};
 use fuda_ledger::{Audited, CallFacts, TraceContext};
 use fuda_policy::{Denial, Permit, Policy, Request};
@@ -33,6 +33,9 @@ use crate::refusal::Refusal;
 
 /// How long a call waits for this node to apply what made it stale, in milliseconds.
 const CATCH_UP_MS_MAX: u64 = 5_000;
+
+/// How long a call waits for the majority's time, in milliseconds.
+const TIME_KNOWN_MS_MAX: u64 = 1_000;
 
 /// What every call says about itself.
 #[derive(Clone)]
@@ -79,6 +82,7 @@ impl Gate {
 
     /// Decides one request; a denial becomes an entry before anybody hears of it.
     pub(crate) async fn authorize(&self, call: &Call, request: Request, items: usize) -> Result<Permit, Refusal> {
+        self.time_known().await;
         for _ in 0..fuda_core::limits::PROPOSAL_ROUNDS_MAX {
             let denial = match self.decide(request.clone())? {
                 Ok(permit) => return Ok(permit),
@@ -90,6 +94,14 @@ impl Gate {
             }
         }
         Err(Refusal::new(Code::StaleRoundsExhausted))
+    }
+
+    /// Waits a moment when the majority's time is not known: it is exchanged anew whenever the membership changes.
+    async fn time_known(&self) {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(TIME_KNOWN_MS_MAX);
+        while self.replica.clock() == ClockReading::Unknown && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Decides without entering anything.

@@ -1,0 +1,146 @@
+//! From processes to a cluster with a tenant: what an operator, an owner and an approver do once.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use fuda_proto::cluster::v1::{BootstrapRequest, JoinNodeRequest};
+use fuda_proto::tenant::v1::{ApproveGrantsRequest, CreateTenantRequest, Grant, ProposeGrantsRequest, Role, Tenant};
+use tonic::Status;
+
+use super::{LocalCluster, PATIENCE};
+use crate::wire::{Failure, describe, failure};
+
+/// The tenant of all evidence.
+pub const TENANT: &str = "acme";
+/// The purpose that payroll is granted and that records are notified of.
+pub const PURPOSE: &str = "tax.withholding_slip";
+/// Scopes that exist: payroll's own, and accounting's.
+pub const SCOPES: [&str; 2] = ["payroll", "accounting"];
+/// Guesses per record and day granted to payroll.
+const GUESSES_PER_DAY: u32 = 100;
+
+impl LocalCluster {
+    /// Makes the vault on node 0 and joins the others; returns when every node is ready.
+    ///
+    /// # Errors
+    /// When a call is refused or a node does not become ready.
+    pub async fn bootstrap(&mut self) -> Result<()> {
+        let request = BootstrapRequest {
+            owner: self.spiffe("owner")?,
+            approvers: vec![self.spiffe("approver1")?, self.spiffe("approver2")?],
+            operators: vec![self.spiffe("operator")?],
+            auditors: vec![self.spiffe("auditor")?],
+            test: true,
+        };
+        let operator = self.caller_within("operator", PATIENCE)?;
+        // Not repeated: a second attempt after an unknown outcome would be refused and hide the first.
+        let made = operator.cluster(0).bootstrap(request).await;
+        let made = made.map_err(|status| anyhow!("Bootstrap: {}", describe(&status)))?.into_inner();
+        self.ledger_verifier_key = Some(made.ledger_verifier_key);
+        self.node(0)?.wait_ready(PATIENCE).await?;
+        for node in 1..self.size() {
+            let peer_address = self.node(node)?.spec().addresses.peer.clone();
+            persist("JoinNode", || {
+                let (request, mut client) =
+                    (JoinNodeRequest { peer_address: peer_address.clone() }, operator.cluster(0));
+                async move { client.join_node(request).await }
+            })
+            .await?;
+        }
+        self.wait_ready(PATIENCE).await
+    }
+
+    /// Creates [`TENANT`] and gives hr, payroll and accounting their grants.
+    ///
+    /// # Errors
+    /// When a call is refused.
+    pub async fn create_tenant(&self) -> Result<()> {
+        let owner = self.caller("owner")?;
+        let tenant = Tenant {
+            tenant: TENANT.to_owned(),
+            display_name: "Acme KK".to_owned(),
+            purposes: vec![PURPOSE.to_owned()],
+            no_recovery: true,
+            ..Tenant::default()
+        };
+        let request_id = crate::wire::new_request_id()?;
+        persist("CreateTenant", || {
+            let request = CreateTenantRequest { tenant: Some(tenant.clone()), request_id: request_id.clone() };
+            let mut client = owner.tenants(0);
+            async move { client.create_tenant(request).await }
+        })
+        .await?;
+        self.grant(self.standard_grants()?).await?;
+        Ok(())
+    }
+
+    /// Proposes grants as the owner and approves them as the first approver. Returns the grants' identifiers.
+    ///
+    /// # Errors
+    /// When a call is refused.
+    pub async fn grant(&self, grants: Vec<Grant>) -> Result<Vec<String>> {
+        let (owner, approver) = (self.caller("owner")?, self.caller("approver1")?);
+        let request_id = crate::wire::new_request_id()?;
+        let proposed = persist("ProposeGrants", || {
+            let request =
+                ProposeGrantsRequest { grants: grants.clone(), request_id: request_id.clone(), ..Default::default() };
+            let mut client = owner.tenants(0);
+            async move { client.propose_grants(request).await }
+        })
+        .await?;
+        let request_id = crate::wire::new_request_id()?;
+        persist("ApproveGrants", || {
+            let request = ApproveGrantsRequest { order: proposed.order.clone(), request_id: request_id.clone() };
+            let mut client = approver.tenants(0);
+            async move { client.approve_grants(request).await }
+        })
+        .await?;
+        Ok(proposed.grants)
+    }
+
+    fn standard_grants(&self) -> Result<Vec<Grant>> {
+        let texts = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
+        let grant = |caller: &str, actions: &[&str], purposes: &[&str], scopes: &[&str]| -> Result<Grant> {
+            Ok(Grant {
+                caller: self.spiffe(caller)?,
+                role: Role::Workload.into(),
+                tenant: TENANT.to_owned(),
+                actions: texts(actions),
+                kinds: texts(&["my_number"]),
+                purposes: texts(purposes),
+                scopes: texts(scopes),
+                ..Grant::default()
+            })
+        };
+        let mut payroll =
+            grant("payroll", &["detokenize", "verify_number", "describe_token"], &[PURPOSE], &["payroll"])?;
+        payroll.verify_guesses_per_day = GUESSES_PER_DAY;
+        Ok(vec![
+            grant("hr", &["tokenize", "describe_token", "get_record", "list_records"], &[], &SCOPES)?,
+            payroll,
+            grant("accounting", &["describe_token"], &[], &["accounting"])?,
+        ])
+    }
+}
+
+/// Repeats an idempotent call until it succeeds or is refused, up to [`PATIENCE`].
+///
+/// # Errors
+/// When it is refused, or time is over.
+pub(super) async fn persist<T, F>(name: &str, mut call: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if failure(&status) == Failure::Refused => bail!("{name} was refused: {}", describe(&status)),
+            Err(status) if Instant::now() > until => {
+                return Err(status).with_context(|| format!("{name} never succeeded"));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}

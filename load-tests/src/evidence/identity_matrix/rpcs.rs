@@ -1,0 +1,286 @@
+//! Every RPC: its name from the descriptors, a request that an allowed caller gets an answer to, and how to read it.
+
+use anyhow::{Context as _, Result};
+use fuda_proto::cluster::v1 as cluster;
+use fuda_proto::ledger::v1 as ledger;
+use fuda_proto::peer::v1 as peer;
+use fuda_proto::tenant::v1 as tenant;
+use fuda_proto::vault::v1 as vault;
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+/// google.rpc.Code of a denial.
+const PERMISSION_DENIED: i32 = 7;
+/// Services that are not ours and that every node offers to callers.
+const EXCEPTIONS: [&str; 3] = [
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
+/// Names of all RPCs, `package.Service/Method`: those of the port for callers, and those of the port for nodes.
+pub(super) fn all() -> Result<(Vec<String>, Vec<String>)> {
+    let descriptors = FileDescriptorSet::decode(fuda_proto::DESCRIPTORS).context("the descriptors")?;
+    let mut names = Vec::new();
+    for file in &descriptors.file {
+        for service in file.service.iter().filter(|_| file.package().starts_with("fuda.")) {
+            let of = |method: &prost_types::MethodDescriptorProto| {
+                format!("{}.{}/{}", file.package(), service.name(), method.name())
+            };
+            names.extend(service.method.iter().map(of));
+        }
+    }
+    let (peer, mut client): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| name.starts_with("fuda.peer."));
+    client.extend(EXCEPTIONS.map(str::to_owned));
+    Ok((client, peer))
+}
+
+/// What requests name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    /// The tenant that the request names.
+    pub(super) tenant: String,
+    /// A token of the tenant under attack.
+    pub(super) token: String,
+    /// The number behind it.
+    pub(super) number: String,
+    /// Whose it is.
+    pub(super) subject: String,
+    /// A subject that has no record yet.
+    pub(super) new_subject: String,
+    /// Scope and purpose of the token.
+    pub(super) scope: String,
+    /// See `scope`.
+    pub(super) purpose: String,
+    /// An order that waits for approval.
+    pub(super) order: String,
+    /// A caller that nobody is.
+    pub(super) nobody: String,
+}
+
+impl Facts {
+    fn item(&self) -> vault::TokenizeItem {
+        vault::TokenizeItem {
+            kind: "my_number".to_owned(),
+            number: self.number.clone(),
+            subject: self.new_subject.clone(),
+            relation: vault::Relation::Self_.into(),
+            scope: self.scope.clone(),
+            ..vault::TokenizeItem::default()
+        }
+    }
+
+    fn verify_item(&self) -> vault::VerifyItem {
+        vault::VerifyItem { token: self.token.clone(), number: self.number.clone() }
+    }
+
+    fn grant(&self) -> tenant::Grant {
+        tenant::Grant {
+            caller: self.nobody.clone(),
+            role: tenant::Role::Workload.into(),
+            tenant: self.tenant.clone(),
+            actions: vec!["get_record".to_owned()],
+            kinds: vec!["my_number".to_owned()],
+            ..tenant::Grant::default()
+        }
+    }
+}
+
+/// The messages of a request; `None` for an RPC this program does not know, which fails the run.
+pub(super) fn request(rpc: &str, facts: &Facts) -> Option<Vec<Vec<u8>>> {
+    let (service, method) = rpc.split_once('/')?;
+    match service {
+        "fuda.vault.v1.TokenService" => token_request(method, facts).map(|message| vec![message]),
+        "fuda.cluster.v1.ClusterService" => cluster_request(method, facts).map(|message| vec![message]),
+        "fuda.tenant.v1.TenantService" => tenant_request(method, facts).map(|message| vec![message]),
+        "fuda.ledger.v1.LedgerService" => ledger_request(method, facts).map(|message| vec![message]),
+        "fuda.peer.v1.PeerService" => peer_request(method),
+        "grpc.health.v1.Health" => Some(vec![Vec::new()]),
+        // ServerReflectionRequest { list_services: "" }.
+        "grpc.reflection.v1.ServerReflection" => Some(vec![vec![0x3a, 0x00]]),
+        _ => None,
+    }
+}
+
+fn token_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    let Facts { tenant, token, subject, scope, purpose, .. } = facts.clone();
+    let (tokens, verify) = (vec![token.clone()], facts.verify_item());
+    Some(match method {
+        "Tokenize" => vault::TokenizeRequest { tenant, item: Some(facts.item()), ..Default::default() }.encode_to_vec(),
+        "BatchTokenize" => {
+            vault::BatchTokenizeRequest { tenant, items: vec![facts.item()], ..Default::default() }.encode_to_vec()
+        }
+        "Detokenize" => {
+            vault::DetokenizeRequest { tenant, purpose, scope, token, ..Default::default() }.encode_to_vec()
+        }
+        "BatchDetokenize" => {
+            vault::BatchDetokenizeRequest { tenant, purpose, scope, tokens, ..Default::default() }.encode_to_vec()
+        }
+        "VerifyNumber" => {
+            vault::VerifyNumberRequest { tenant, purpose, scope, item: Some(verify), ..Default::default() }
+                .encode_to_vec()
+        }
+        "BatchVerifyNumbers" => {
+            vault::BatchVerifyNumbersRequest { tenant, purpose, scope, items: vec![verify], ..Default::default() }
+                .encode_to_vec()
+        }
+        "DescribeToken" => vault::DescribeTokenRequest { tenant, scope, token, ..Default::default() }.encode_to_vec(),
+        "BatchDescribeTokens" => {
+            vault::BatchDescribeTokensRequest { tenant, scope, tokens, ..Default::default() }.encode_to_vec()
+        }
+        "GetRecord" => {
+            let kind = "my_number".to_owned();
+            vault::GetRecordRequest { tenant, subject, kind, ..Default::default() }.encode_to_vec()
+        }
+        "ListRecords" => vault::ListRecordsRequest { tenant, page_size: 1, ..Default::default() }.encode_to_vec(),
+        _ => return None,
+    })
+}
+
+fn cluster_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    let named = |name: &str| format!("{}-{name}", facts.nobody);
+    Some(match method {
+        "Bootstrap" => cluster::BootstrapRequest {
+            owner: named("owner"),
+            approvers: vec![named("one"), named("two")],
+            test: true,
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        // Nobody listens there.
+        "JoinNode" => cluster::JoinNodeRequest { peer_address: "127.0.0.1:1".to_owned() }.encode_to_vec(),
+        "RemoveNode" => cluster::RemoveNodeRequest { node_id: 999_999 }.encode_to_vec(),
+        "GetStatus" => cluster::GetStatusRequest::default().encode_to_vec(),
+        _ => return None,
+    })
+}
+
+fn tenant_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    Some(match method {
+        "CreateTenant" => {
+            let tenant = tenant::Tenant {
+                tenant: "matrix".to_owned(),
+                display_name: "Matrix".to_owned(),
+                purposes: vec![facts.purpose.clone()],
+                no_recovery: true,
+                ..Default::default()
+            };
+            tenant::CreateTenantRequest { tenant: Some(tenant), ..Default::default() }.encode_to_vec()
+        }
+        "GetTenant" => tenant::GetTenantRequest { tenant: facts.tenant.clone() }.encode_to_vec(),
+        "ProposeGrants" => {
+            tenant::ProposeGrantsRequest { grants: vec![facts.grant()], ..Default::default() }.encode_to_vec()
+        }
+        "ApproveGrants" => {
+            tenant::ApproveGrantsRequest { order: facts.order.clone(), ..Default::default() }.encode_to_vec()
+        }
+        "ListGrants" => {
+            tenant::ListGrantsRequest { tenant: facts.tenant.clone(), ..Default::default() }.encode_to_vec()
+        }
+        _ => return None,
+    })
+}
+
+fn ledger_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    let tenant = facts.tenant.clone();
+    Some(match method {
+        "ReadEntries" => ledger::ReadEntriesRequest { tenant, page_size: 1, ..Default::default() }.encode_to_vec(),
+        "GetCheckpoint" => ledger::GetCheckpointRequest { tenant }.encode_to_vec(),
+        "GetInclusionProof" => ledger::GetInclusionProofRequest { sequence: 0, tree_size: 2, tenant }.encode_to_vec(),
+        "GetConsistencyProof" => {
+            ledger::GetConsistencyProofRequest { from_size: 1, to_size: 2, tenant }.encode_to_vec()
+        }
+        _ => return None,
+    })
+}
+
+/// Requests that do nothing: a member is told that they are malformed, everybody else that they are denied.
+fn peer_request(method: &str) -> Option<Vec<Vec<u8>>> {
+    Some(match method {
+        "Append" | "InstallSnapshot" => Vec::new(),
+        "Vote" => vec![peer::VoteRequest::default().encode_to_vec()],
+        "TransferLeader" => vec![peer::TransferLeaderRequest::default().encode_to_vec()],
+        "Forward" => vec![peer::ForwardRequest::default().encode_to_vec()],
+        "Clock" => vec![peer::ClockRequest::default().encode_to_vec()],
+        "Identify" => vec![peer::IdentifyRequest::default().encode_to_vec()],
+        "Assign" => vec![peer::AssignRequest::default().encode_to_vec()],
+        "ChangeMembers" => vec![peer::ChangeMembersRequest::default().encode_to_vec()],
+        _ => return None,
+    })
+}
+
+/// Whether the first message of the answer is all there is to wait for: the stream may never end.
+pub(super) fn endless(rpc: &str) -> bool {
+    rpc.ends_with("Health/Watch") || rpc.ends_with("/ServerReflectionInfo")
+}
+
+/// Status codes (google.rpc.Code) that only a caller who was let through sees.
+pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
+    match rpc.rsplit('/').next().unwrap_or_default() {
+        // Done already (FAILED_PRECONDITION).
+        "Bootstrap" => &[9],
+        // Nobody there (UNAVAILABLE).
+        "JoinNode" => &[14],
+        // No such node.
+        "RemoveNode" => &[5, 9],
+        // Stored by an earlier round.
+        "Tokenize" | "BatchTokenize" | "CreateTenant" => &[0, 6],
+        // The other tenant has no such subject.
+        "GetRecord" => &[0, 5],
+        // The request is malformed or empty.
+        "Append" | "InstallSnapshot" => &[0, 1, 3, 10],
+        "Vote" | "TransferLeader" | "Forward" | "Assign" | "ChangeMembers" => &[0, 3],
+        _ => &[0],
+    }
+}
+
+/// The status of a call whose own status is OK: that of its items, in the calls that have some.
+///
+/// # Errors
+/// When the answer cannot be decoded.
+pub(super) fn status_of_items(rpc: &str, answer: &[u8]) -> Result<i32> {
+    let errors: Vec<Option<vault::ItemError>> = match rpc.rsplit('/').next().unwrap_or_default() {
+        "BatchTokenize" => vault::BatchTokenizeResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::tokenize_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchDetokenize" => vault::BatchDetokenizeResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::detokenize_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchVerifyNumbers" => vault::BatchVerifyNumbersResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::verify_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchDescribeTokens" => vault::BatchDescribeTokensResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::describe_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        _ => return Ok(0),
+    };
+    let denied = errors.iter().flatten().all(|error| error.status == PERMISSION_DENIED);
+    // One item that is not denied is a call that is not denied.
+    let other = errors.iter().find(|error| error.as_ref().is_none_or(|error| error.status != PERMISSION_DENIED));
+    Ok(match other {
+        Some(error) => error.as_ref().map_or(0, |error| error.status),
+        None if denied && !errors.is_empty() => PERMISSION_DENIED,
+        None => 0,
+    })
+}

@@ -1,0 +1,236 @@
+//! The rules of the house that a compiler does not know: floors, purity, importers, pages, layout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Lines of a Rust file; above, it is no longer one room.
+const FILE_LINES_MAX: usize = 700;
+
+/// Floors of the spine; a crate imports only from floors below its own. Side pillars stand beside it.
+const FLOORS: &[(&str, u8)] = &[
+    ("fuda-core", 0),
+    ("fuda-crypto", 1),
+    ("fuda-policy", 1),
+    ("fuda-ledger", 2),
+    ("fuda-state", 3),
+    ("fuda-storage", 4),
+    ("fuda-consensus", 5),
+    ("fuda-vault", 6),
+];
+/// What a side pillar may import of ours.
+const PILLARS: &[(&str, &[&str])] = &[
+    ("fuda-proto", &[]),
+    ("fuda-runtime", &["fuda-core"]),
+    ("fuda-custodian", &["fuda-core", "fuda-crypto"]),
+    ("fuda-client", &["fuda-core", "fuda-crypto", "fuda-proto", "fuda-runtime"]),
+];
+/// Programs at the top, which nobody imports.
+const PROGRAMS: &[&str] = &["fuda-cli", "fuda-load", "fuda-vault"];
+/// Crates that know no async, clock or network.
+const PURE: &[&str] = &["fuda-core", "fuda-crypto", "fuda-policy", "fuda-ledger", "fuda-state"];
+/// Each of these has one importer among our crates.
+const IMPORTERS: &[(&str, &str)] = &[
+    ("openraft", "fuda-consensus"),
+    ("raft-log", "fuda-consensus"),
+    ("rocksdb", "fuda-storage"),
+    ("ring", "fuda-crypto"),
+];
+const TOP_LEVEL: &[&str] =
+    &["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "services", "proto", "deploy", "helm", "load-tests", "docs"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Our crates and what they import in shipped code (dev-dependencies are no imports).
+fn imports(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let members: BTreeSet<&str> =
+        metadata["workspace_members"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .filter(|package| members.contains(package["id"].as_str().unwrap()))
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            let normal = dependencies.filter(|dependency| dependency["kind"].is_null());
+            let names = normal.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect();
+            (package["name"].as_str().unwrap().to_owned(), names)
+        })
+        .collect()
+}
+
+#[test]
+fn imports_point_down() {
+    let imports = imports(&metadata());
+    let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
+    let pillars: BTreeMap<&str, &[&str]> = PILLARS.iter().copied().collect();
+    for (name, dependencies) in &imports {
+        let ours: Vec<&str> =
+            dependencies.iter().map(String::as_str).filter(|name| name.starts_with("fuda-")).collect();
+        for dependency in &ours {
+            assert!(!PROGRAMS.contains(dependency), "{name} imports the program {dependency}");
+        }
+        if PROGRAMS.contains(&name.as_str()) {
+            continue;
+        }
+        if let Some(allowed) = pillars.get(name.as_str()) {
+            for dependency in ours {
+                assert!(allowed.contains(&dependency), "the pillar {name} imports {dependency}");
+            }
+            continue;
+        }
+        let floor = floors.get(name.as_str()).unwrap_or_else(|| panic!("{name} has no floor: give it one"));
+        for dependency in ours {
+            match floors.get(dependency) {
+                Some(below) => assert!(below < floor, "{name} imports {dependency}, which is not below it"),
+                // Only the floors that touch the outside may lean on a pillar.
+                None => assert!(*floor >= 5, "{name} leans on the pillar {dependency}"),
+            }
+        }
+    }
+    let known: BTreeSet<&str> = floors.keys().chain(pillars.keys()).chain(PROGRAMS).copied().collect();
+    let found: BTreeSet<&str> = imports.keys().map(String::as_str).collect();
+    assert_eq!(known, found, "the crates of the house and the list here differ");
+}
+
+#[test]
+fn pure_crates_reach_no_runtime() {
+    let metadata = metadata();
+    let nodes: BTreeMap<&str, &Value> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| (node["id"].as_str().unwrap(), node))
+        .collect();
+    let names: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+        .collect();
+    for pure in PURE {
+        let start = names.iter().find(|(_, name)| name == &pure).map(|(id, _)| *id).unwrap();
+        let (mut reached, mut next) = (BTreeSet::new(), vec![start]);
+        while let Some(id) = next.pop() {
+            if !reached.insert(id) {
+                continue;
+            }
+            for dependency in nodes[id]["deps"].as_array().unwrap() {
+                let kinds = dependency["dep_kinds"].as_array().unwrap();
+                if kinds.iter().any(|kind| kind["kind"].is_null()) {
+                    next.push(dependency["pkg"].as_str().unwrap());
+                }
+            }
+        }
+        for banned in ["tokio", "tonic", "openraft", "rocksdb", "opentelemetry"] {
+            assert!(!reached.iter().any(|id| names[id] == banned), "{pure} reaches {banned}");
+        }
+    }
+}
+
+#[test]
+fn sharp_libraries_have_one_importer() {
+    for (name, dependencies) in imports(&metadata()) {
+        for (library, importer) in IMPORTERS {
+            assert!(!dependencies.contains(*library) || name == *importer, "{name} imports {library}");
+        }
+    }
+}
+
+#[test]
+fn planted_bugs_are_no_default() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        if package["name"].as_str().unwrap().starts_with("fuda-") {
+            let features = package["features"].as_object().unwrap();
+            assert!(!features.contains_key("default"), "{} has default features", package["name"]);
+        }
+    }
+}
+
+#[test]
+fn every_error_code_has_its_page_and_every_page_its_code() {
+    let expected: BTreeSet<String> = fuda_core::Code::ALL.iter().map(|code| code.docs_page().to_owned()).collect();
+    let found: BTreeSet<String> = fs::read_dir(root().join("docs/src/errors"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("FUDA-"))
+        .map(|name| format!("docs/src/errors/{name}"))
+        .collect();
+    assert_eq!(expected, found);
+    for code in fuda_core::Code::ALL {
+        let page = fs::read_to_string(root().join(code.docs_page())).unwrap();
+        assert!(
+            page.contains(code.id()) && page.contains(code.reason()),
+            "{} does not name its code",
+            code.docs_page()
+        );
+    }
+}
+
+#[test]
+fn links_between_pages_resolve() {
+    let mut broken = Vec::new();
+    let mut pages = vec![root().join("README.md")];
+    files(&root().join("docs"), "md", &mut pages);
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap();
+            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") || target.contains(' ') {
+                continue;
+            }
+            if !page.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn rust_files_are_one_room() {
+    let mut sources = Vec::new();
+    for folder in ["services", "proto", "load-tests"] {
+        files(&root().join(folder), "rs", &mut sources);
+    }
+    assert!(sources.len() > 50, "the walk finds the sources");
+    for source in sources {
+        let lines = fs::read_to_string(&source).unwrap().lines().count();
+        assert!(lines <= FILE_LINES_MAX, "{} has {lines} lines", source.display());
+    }
+}
+
+#[test]
+fn the_top_level_is_the_agreed_one() {
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let agreed = name.starts_with('.') || name == "target" || TOP_LEVEL.contains(&name.as_str());
+        assert!(agreed, "`{name}` does not belong at the top level");
+    }
+}
+
+fn files(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("target") && !path.ends_with("book") {
+                files(&path, extension, found);
+            }
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+}
