@@ -27,6 +27,8 @@ use crate::service::cluster::{Cluster, People};
 
 const TRUST_DOMAIN: &str = "fuda.test";
 const TENANT: &str = "demo";
+/// Beside the identities; what `fuda audit verify` needs.
+const VERIFIER_KEY_FILE: &str = "ledger.vkey";
 /// Purposes of the demo tenant.
 const PURPOSES: &[&str] =
     &["op.collect", "tax.withholding_slip", "tax.salary_report", "tax.yearend_decl", "si.acquire"];
@@ -65,7 +67,8 @@ pub(crate) async fn run(arguments: DevArguments) -> anyhow::Result<()> {
     }
     let port = free_port(arguments.port)?;
     let node = Node::start(parts(&certificates, &temporary.0, port)?, &telemetry).await?;
-    populate(&node).await.context("the demo vault could not be filled")?;
+    let verifier_key = populate(&node).await.context("the demo vault could not be filled")?;
+    std::fs::write(dir.join(VERIFIER_KEY_FILE), format!("{verifier_key}\n"))?;
     greet(&dir, port);
     shutdown::notify_ready();
     stop.cancelled().await;
@@ -107,7 +110,8 @@ fn demo(name: &str) -> String {
 }
 
 /// Bootstraps a test vault with a demo tenant and grants, through the same gate as every call.
-async fn populate(node: &Node) -> anyhow::Result<()> {
+/// Returns the verifier key of its ledger.
+async fn populate(node: &Node) -> anyhow::Result<String> {
     let gate = node.gate();
     let id = |name: &str| CallerId::parse(&demo(name));
     let people = People {
@@ -118,7 +122,7 @@ async fn populate(node: &Node) -> anyhow::Result<()> {
         class: fuda_core::TokenClass::Test,
     };
     let cluster = Cluster::new(Arc::clone(gate), Some(id("operator")?));
-    refused(cluster.make_vault(&call("operator", 1)?, people).await)?;
+    let made = refused(cluster.make_vault(&call("operator", 1)?, people).await)?;
     unsealed(gate).await?;
     let tenant = Tenant {
         id: TenantId::parse(TENANT)?,
@@ -139,7 +143,8 @@ async fn populate(node: &Node) -> anyhow::Result<()> {
     ];
     let proposal = Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new() });
     act(gate, "owner", 3, Action::ProposeGrants, proposal).await?;
-    act(gate, "approver1", 4, Action::ApproveGrants, Body::ApproveGrants(ApproveGrants { order })).await
+    act(gate, "approver1", 4, Action::ApproveGrants, Body::ApproveGrants(ApproveGrants { order })).await?;
+    Ok(made.ledger_verifier_key)
 }
 
 fn grant(number: u8, name: &str, actions: &[Action], purposes: &[&str]) -> anyhow::Result<Grant> {
@@ -210,7 +215,7 @@ fn greet(dir: &Path, port: u16) {
     println!("  echo 123456789018 | fuda token tokenize --tenant {TENANT} --scope payroll --kind my_number \\");
     println!("    --subject E1 --relation self --notified-purpose tax.withholding_slip");
     println!("\nidentities below {dir}/identities: hr (tokenizes), payroll (reveals), accounting (describes),");
-    println!("auditor, owner, approver1, approver2, operator");
+    println!("auditor, owner, approver1, approver2, operator; the ledger's verifier key is {dir}/{VERIFIER_KEY_FILE}");
 }
 
 /// A private directory that is removed in the end.

@@ -253,7 +253,7 @@ fn sized_cluster(server: ClusterServiceServer<Cluster>) -> ClusterServiceServer<
 }
 
 /// A watcher that ends by itself.
-async fn forget(handle: tokio::task::JoinHandle<()>) {
+async fn forget(handle: JoinHandle<()>) {
     if let Err(error) = handle.await {
         tracing::error!(%error, "a certificate watcher ended");
     }
