@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -49,10 +50,18 @@ enum Fault {
     Alone,
 }
 
-struct Figures {
+/// How often a node was killed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Struck {
     kills: usize,
+    /// Of these, leaders.
     leaders: usize,
+    /// Of these, leaders that had been left alone.
     alone: usize,
+}
+
+struct Figures {
+    struck: Struck,
     tokens: usize,
     revealed: usize,
     repeated: u64,
@@ -62,12 +71,15 @@ struct Figures {
     lost: Violations,
     without_entry: Violations,
     digests: Vec<String>,
+    /// Why the run ended early. A cluster that acknowledged what it had not replicated may well stop by itself.
+    stopped: Option<String>,
 }
 
 impl Figures {
     fn kept(&self) -> bool {
         let first = self.digests.first();
-        self.lost.count == 0
+        self.stopped.is_none()
+            && self.lost.count == 0
             && self.without_entry.count == 0
             && first.is_some_and(|first| !first.is_empty())
             && self.digests.iter().all(|digest| Some(digest) == first)
@@ -75,13 +87,14 @@ impl Figures {
 
     fn json(&self, seed: u64) -> Value {
         json!({
-            "kills": self.kills, "kills_of_leaders": self.leaders, "kills_of_leaders_alone": self.alone,
+            "kills": self.struck.kills, "kills_of_leaders": self.struck.leaders,
+            "kills_of_leaders_alone": self.struck.alone,
             "acknowledged_tokens": self.tokens, "lost": self.lost.count, "lost_examples": self.lost.examples,
             "revealed": self.revealed, "reveals_without_entry": self.without_entry.count,
             "reveals_without_entry_examples": self.without_entry.examples,
             "digests_equal": self.digests.iter().all(|digest| Some(digest) == self.digests.first()),
             "calls_repeated": self.repeated, "outcomes_unknown": self.unknown, "unexpected_refusals": self.refused,
-            "refusal_examples": self.refusals, "seed": seed,
+            "refusal_examples": self.refusals, "stopped": self.stopped, "seed": seed,
         })
     }
 }
@@ -108,6 +121,8 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     let caught = match mutant {
         Ok(mutant) => {
             fields.insert("mutant_lost".to_owned(), json!(mutant.lost.count));
+            fields.insert("mutant_lost_examples".to_owned(), json!(mutant.lost.examples));
+            fields.insert("mutant_stopped".to_owned(), json!(mutant.stopped.map(|why| first_line(&why))));
             fields.insert("mutant_reveals_without_entry".to_owned(), json!(mutant.without_entry.count));
             mutant.lost.count > 0
         }
@@ -148,7 +163,48 @@ async fn under_fire(
     let journal = Arc::new(Journal::create(&journal_path, People::new(ctx.seed))?);
     let (hr, payroll, auditor) = (cluster.caller("hr")?, cluster.caller("payroll")?, cluster.caller("auditor")?);
     let load = Load::start(&hr, &payroll, &journal, Mix::FULL_LOAD, 0, chance.bits());
-    let (mut leaders, mut alone) = (0, 0);
+    let mut struck = Struck::default();
+    let stopped =
+        match Box::pin(strike_again_and_again(&mut cluster, &load, &journal, kills, chance, choose, &mut struck)).await
+        {
+            Ok(()) => None,
+            Err(error) => Some(format!("{error:#}")),
+        };
+    let counters = if stopped.is_none() { load.stop().await? } else { load.abort().await };
+    progress("checking every acknowledged token, every reveal and the replicas");
+    let lost = journal.lost_tokens(&payroll).await?;
+    let without_entry = journal.reveals_without_entry(&auditor, payroll.spiffe()).await?;
+    let digests = match stopped {
+        None => {
+            cluster.wait_ready(PATIENCE).await?;
+            cluster.state_digests().await?
+        }
+        Some(_) => Vec::new(),
+    };
+    Ok(Figures {
+        struck,
+        tokens: journal.tokens_count(),
+        revealed: journal.revealed_count(),
+        repeated: counters.repeated.load(Ordering::Relaxed),
+        unknown: counters.unknown.load(Ordering::Relaxed),
+        refused: counters.refused.load(Ordering::Relaxed),
+        refusals: counters.refusals(),
+        lost,
+        without_entry,
+        digests,
+        stopped,
+    })
+}
+
+async fn strike_again_and_again(
+    cluster: &mut LocalCluster,
+    load: &Load,
+    journal: &Journal,
+    kills: usize,
+    chance: &mut Chance,
+    choose: impl Fn(usize, &mut Chance) -> Fault,
+    struck: &mut Struck,
+) -> Result<()> {
     for turn in 0..kills {
         ensure!(load.flows(FLOW_TOKENS, PATIENCE).await, "the load stopped flowing before kill {}", turn + 1);
         tokio::time::sleep(Duration::from_millis(chance.below(300))).await;
@@ -156,13 +212,14 @@ async fn under_fire(
         let leader = cluster.wait_leader(PATIENCE).await?;
         let victim = match fault {
             Fault::Alone => leader,
-            // Every second of the others is a leader too.
+            // A third of the others is the leader too, and so is every third of the rest.
             _ if chance.percent(33) => leader,
             _ => usize::try_from(chance.below(cluster.size() as u64))?,
         };
-        leaders += usize::from(victim == leader);
-        alone += usize::from(fault == Fault::Alone);
-        strike(&mut cluster, victim, fault, chance).await?;
+        struck.kills += 1;
+        struck.leaders += usize::from(victim == leader);
+        struck.alone += usize::from(fault == Fault::Alone);
+        strike(cluster, victim, fault, chance).await?;
         if turn % 10 == 9 || turn + 1 == kills {
             let (tokens, revealed) = (journal.tokens_count(), journal.revealed_count());
             progress(&format!(
@@ -172,28 +229,11 @@ async fn under_fire(
         }
     }
     ensure!(load.flows(FLOW_TOKENS, PATIENCE).await, "the load stopped flowing after the last kill");
-    let counters = load.stop().await?;
-    cluster.wait_ready(PATIENCE).await?;
-    progress("checking every acknowledged token, every reveal and the replicas");
-    let lost = journal.lost_tokens(&payroll).await?;
-    let without_entry = journal.reveals_without_entry(&auditor, payroll.spiffe()).await?;
-    // A replica that cannot be compared is no equal one; with a planted bug it may be so.
-    let digests = cluster.state_digests().await.unwrap_or_default();
-    let load = std::sync::atomic::Ordering::Relaxed;
-    Ok(Figures {
-        kills,
-        leaders,
-        alone,
-        tokens: journal.tokens_count(),
-        revealed: journal.revealed_count(),
-        repeated: counters.repeated.load(load),
-        unknown: counters.unknown.load(load),
-        refused: counters.refused.load(load),
-        refusals: counters.refusals(),
-        lost,
-        without_entry,
-        digests,
-    })
+    Ok(())
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Kills one node and waits until it serves again: never more than one is down.

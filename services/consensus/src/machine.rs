@@ -144,6 +144,10 @@ impl Core {
         let row = encode_applied(&live.applied)?;
         // Fsync policy: none. The entries are durable in the local log; after a crash they are applied again.
         self.store.commit(overlay.into_changes(), &row).map_err(io::Error::other)?;
+        #[cfg(feature = "failpoints")]
+        if crate::log::failpoint::flush_state() {
+            self.store.flush().map_err(io::Error::other)?;
+        }
         let progress = live.progress();
         drop(live);
         // The index first: a caller that is answered may at once wait for it.

@@ -325,8 +325,12 @@ impl LogCore {
     /// The flush task: one flush in flight, no artificial wait, callbacks in order.
     async fn run_flushes(self: Arc<Self>) {
         loop {
+            #[cfg(feature = "failpoints")]
+            self.hold_fsync().await;
             while let Some((group, ended)) = self.begin_flush() {
                 self.end_flush(group, ended).await;
+                #[cfg(feature = "failpoints")]
+                self.hold_fsync().await;
             }
             if self.closing.is_cancelled() || self.progress.failure().is_some() {
                 break;
@@ -363,17 +367,29 @@ impl LogCore {
         }
     }
 
+    /// Holds the fsync of what is queued. With the planted bug it is reported durable, and may be applied, before that:
+    /// what a power cut meanwhile takes away was acknowledged.
+    #[cfg(feature = "failpoints")]
+    async fn hold_fsync(&self) {
+        {
+            let mut queue = self.queue.lock();
+            if queue.is_empty() {
+                return;
+            }
+            if self.failpoints.ack_before_fsync {
+                self.progress.durable(queue.iter().filter_map(|pending| pending.mark));
+                queue.iter_mut().for_each(|pending| std::mem::take(&mut pending.done).report(Ok(())));
+            }
+        }
+        if !self.failpoints.fsync_delay.is_zero() {
+            tokio::time::sleep(self.failpoints.fsync_delay).await;
+        }
+    }
+
     async fn end_flush(&self, mut group: Vec<Pending>, ended: oneshot::Receiver<io::Result<()>>) {
         let started = Instant::now();
         self.stats.group_started();
-        #[cfg(feature = "failpoints")]
-        if self.failpoints.ack_before_fsync {
-            group.iter_mut().for_each(|pending| std::mem::take(&mut pending.done).report(Ok(())));
-        }
         let result = ended.await.unwrap_or_else(|_dropped| Err(io::Error::other("the flush thread of the log died")));
-        #[cfg(feature = "failpoints")]
-        tokio::time::sleep(self.failpoints.fsync_delay).await;
-
         if let Err(error) = result {
             self.fail(group, &format!("fsync failed: {error}"));
             return;

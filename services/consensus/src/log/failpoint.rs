@@ -8,6 +8,8 @@ pub(super) const MARKER: &str = "FUDA-FAILPOINTS-COMPILED-IN";
 
 /// Holds every fsync of the log by this many milliseconds.
 const FSYNC_DELAY: &str = "FUDA_FAIL_FSYNC_DELAY_MS";
+/// Flushes the state after every apply.
+const FLUSH_STATE: &str = "FUDA_FAIL_FLUSH_STATE";
 /// Plants a bug: `ack-before-fsync`, `apply-ahead` or `ack-local`; the vault knows `leak-number`.
 const MUTANT: &str = "FUDA_MUTANT";
 
@@ -36,6 +38,11 @@ impl Failpoints {
             apply_ahead: mutant == Some("apply-ahead"),
         }
     }
+}
+
+/// Aid: every apply is flushed to disk at once, so that a state ahead of its log is there to be seen after a power cut.
+pub(crate) fn flush_state() -> bool {
+    std::env::var_os(FLUSH_STATE).is_some()
 }
 
 /// Planted bug: a leader acknowledges what only itself has written.
