@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Ctx, Evidence, FSYNC_DELAY_ENV, Outcome, progress};
@@ -19,9 +19,7 @@ const PER_FSYNC_MIN: f64 = 50.0;
 /// What one caller alone can reach: nobody is there to share with. Above it, the measure would be wrong. Entries of the
 /// cluster itself (checkpoints) only lower it.
 const ALONE_PER_FSYNC_MAX: f64 = 1.5;
-/// Times leadership is moved before it counts as failed.
-const MOVES_MAX: usize = 8;
-/// The node whose disk is slow.
+/// The node whose disk is slow: the one that makes the cluster.
 const SLOW: usize = 0;
 
 /// See the module.
@@ -40,9 +38,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
 
     progress("a slow disk under the leader");
     let options = Options::new(&ctx.mutant_binary, &ctx.dir("slow")?);
-    let mut cluster = LocalCluster::serving(options).await?;
-    lead_slowly(&mut cluster).await?;
-    let slow = measure(cluster, window, ctx.seed).await?;
+    let slow = measure(led_slowly(options).await?, window, ctx.seed).await?;
 
     let tokenize = slow.tokenize.requests_per_leader_fsync();
     let detokenize = slow.detokenize.requests_per_leader_fsync();
@@ -69,22 +65,20 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     })
 }
 
-/// Puts the delay under one node and moves leadership until that node leads.
-async fn lead_slowly(cluster: &mut LocalCluster) -> Result<()> {
-    cluster.node(SLOW)?.stop().await?;
-    cluster.node(SLOW)?.spec_mut().env.push((FSYNC_DELAY_ENV.to_owned(), DELAY_MS.to_owned()));
-    cluster.restart(SLOW)?;
-    for _ in 0..MOVES_MAX {
-        cluster.wait_ready(PATIENCE).await?;
-        let leader = cluster.wait_leader(PATIENCE).await?;
-        if leader == SLOW {
-            return Ok(());
-        }
-        // On SIGTERM it hands leadership to one of the two others.
-        cluster.node(leader)?.stop().await?;
-        cluster.restart(leader)?;
-    }
-    bail!("the node with the slow disk did not become leader in {MOVES_MAX} moves")
+/// A cluster that leads from its slow disk: the delay is there before the node makes the cluster, and whoever makes it
+/// leads it.
+async fn led_slowly(options: Options) -> Result<LocalCluster> {
+    let mut cluster = LocalCluster::start(options).await?;
+    let slow = cluster.node(SLOW)?;
+    slow.kill9()?;
+    slow.spec_mut().env.push((FSYNC_DELAY_ENV.to_owned(), DELAY_MS.to_owned()));
+    slow.start()?;
+    slow.wait_live(PATIENCE).await?;
+    cluster.bootstrap().await?;
+    cluster.create_tenant().await?;
+    let leader = cluster.wait_leader(PATIENCE).await?;
+    ensure!(leader == SLOW, "node {leader} leads, not the one with the slow disk");
+    Ok(cluster)
 }
 
 struct Figures {
