@@ -15,6 +15,9 @@ use crate::load::{self, Plan, Report, Stock, Target, Work, directory_bytes, medi
 
 /// Idle single call, 50th percentile, in microseconds.
 const IDLE_P50_US_MAX: f64 = 2_000.0;
+/// The same for the quick form, which runs for two seconds beside whatever else a CI machine does: a guard against
+/// falling back, not the figure we quote.
+const IDLE_P50_US_MAX_QUICK: f64 = 4_000.0;
 /// Records stored in full batches before anything is measured; their bytes on disk are weighed.
 const STOCK_FULL: usize = 50_000;
 /// The same of the quick form.
@@ -30,7 +33,7 @@ const PROFILE: Duration = Duration::from_secs(5);
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "first-figures",
     proves: "what a three-node cluster does on this machine: rate, latency, processor time, fsyncs and bytes",
-    target: "idle single call p50 <= 2 ms, no errors; the other figures are recorded (design 9 says where they must end)",
+    target: "idle single call p50 <= 2 ms (quick: 4 ms), no errors; the other figures are recorded (design 9 says where they must end)",
     mutants: &[],
     run: |ctx| Box::pin(run(ctx)),
 };
@@ -57,6 +60,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
 
     let idle = points.iter().filter(|point| point.is_idle()).map(|point| point.p50_us());
     let idle_p50_us = idle.fold(0.0, f64::max);
+    let idle_p50_us_max = ctx.pick(IDLE_P50_US_MAX_QUICK, IDLE_P50_US_MAX);
     let errors: u64 = points.iter().map(Point::errors).sum();
     let value = json!({
         "machine": machine(),
@@ -66,7 +70,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
         "disk": disk,
         "profiles": profiles,
     });
-    let pass = idle_p50_us > 0.0 && idle_p50_us <= IDLE_P50_US_MAX && errors == 0;
+    let pass = idle_p50_us > 0.0 && idle_p50_us <= idle_p50_us_max && errors == 0;
     if !ctx.quick {
         record(&value)?;
     }
