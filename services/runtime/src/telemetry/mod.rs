@@ -18,12 +18,12 @@ use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::Deserialize;
 use thiserror::Error;
+use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, filter};
+use tracing_subscriber::{EnvFilter, Layer, Registry, filter};
 
 pub use metrics::MetricsRegistry;
 
@@ -139,23 +139,18 @@ impl Telemetry {
             .with_schema_url(Vec::new(), names::SCHEMA_URL)
             .build();
         let exporters = Exporters::new(config, service, resource.clone())?;
-        let metrics = MetricsRegistry::new(resource, exporters.metric)?;
+        let Exporters { tracer, logger, metric } = exporters;
+        let metrics = MetricsRegistry::new(resource, metric)?;
 
-        let spans = exporters.tracer.as_ref().map(|tracer| export::span_layer(tracer).with_filter(spans_of_ours()));
-        let records = exporters.logger.as_ref().map(|logger| {
-            bridge::LogBridge::new(logger, service.attributes).with_filter(filter::filter_fn(may_be_exported))
-        });
         tracing_subscriber::registry()
-            .with(spans)
-            .with(records)
-            .with(stderr_layer(config.log_format).with_filter(filter).with_filter(filter::filter_fn(quiet_libraries)))
+            .with(layers(config.log_format, filter, tracer.as_ref(), logger.as_ref(), service))
             .try_init()
             .map_err(|_| TelemetryError::Twice)?;
         // Only now: a refused second call must not take the meters away from the first.
         opentelemetry::global::set_meter_provider(metrics.provider().clone());
 
-        let sampling = if exporters.tracer.is_some() { Sampling::ratio(config.sample_ratio) } else { Sampling::off() };
-        Ok(Self { metrics, sampling, tracer: exporters.tracer, logger: exporters.logger })
+        let sampling = if tracer.is_some() { Sampling::ratio(config.sample_ratio) } else { Sampling::off() };
+        Ok(Self { metrics, sampling, tracer, logger })
     }
 
     /// The metrics of the process.
@@ -189,14 +184,36 @@ impl Telemetry {
     }
 }
 
-fn stderr_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// The layers this process needs, each behind its own filter. A list, not `Option`s: an absent layer would answer
+/// "always" when a call site asks who wants it, and every library's finest span would be made, and dropped, per call.
+fn layers(
+    format: LogFormat,
+    filter: EnvFilter,
+    tracer: Option<&SdkTracerProvider>,
+    logger: Option<&SdkLoggerProvider>,
+    service: &ServiceIdentity,
+) -> Vec<BoxedLayer> {
+    let mut layers = vec![stderr_layer(format, filter)];
+    if let Some(tracer) = tracer {
+        layers.push(export::span_layer(tracer).with_filter(at_most_info(is_ours)).boxed());
+    }
+    if let Some(logger) = logger {
+        let bridge = bridge::LogBridge::new(logger, service.attributes);
+        layers.push(bridge.with_filter(at_most_info(may_be_exported)).boxed());
+    }
+    layers
+}
+
+fn stderr_layer(format: LogFormat, filter: EnvFilter) -> BoxedLayer {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let filter = filter.and(filter::filter_fn(quiet_libraries).with_max_level_hint(LevelFilter::TRACE));
     match format {
-        LogFormat::Json => Box::new(layer.json().flatten_event(true).with_current_span(true).with_span_list(false)),
-        LogFormat::Text => Box::new(layer),
+        LogFormat::Json => {
+            layer.json().flatten_event(true).with_current_span(true).with_span_list(false).with_filter(filter).boxed()
+        }
+        LogFormat::Text => layer.with_filter(filter).boxed(),
     }
 }
 
@@ -209,14 +226,15 @@ fn quiet_libraries(metadata: &Metadata<'_>) -> bool {
     is_ours(metadata) || *metadata.level() <= LevelFilter::INFO
 }
 
-/// Spans and their events: ours only, so that traces show our steps and no library's fields.
-fn spans_of_ours<S: Subscriber>() -> impl tracing_subscriber::layer::Filter<S> {
-    filter::filter_fn(|metadata| is_ours(metadata) && *metadata.level() <= LevelFilter::INFO)
+/// What leaves over OTLP: ours only, so that traces show our steps and no library's fields, and so that the exporter's
+/// own libraries do not report about their reports. The hint lets every finer call site stay switched off.
+fn at_most_info(what: fn(&Metadata<'_>) -> bool) -> filter::FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter::filter_fn(move |metadata| *metadata.level() <= LevelFilter::INFO && what(metadata))
+        .with_max_level_hint(LevelFilter::INFO)
 }
 
-/// Log records over OTLP: ours only. The exporter's own libraries must not report about their reports.
 fn may_be_exported(metadata: &Metadata<'_>) -> bool {
-    is_ours(metadata) && metadata.is_event() && *metadata.level() <= LevelFilter::INFO
+    is_ours(metadata) && metadata.is_event()
 }
 
 #[cfg(test)]
@@ -238,6 +256,20 @@ mod tests {
             let error = Telemetry::init(&config, &service()).unwrap_err();
             assert!(matches!(error, TelemetryError::Endpoint(_)), "{endpoint}: {error}");
         }
+    }
+
+    /// What is off costs one load: openraft and h2 open spans by the dozen for every call.
+    #[test]
+    fn call_sites_finer_than_the_filter_are_switched_off() {
+        let hint = |filter: &str, tracer: Option<&SdkTracerProvider>, logger: Option<&SdkLoggerProvider>| {
+            let filter = EnvFilter::try_new(filter).unwrap();
+            let layers = layers(LogFormat::Json, filter, tracer, logger, &service());
+            tracing::Subscriber::max_level_hint(&tracing_subscriber::registry().with(layers))
+        };
+        let (tracer, logger) = (SdkTracerProvider::builder().build(), SdkLoggerProvider::builder().build());
+        assert_eq!(hint("info,openraft=warn", None, None), Some(LevelFilter::INFO));
+        assert_eq!(hint("info,openraft=warn", Some(&tracer), Some(&logger)), Some(LevelFilter::INFO));
+        assert_eq!(hint("warn,fuda_consensus=debug", Some(&tracer), None), Some(LevelFilter::DEBUG));
     }
 
     const CHILD: &str = "FUDA_TEST_TELEMETRY_CHILD";
