@@ -70,6 +70,8 @@ fn row(line: &str) -> Option<(&str, &str, &str)> {
     }
     let (object, rest) = rest.trim_start().split_once(char::is_whitespace)?;
     let symbol = rest.trim_start().split_once("] ")?.1;
+    // Some versions of perf pad the symbol and add columns of dashes behind it.
+    let symbol = symbol.split_once("  ").map_or(symbol, |(symbol, _)| symbol);
     Some((share, object, symbol.trim_end()))
 }
 
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_report_becomes_a_table() {
-        let report = "# comment\n\n    12.34%  fuda-vault     [.] <T as U>::f\n     3.00%  [kernel]       [k] fsync \n";
+        let report = "# comment\n\n    12.34%  fuda-vault     [.] <T as U>::f\n     3.00%  [kernel]       [k] fsync            -      -\n";
         let table = table(report);
         assert!(table.contains("| 12.34% | fuda-vault | `<T as U>::f` |"), "{table}");
         assert!(table.contains("| 3.00% | [kernel] | `fsync` |"), "{table}");
