@@ -169,8 +169,10 @@ fn member_value(member: &Member) -> Value {
 
 fn member_line(member: &Member) -> String {
     let role = if member.voter { "voter" } else { "learner" };
+    // Only the leader knows how far the others are; 0 from another node says nothing.
+    let matched = if member.matched_index == 0 { "-".to_owned() } else { member.matched_index.to_string() };
     format!(
-        "{} {} {role} peer {} client {} matched {}",
-        member.node_id, member.name, member.peer_address, member.client_address, member.matched_index
+        "{} {} {role} peer {} client {} matched {matched}",
+        member.node_id, member.name, member.peer_address, member.client_address
     )
 }
