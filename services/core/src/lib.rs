@@ -6,6 +6,7 @@
 //! nor serde, and no error of this crate ever carries the value it refused.
 
 pub mod error;
+pub mod forbidden;
 pub mod ids;
 pub mod kind;
 pub mod limits;
@@ -19,13 +20,14 @@ pub mod token;
 mod check_digit;
 
 pub use error::{Code, GrpcStatus, Invalid, Retry};
+pub use forbidden::ForbiddenUse;
 pub use ids::{
     BucketId, BucketVersion, CallerId, KeyDomainId, LookupKey, PersonId, PolicyVersion, PurposeCode, RecordId,
     RecordVersion, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef, TenantId, TraceId, VaultId,
     WorkReference, bucket_of,
 };
 pub use kind::{Kind, LegalClass, Number, parse_number};
-pub use purpose::{Catalogue, CatalogueError, Purpose};
+pub use purpose::{Aspect, Catalogue, CatalogueChange, CatalogueError, ChangeError, Delivery, Purpose};
 pub use relation::{Relation, RelationSet};
 pub use retention::{Hold, RetentionRule, RetentionStart};
 pub use time::{Day, Timestamp, Window, Zone};

@@ -28,6 +28,12 @@ pub const PURPOSE_CODE_BYTES_MAX: usize = 64;
 pub const PURPOSES_PER_CATALOGUE_MAX: usize = 1_024;
 /// Characters of one text (name, basis, note) of a purpose.
 pub const PURPOSE_TEXT_CHARS_MAX: usize = 512;
+/// Purposes that one change of the catalogue adds, edits or retires, or that one order enables or disables.
+pub const PURPOSES_PER_CHANGE_MAX: usize = 64;
+/// Characters of the reason of an override, lower bound: a word is no reason.
+pub const OVERRIDE_REASON_CHARS_MIN: usize = 20;
+/// Days that a grant for a purpose that needs two people may be in force.
+pub const TWO_PERSON_DAYS_MAX: u16 = 7;
 /// Bytes of a catalogue in its TOML form.
 pub const CATALOGUE_BYTES_MAX: usize = 524_288;
 /// Rows of one page of a listing.

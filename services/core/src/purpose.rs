@@ -9,12 +9,25 @@ use minicbor::{Decode, Encode};
 use serde::Deserialize;
 
 use crate::{
+    forbidden::ForbiddenUse,
     ids::PurposeCode,
     limits::{CATALOGUE_BYTES_MAX, PURPOSE_TEXT_CHARS_MAX, PURPOSES_PER_CATALOGUE_MAX},
     relation::{Relation, RelationSet},
     retention::RetentionRule,
+    text::{contains_my_number, contains_token},
     time::Day,
 };
+
+pub use change::{CatalogueChange, ChangeError};
+
+mod change;
+
+/// The code of the only purpose for which a person gets their own number.
+pub const DISCLOSE_SELF: &str = "op.disclose_self";
+/// The code of the only purpose for which a number crosses to another tenant.
+pub const TRANSFER: &str = "op.transfer_19_4";
+/// How the codes of copies handed to the person end.
+pub const COPY_TO_PERSON: &str = ".copy_to_person";
 
 /// One entry of the catalogue: a duty or procedure (事務 / 手続) for which a number may be used.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -49,12 +62,107 @@ pub struct Purpose {
     /// Who checked them, present exactly when `verified_on` is.
     #[n(9)]
     pub verified_by: Option<String>,
+    /// Whether a number is revealed for it only under a grant made for the occasion: approved by a second person,
+    /// bounded in time and counted in persons.
+    #[n(10)]
+    #[cbor(default)]
+    pub two_person: bool,
+    /// Distinct persons such a grant may cover at most; `None` leaves the number to the grant. Only with `two_person`.
+    #[n(11)]
+    pub persons_max: Option<u32>,
+    /// How a number may leave the vault for it.
+    #[n(12)]
+    #[cbor(default)]
+    pub delivery: Delivery,
+    /// Whether it was retired: nothing is revealed for it, and it stays readable because old entries name it.
+    #[n(13)]
+    #[cbor(default)]
+    pub retired: bool,
+    /// The forbidden use that two people overrode when they made it. Set by the vault, never by a proposal.
+    #[n(14)]
+    pub overridden: Option<ForbiddenUse>,
+    /// What of a verified row rests on recollection all the same.
+    #[n(15)]
+    #[cbor(default)]
+    pub unverified: Vec<Aspect>,
+}
+
+/// How a number may leave the vault for a purpose. The number is stored and never changes its meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Delivery {
+    /// Shown to the caller, or compared with the caller's guess.
+    #[default]
+    #[n(0)]
+    Shown = 0,
+    /// Encrypted to a recipient's public key only: the caller never sees it.
+    #[n(1)]
+    Sealed = 1,
+    /// Moved into a record of another tenant only: nobody sees it.
+    #[n(2)]
+    Moved = 2,
+}
+
+/// A part of a row that can be verified or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Aspect {
+    /// The names.
+    #[n(0)]
+    Names = 0,
+    /// The legal basis.
+    #[n(1)]
+    Basis = 1,
+    /// Whose numbers it may reveal.
+    #[n(2)]
+    Relations = 2,
+    /// The retention.
+    #[n(3)]
+    Retention = 3,
 }
 
 impl Purpose {
     /// Whether somebody has put name and date under the row.
     pub const fn is_verified(&self) -> bool {
         self.verified_on.is_some()
+    }
+
+    /// The forbidden use that the row names, if any. A copy for the person is no such use while it reveals nothing.
+    pub fn forbidden_use(&self) -> Option<ForbiddenUse> {
+        let found = ForbiddenUse::named_in(&[&self.ja, &self.basis], &[self.code.as_str(), &self.en]);
+        found.filter(|found| self.reveals || *found != ForbiddenUse::CopyToPerson)
+    }
+
+    /// Whether the number may be handed to the caller in the clear, or compared with a guess.
+    pub fn shows(&self) -> bool {
+        self.reveals && self.delivery == Delivery::Shown
+    }
+}
+
+impl Delivery {
+    /// The stable code in the API and the page.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Shown => "shown",
+            Self::Sealed => "sealed",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+impl Aspect {
+    /// The stable code in the API and the page.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Names => "names",
+            Self::Basis => "basis",
+            Self::Relations => "relations",
+            Self::Retention => "retention",
+        }
     }
 }
 
@@ -84,6 +192,14 @@ pub enum CatalogueError {
         /// The rule, as a phrase that continues the code.
         rule: &'static str,
     },
+    /// A row names a use that the law forbids. Only a change with an override makes such a purpose.
+    #[error("purpose `{code}` names a forbidden use ({forbidden})")]
+    Forbidden {
+        /// The row.
+        code: PurposeCode,
+        /// What it names.
+        forbidden: ForbiddenUse,
+    },
     /// The catalogue as a whole breaks a rule.
     #[error("the catalogue {0}")]
     Catalogue(&'static str),
@@ -107,6 +223,9 @@ impl Catalogue {
             let purpose = Purpose::from(row);
             check(&purpose).map_err(|rule| CatalogueError::Purpose { code: purpose.code.clone(), rule })?;
             let code = purpose.code.clone();
+            if let Some(forbidden) = purpose.forbidden_use() {
+                return Err(CatalogueError::Forbidden { code, forbidden });
+            }
             if purposes.insert(code.clone(), purpose).is_some() {
                 return Err(CatalogueError::Purpose { code, rule: "must appear once" });
             }
@@ -147,14 +266,7 @@ impl Catalogue {
 
 fn check(purpose: &Purpose) -> Result<(), &'static str> {
     let texts = [&purpose.ja, &purpose.en, &purpose.basis].into_iter().chain(&purpose.retention_text);
-    for text in texts.chain(&purpose.verified_by) {
-        if text.trim().is_empty() || text.chars().count() > PURPOSE_TEXT_CHARS_MAX {
-            return Err("must have texts of 1 to 512 characters");
-        }
-        if text.chars().any(char::is_control) {
-            return Err("must not have control characters in its texts");
-        }
-    }
+    texts.chain(&purpose.verified_by).try_for_each(|text| check_text(text))?;
     // 番号法 names every lawful use; a purpose "other" would be a hole in all of them.
     if purpose.code.as_str().split('.').any(|segment| matches!(segment, "other" | "others" | "misc" | "any")) {
         return Err("must name a use; there is no purpose `other`");
@@ -167,6 +279,41 @@ fn check(purpose: &Purpose) -> Result<(), &'static str> {
     }
     if purpose.verified_on.is_some() != purpose.verified_by.is_some() {
         return Err("must have both verified_on and verified_by, or neither");
+    }
+    check_rules_of_law(purpose)
+}
+
+/// Rules that no override loosens.
+fn check_rules_of_law(purpose: &Purpose) -> Result<(), &'static str> {
+    // The person's copy carries no number; one's own number is given out on request for disclosure only.
+    if purpose.code.as_str().ends_with(COPY_TO_PERSON) && purpose.reveals {
+        return Err("must not reveal: it is a copy handed to the person");
+    }
+    if purpose.code.as_str() == DISCLOSE_SELF && purpose.reveals {
+        let own: RelationSet = [Relation::SelfRelation].into_iter().collect();
+        if purpose.relations != own || !purpose.two_person {
+            return Err("must reveal one's own number only, by two people");
+        }
+    }
+    if purpose.persons_max.is_some_and(|persons| persons == 0 || !purpose.two_person) {
+        return Err("must have persons_max of 1 or more, and only with two_person");
+    }
+    if (purpose.two_person || purpose.delivery != Delivery::Shown) && !purpose.reveals {
+        return Err("must reveal to need two people or a delivery of its own");
+    }
+    Ok(())
+}
+
+/// A text of an administrator: bounded, on one line, and without anything that could be a number or a token.
+fn check_text(text: &str) -> Result<(), &'static str> {
+    if text.trim().is_empty() || text.chars().count() > PURPOSE_TEXT_CHARS_MAX {
+        return Err("must have texts of 1 to 512 characters");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must not have control characters in its texts");
+    }
+    if contains_my_number(text) || contains_token(text) {
+        return Err("must not have a number or a token in its texts");
     }
     Ok(())
 }
@@ -192,6 +339,13 @@ struct Row {
     retention_text: Option<String>,
     verified_on: Option<Day>,
     verified_by: Option<String>,
+    #[serde(default)]
+    two_person: bool,
+    persons_max: Option<u32>,
+    #[serde(default)]
+    delivery: Delivery,
+    #[serde(default)]
+    unverified: Vec<Aspect>,
 }
 
 impl From<Row> for Purpose {
@@ -207,6 +361,12 @@ impl From<Row> for Purpose {
             reveals: row.reveals,
             verified_on: row.verified_on,
             verified_by: row.verified_by,
+            two_person: row.two_person,
+            persons_max: row.persons_max,
+            delivery: row.delivery,
+            retired: false,
+            overridden: None,
+            unverified: row.unverified,
         }
     }
 }

@@ -47,13 +47,16 @@ fn the_shipped_catalogue_has_every_row_of_the_law_notes() {
             "tax.dependents_decl",
             "tax.dependents_decl_secondary",
             "tax.dividend_record",
+            "tax.dividend_record.copy_to_person",
             "tax.fee_record",
             "tax.realestate_record",
             "tax.retirement_decl",
             "tax.retirement_slip",
+            "tax.retirement_slip.copy_to_person",
             "tax.salary_report",
             "tax.stock_comp_record",
             "tax.withholding_slip",
+            "tax.withholding_slip.copy_to_person",
             "tax.yearend_decl",
             "tax.zaikei",
             "wc.pension",
@@ -64,10 +67,34 @@ fn the_shipped_catalogue_has_every_row_of_the_law_notes() {
 #[test]
 fn forms_without_a_number_are_no_purposes() {
     for purpose in shipped().iter() {
-        for word in ["保険料控除", "住宅借入金", "本人交付", "社員番号", "名寄せ"] {
+        assert_eq!(purpose.forbidden_use(), None, "{}", purpose.code);
+        for word in ["保険料控除", "住宅借入金", "社員番号", "名寄せ"] {
             assert!(!purpose.ja.contains(word), "{}", purpose.code);
         }
     }
+}
+
+#[test]
+fn copies_handed_to_the_person_obtain_no_number() {
+    let catalogue = shipped();
+    let copies: Vec<_> = catalogue.iter().filter(|purpose| purpose.code.as_str().ends_with(COPY_TO_PERSON)).collect();
+    assert_eq!(copies.len(), 3);
+    assert!(copies.iter().all(|purpose| !purpose.reveals && purpose.relations.is_empty()));
+    assert!(catalogue.iter().filter(|purpose| purpose.ja.contains("本人交付")).all(|purpose| !purpose.reveals));
+}
+
+#[test]
+fn what_takes_two_people_and_how_numbers_leave() {
+    let catalogue = shipped();
+    let codes = |property: &dyn Fn(&&Purpose) -> bool| -> Vec<String> {
+        catalogue.iter().filter(property).map(|purpose| purpose.code.to_string()).collect()
+    };
+    let two = ["op.authority", "op.disclose_self", "op.migrate", "op.succession", "op.transfer_19_4"];
+    assert_eq!(codes(&|purpose| purpose.two_person), two);
+    assert_eq!(codes(&|purpose| purpose.persons_max == Some(1)), [DISCLOSE_SELF]);
+    assert_eq!(codes(&|purpose| purpose.delivery == Delivery::Sealed), ["op.migrate"]);
+    assert_eq!(codes(&|purpose| purpose.delivery == Delivery::Moved), [TRANSFER]);
+    assert!(codes(&|purpose| purpose.retired || purpose.overridden.is_some()).is_empty());
 }
 
 #[test]
@@ -85,7 +112,12 @@ fn relations_are_those_of_the_forms() {
     assert_eq!(relations("tax.realestate_record"), ["landlord"]);
     assert_eq!(relations("tax.dividend_record"), ["shareholder"]);
     let silent: Vec<_> = catalogue.iter().filter(|p| !p.reveals).map(|p| p.code.as_str()).collect();
-    assert_eq!(silent, ["op.collect", "op.correct", "op.erase", "op.migrate"]);
+    let copies = [
+        "tax.dividend_record.copy_to_person",
+        "tax.retirement_slip.copy_to_person",
+        "tax.withholding_slip.copy_to_person",
+    ];
+    assert_eq!(silent, [["op.collect", "op.correct", "op.erase"], copies].concat());
 }
 
 #[test]
@@ -118,6 +150,18 @@ fn recalled_rows_are_unverified() {
             "tax.zaikei",
         ]
     );
+    let partly: Vec<_> = catalogue.iter().filter(|p| p.is_verified() && !p.unverified.is_empty()).collect();
+    let partly: Vec<_> = partly.into_iter().map(|p| (p.code.as_str(), p.unverified.as_slice())).collect();
+    let retention: &[Aspect] = &[Aspect::Retention];
+    assert_eq!(
+        partly,
+        [
+            ("tax.retirement_decl", retention),
+            ("tax.retirement_slip", retention),
+            ("tax.salary_report", retention),
+            ("tax.withholding_slip", retention),
+        ]
+    );
     let slip = catalogue.get(&code("tax.withholding_slip")).unwrap();
     assert_eq!(slip.verified_on, Some(Day::parse("2026-11-22").unwrap()));
     assert_eq!(slip.verified_by.as_deref(), Some("fuda maintainers (secondary sources)"));
@@ -137,8 +181,14 @@ fn stored_bytes_are_fixed() {
     let catalogue = Catalogue::from_toml(&text).unwrap();
     assert_eq!((catalogue.version(), catalogue.len(), catalogue.is_empty()), (3, 1, false));
     let mut expected = vec![0x82, 0x03, 0xa1];
-    expected.extend(b"\x68tax.slip\x88\x68tax.slip\x63\xe7\xa5\xa8\x64slip\x63law\x01\x82\x02\x00\xf6\xf5");
+    expected.extend(b"\x68tax.slip\x90\x68tax.slip\x63\xe7\xa5\xa8\x64slip\x63law\x01\x82\x02\x00\xf6\xf5\xf6\xf6");
+    expected.extend(b"\xf4\xf6\x00\xf4\xf6\x80");
     assert_eq!(minicbor::to_vec(&catalogue).unwrap(), expected);
+
+    // What a vault stored before rows said anything about two people and delivery.
+    let mut old = vec![0x82, 0x03, 0xa1];
+    old.extend(b"\x68tax.slip\x88\x68tax.slip\x63\xe7\xa5\xa8\x64slip\x63law\x01\x82\x02\x00\xf6\xf5");
+    assert_eq!(minicbor::decode::<Catalogue>(&old).unwrap(), catalogue);
 }
 
 #[test]
@@ -165,6 +215,16 @@ fn wrong_catalogues_are_refused_by_name() {
     assert_eq!(rule(&row(REVEALS).replace("票", " ")), "must have texts of 1 to 512 characters");
     assert_eq!(rule(&row(REVEALS).replace("票", "\\n")), "must have texts of 1 to 512 characters");
     assert_eq!(rule(&row(REVEALS).replace("票", "a\\nb")), "must not have control characters in its texts");
+
+    assert_eq!(
+        rule(&row(&format!("{REVEALS}\npersons_max = 3"))),
+        "must have persons_max of 1 or more, and only with two_person"
+    );
+    let silent = "relations = []\nreveals = false\ntwo_person = true";
+    assert_eq!(rule(&row(silent)), "must reveal to need two people or a delivery of its own");
+    assert_eq!(rule(&row(REVEALS).replace("票", "123456789018")), "must not have a number or a token in its texts");
+    let badge = Catalogue::from_toml(&row(REVEALS).replace("票", "社員番号")).unwrap_err();
+    assert_eq!(badge.to_string(), "purpose `tax.slip` names a forbidden use (employee_number)");
 
     let other = Catalogue::from_toml(&row(REVEALS).replace("tax.slip", "tax.other")).unwrap_err();
     assert_eq!(other.to_string(), "purpose `tax.other` must name a use; there is no purpose `other`");
