@@ -1,4 +1,5 @@
 //! The rules of the house that a compiler does not know: floors, purity, importers, pages, layout.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

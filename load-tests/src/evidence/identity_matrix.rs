@@ -474,7 +474,7 @@ mod tests {
             cell("stranger", Answer::Refused),
         ]);
         assert!(compare(&table, &observed).is_empty());
-        let caught = controls(&table, &observed, &[rpc.clone()], &[]).unwrap();
+        let caught = controls(&table, &observed, std::slice::from_ref(&rpc), &[]).unwrap();
         assert!(caught.values().all(|caught| *caught), "{caught:?}");
 
         let leak = Observed::from([cell("owner", Answer::Status(3))]);

@@ -65,7 +65,7 @@ async fn a_denial_is_not_repeated_and_names_its_request() {
     assert_eq!(refused.message, Code::DeniedOrNotFound.message());
     assert_eq!(refused.docs_page, "docs/src/errors/FUDA-2002.md");
     let seen = node.seen.lock().unwrap();
-    assert_eq!(seen.request_ids, [refused.request_id.clone()]);
+    assert_eq!(*seen.request_ids, std::slice::from_ref(&refused.request_id)[..]);
 }
 
 #[tokio::test]

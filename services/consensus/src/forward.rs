@@ -84,9 +84,8 @@ impl Carrier {
         let commands: Vec<&Bytes> = group.iter().flat_map(|unit| &unit.commands).collect();
         let count = commands.len();
         let proposal = group::encode_group(stamp, commands.into_iter());
-        let written = match tokio::time::timeout_at(deadline, self.raft.client_write(proposal)).await {
-            Ok(written) => written,
-            Err(_) => return Attempt::Failed(ProposeError::Deadline),
+        let Ok(written) = tokio::time::timeout_at(deadline, self.raft.client_write(proposal)).await else {
+            return Attempt::Failed(ProposeError::Deadline);
         };
         match written {
             Ok(response) => match group::decode_reply(&response.data) {

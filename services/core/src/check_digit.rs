@@ -40,7 +40,7 @@ pub(crate) fn luhn(digits: &[u8]) -> bool {
     let digit_sum = |n: u32| n / 10 + n % 10;
     let weights = [1, 2].into_iter().cycle();
     let sum: u32 = digits.iter().rev().zip(weights).map(|(d, weight)| digit_sum(value(*d) * weight)).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// The last digit and the weighted sum of the `N` digits before it.

@@ -325,10 +325,10 @@ mod tests {
         let mut inside = false;
         let mut flags = None;
         for line in smaps.lines() {
-            if let Some((from, to)) = line.split_once(' ').and_then(|(range, _)| range.split_once('-')) {
-                if let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16)) {
-                    inside = (from..to).contains(&address);
-                }
+            if let Some((from, to)) = line.split_once(' ').and_then(|(range, _)| range.split_once('-'))
+                && let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16))
+            {
+                inside = (from..to).contains(&address);
             }
             if inside && line.starts_with("VmFlags:") {
                 flags = Some(line.to_owned());

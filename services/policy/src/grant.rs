@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn each_rule_refuses_its_breach() {
-        let broken: [(&str, &dyn Fn(&mut Grant)); 20] = [
+        type Breach<'a> = (&'a str, &'a dyn Fn(&mut Grant));
+        let broken: [Breach<'_>; 20] = [
             ("grant.actions", &|grant| grant.actions.clear()),
             ("grant.actions", &|grant| grant.actions.push(Action::ReadLedger)),
             ("grant.actions", &|grant| grant.actions.push(Action::Bootstrap)),

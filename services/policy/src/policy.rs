@@ -37,9 +37,11 @@ struct Live {
     engine: Arc<Engine>,
     catalogue: Catalogue,
     tenants: BTreeMap<TenantId, Tenant>,
-    /// Candidates in the order of grant ids. Nested, so that a look-up copies no key.
-    candidates: BTreeMap<CallerId, BTreeMap<Option<TenantId>, Vec<Candidate>>>,
+    candidates: CandidateIndex,
 }
+
+/// Candidates in the order of grant ids. Nested, so that a look-up copies no key.
+type CandidateIndex = BTreeMap<CallerId, BTreeMap<Option<TenantId>, Vec<Candidate>>>;
 
 struct Candidate {
     grant: Arc<Grant>,
@@ -234,15 +236,12 @@ impl fmt::Debug for Policy {
     }
 }
 
-fn index(
-    mut grants: Vec<Grant>,
-    engine: &Engine,
-) -> Result<BTreeMap<CallerId, BTreeMap<Option<TenantId>, Vec<Candidate>>>, Error> {
+fn index(mut grants: Vec<Grant>, engine: &Engine) -> Result<CandidateIndex, Error> {
     grants.sort_by_key(|grant| grant.id);
     if let Some([twin, _]) = grants.array_windows().find(|[one, next]| one.id == next.id) {
         return Err(Error::Duplicate(format!("grant `{}`", twin.id)));
     }
-    let mut index: BTreeMap<CallerId, BTreeMap<Option<TenantId>, Vec<Candidate>>> = BTreeMap::new();
+    let mut index = CandidateIndex::new();
     for grant in grants {
         grant.check_shape().map_err(|invalid| Error::Grant { id: grant.id, invalid })?;
         let subject = engine.subject(&grant)?;

@@ -1,4 +1,5 @@
 //! The demo company asks, the default policy answers.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use fuda_core::{
     CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, Relation, ScopeId, TenantId, Timestamp, Window,

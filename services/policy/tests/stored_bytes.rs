@@ -1,4 +1,5 @@
 //! The bytes of what is persisted. A change here is a change of data on disk.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use fuda_core::{KeyDomainId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, Zone};
 use fuda_policy::{Action, Budget, DenyReason, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant, samples};

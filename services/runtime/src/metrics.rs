@@ -21,14 +21,12 @@ impl CertificateMetrics {
         let observed = Arc::clone(&not_after_unix_seconds);
         let attributes = [KeyValue::new("certificate", role)];
         // The provider keeps the callback; the returned handle has nothing more to do.
-        drop(
-            meter
-                .i64_observable_gauge("fuda.certificate.not_after")
-                .with_unit("s")
-                .with_description("When our certificate expires, in seconds since 1970")
-                .with_callback(move |observer| observer.observe(observed.load(Ordering::Relaxed), &attributes))
-                .build(),
-        );
+        let _registered = meter
+            .i64_observable_gauge("fuda.certificate.not_after")
+            .with_unit("s")
+            .with_description("When our certificate expires, in seconds since 1970")
+            .with_callback(move |observer| observer.observe(observed.load(Ordering::Relaxed), &attributes))
+            .build();
         let result = |value| [KeyValue::new("certificate", role), KeyValue::new("result", value)];
         Self {
             not_after_unix_seconds,
@@ -99,13 +97,11 @@ impl ListenerMetrics {
         let open = Arc::new(AtomicI64::new(0));
         let observed = Arc::clone(&open);
         let attributes = [KeyValue::new("listener", listener)];
-        drop(
-            meter
-                .i64_observable_up_down_counter("fuda.listener.connections")
-                .with_description("Open connections, handshakes included")
-                .with_callback(move |observer| observer.observe(observed.load(Ordering::Relaxed), &attributes))
-                .build(),
-        );
+        let _registered = meter
+            .i64_observable_up_down_counter("fuda.listener.connections")
+            .with_description("Open connections, handshakes included")
+            .with_callback(move |observer| observer.observe(observed.load(Ordering::Relaxed), &attributes))
+            .build();
         let reason = |refusal: Refusal| [KeyValue::new("listener", listener), KeyValue::new("reason", refusal.name())];
         Arc::new(Self {
             accepted: meter

@@ -9,7 +9,12 @@ use tempfile::TempDir;
 
 use crate::{DataDir, Error, Options, Store, read_snapshot, verify_snapshot};
 
-fn changes(store: &Store, rows: &[(Table, &[u8], Option<&[u8]>)]) -> Changes {
+/// What spoils a snapshot in a directory.
+type Damage = Box<dyn Fn(&Path)>;
+/// A row to put, or without a value to delete.
+type Row<'a> = (Table, &'a [u8], Option<&'a [u8]>);
+
+fn changes(store: &Store, rows: &[Row<'_>]) -> Changes {
     let mut overlay = Overlay::new(store);
     for (table, key, value) in rows {
         match value {
@@ -20,7 +25,7 @@ fn changes(store: &Store, rows: &[(Table, &[u8], Option<&[u8]>)]) -> Changes {
     overlay.into_changes()
 }
 
-fn commit(store: &Store, applied: &[u8], rows: &[(Table, &[u8], Option<&[u8]>)]) {
+fn commit(store: &Store, applied: &[u8], rows: &[Row<'_>]) {
     store.commit(changes(store, rows), applied).unwrap();
 }
 
@@ -120,7 +125,7 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
     let names: Vec<String> = verify_snapshot(&whole).unwrap().files.into_iter().map(|file| file.name).collect();
 
     // Every file in turn: one flipped bit, one byte short, missing; then one too many, and the manifest itself.
-    let mut damages: Vec<Box<dyn Fn(&Path)>> = vec![
+    let mut damages: Vec<Damage> = vec![
         Box::new(|dir| fs::write(dir.join("extra"), b"x").unwrap()),
         Box::new(|dir| flip(&dir.join("SNAPSHOT"))),
         Box::new(|dir| fs::remove_file(dir.join("SNAPSHOT")).unwrap()),

@@ -36,21 +36,18 @@ fn observe_consensus(meter: &Meter, gate: &Arc<Gate>) {
         gate.replica.status().members.len() as u64
     });
     let observed = Arc::downgrade(gate);
-    drop(
-        meter
-            .i64_observable_gauge("fuda.clock.skew")
-            .with_unit("ms")
-            .with_description("This node's wall clock minus the majority's time")
-            .with_callback(move |observer| {
-                if let Some(gate) = observed.upgrade()
-                    && let ClockReading::Agreed { skew_ms, .. } | ClockReading::Skewed { skew_ms } =
-                        gate.replica.clock()
-                {
-                    observer.observe(skew_ms, &[]);
-                }
-            })
-            .build(),
-    );
+    let _registered = meter
+        .i64_observable_gauge("fuda.clock.skew")
+        .with_unit("ms")
+        .with_description("This node's wall clock minus the majority's time")
+        .with_callback(move |observer| {
+            if let Some(gate) = observed.upgrade()
+                && let ClockReading::Agreed { skew_ms, .. } | ClockReading::Skewed { skew_ms } = gate.replica.clock()
+            {
+                observer.observe(skew_ms, &[]);
+            }
+        })
+        .build();
 }
 
 fn observe_log(meter: &Meter, gate: &Arc<Gate>) {
@@ -86,17 +83,15 @@ fn gauge(
     read: impl Fn(&Gate) -> u64 + Send + Sync + 'static,
 ) {
     let observed = Arc::downgrade(gate);
-    drop(
-        meter
-            .u64_observable_gauge(name)
-            .with_description(description)
-            .with_callback(move |observer| {
-                if let Some(gate) = observed.upgrade() {
-                    observer.observe(read(&gate), &[]);
-                }
-            })
-            .build(),
-    );
+    let _registered = meter
+        .u64_observable_gauge(name)
+        .with_description(description)
+        .with_callback(move |observer| {
+            if let Some(gate) = observed.upgrade() {
+                observer.observe(read(&gate), &[]);
+            }
+        })
+        .build();
 }
 
 fn counter(
@@ -107,15 +102,13 @@ fn counter(
     read: impl Fn(&LogStats) -> u64 + Send + Sync + 'static,
 ) {
     let observed = Arc::downgrade(gate);
-    drop(
-        meter
-            .u64_observable_counter(name)
-            .with_description(description)
-            .with_callback(move |observer| {
-                if let Some(total) = observed.upgrade().and_then(|gate| gate.replica.log_stats(&read)) {
-                    observer.observe(total, &[]);
-                }
-            })
-            .build(),
-    );
+    let _registered = meter
+        .u64_observable_counter(name)
+        .with_description(description)
+        .with_callback(move |observer| {
+            if let Some(total) = observed.upgrade().and_then(|gate| gate.replica.log_stats(&read)) {
+                observer.observe(total, &[]);
+            }
+        })
+        .build();
 }

@@ -41,17 +41,15 @@ impl CallLayer {
         let other = Arc::new(Method::new(names::OTHER_METHOD));
         let methods: BTreeMap<_, _> = methods.iter().map(|name| (*name, Arc::new(Method::new(name)))).collect();
         let observed: Vec<_> = methods.values().chain([&other]).map(Arc::clone).collect();
-        drop(
-            meter
-                .i64_observable_up_down_counter(names::RPC_SERVER_CALLS_IN_FLIGHT)
-                .with_description("Calls being served")
-                .with_callback(move |observer| {
-                    for method in &observed {
-                        observer.observe(method.in_flight.load(Ordering::Relaxed), &method.attributes);
-                    }
-                })
-                .build(),
-        );
+        let _registered = meter
+            .i64_observable_up_down_counter(names::RPC_SERVER_CALLS_IN_FLIGHT)
+            .with_description("Calls being served")
+            .with_callback(move |observer| {
+                for method in &observed {
+                    observer.observe(method.in_flight.load(Ordering::Relaxed), &method.attributes);
+                }
+            })
+            .build();
         let duration = meter
             .f64_histogram(names::RPC_SERVER_CALL_DURATION)
             .with_unit("s")

@@ -63,7 +63,7 @@ pub(crate) fn first_outcome<T: Txn>(
 ) -> Result<Option<Outcome>, TableError> {
     let members = reader::members(&*applying.txn)?;
     let same = |member: &&Member| body.describes(member) && applying.is_same_act(&member.added);
-    Ok(members.members.iter().find(same).map(|member| outcome(member)))
+    Ok(members.members.iter().find(same).map(outcome))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &AddMember) -> Result<Outcome, TableError> {

@@ -40,6 +40,7 @@ pub struct Command(pub(crate) Inner);
 
 /// Opaque on purpose: a public variant would let anybody write a header by hand.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[expect(clippy::large_enum_variant, reason = "nearly every command is the large one; a box would cost each a detour")]
 pub(crate) enum Inner {
     #[n(0)]
     Audited(#[n(0)] Header, #[n(1)] Body),

@@ -180,7 +180,7 @@ fn nobody(_: u64) -> bool {
 
 /// Every third entry is of the tenant.
 fn others(sequence: u64) -> bool {
-    sequence % 3 != 0
+    !sequence.is_multiple_of(3)
 }
 
 #[tokio::test]
