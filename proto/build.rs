@@ -24,11 +24,17 @@ const SECRET_MESSAGES: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files: Vec<String> =
-        ["vault/v1/token", "cluster/v1/cluster", "tenant/v1/tenant", "ledger/v1/ledger", "peer/v1/peer"]
-            .iter()
-            .map(|name| format!("fuda/{name}.proto"))
-            .collect();
+    let files: Vec<String> = [
+        "vault/v1/token",
+        "cluster/v1/cluster",
+        "tenant/v1/tenant",
+        "ledger/v1/ledger",
+        "guard/v1/guard",
+        "peer/v1/peer",
+    ]
+    .iter()
+    .map(|name| format!("fuda/{name}.proto"))
+    .collect();
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }

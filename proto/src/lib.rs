@@ -44,6 +44,14 @@ pub mod ledger {
     }
 }
 
+/// `fuda.guard.v1`: what the people who look after the vault call.
+pub mod guard {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.guard.v1");
+    }
+}
+
 /// `fuda.peer.v1`: what nodes say to each other, on a listener of its own.
 pub mod peer {
     /// First version.

@@ -59,6 +59,9 @@ pub use fuda_proto::tenant::v1 as tenant;
 /// Messages of `fuda.ledger.v1`.
 pub use fuda_proto::ledger::v1 as ledger;
 
+/// Messages of `fuda.guard.v1`.
+pub use fuda_proto::guard::v1 as guard;
+
 /// Whom a client accepts as a node.
 pub use fuda_runtime::tls::SpiffeMatcher;
 

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use fuda_proto::vault::v1 as vault;
-use fuda_proto::{cluster::v1 as cluster, ledger::v1 as ledger, tenant::v1 as tenant};
+use fuda_proto::{cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, tenant::v1 as tenant};
 use zeroize::Zeroize;
 
 /// A message that can overwrite the numbers, tokens and retry secrets it holds.
@@ -136,6 +136,9 @@ nothing_to_wipe! {
     ledger::GetCheckpointRequest
     ledger::GetInclusionProofRequest
     ledger::GetConsistencyProofRequest
+    guard::FreezeRequest
+    guard::ThawRequest
+    guard::ListFreezesRequest
 }
 
 #[cfg(test)]

@@ -169,6 +169,8 @@ codes! {
         "the caller's budget of distinct persons for this purpose is used up for the current window"
     2004 GuessesExhausted "GUESSES_EXHAUSTED" ResourceExhausted Never
         "the caller has used up today's verifications of this record"
+    2031 Frozen "FROZEN" PermissionDenied Never
+        "a person froze what the call needs; another person has to thaw it first"
 
     3001 AlreadyExists "ALREADY_EXISTS" AlreadyExists Never
         "a live record of this subject and kind already exists"
@@ -182,6 +184,8 @@ codes! {
         "the state named in the request is not the current one; read it again"
     3006 NotFound "NOT_FOUND" NotFound Never
         "what the request names does not exist"
+    3031 AlreadyFrozen "ALREADY_FROZEN" AlreadyExists Never
+        "this is frozen already; the entry of the first freeze stands"
 
     4001 NoLeader "NO_LEADER" Unavailable Backoff
         "the cluster has no leader at the moment"
@@ -201,6 +205,10 @@ codes! {
         "this node has not applied enough of the log yet"
     4009 NodeUnreachable "NODE_UNREACHABLE" Unavailable Backoff
         "the node named in the request cannot be reached"
+    4031 RateLimited "RATE_LIMITED" ResourceExhausted Backoff
+        "the caller makes more calls per second than this node allows it"
+    4032 CallerConcurrency "CALLER_CONCURRENCY" ResourceExhausted Backoff
+        "the caller has as many calls in flight as this node allows it"
 
     5001 Internal "INTERNAL" Internal Never
         "an internal error; the operator finds the cause in the log under the request id"

@@ -340,6 +340,11 @@ text_id! {
     /// direction-changing characters, no valid My Number, no token.
     WorkReference, check_work_reference
 }
+text_id! {
+    /// Why a person froze or thawed something, for the ledger: 1 to 256 characters, no control or direction-changing
+    /// characters, no valid My Number, no token.
+    FreezeReason, check_freeze_reason
+}
 
 impl CallerId {
     /// The trust domain, `example.org` of `spiffe://example.org/payroll`.
@@ -499,18 +504,27 @@ fn check_subject(text: &str) -> Result<(), Invalid> {
 }
 
 fn check_work_reference(text: &str) -> Result<(), Invalid> {
-    const FIELD: &str = "work_reference";
-    if text.is_empty() || text.chars().count() > limits::WORK_REFERENCE_CHARS_MAX {
-        return Err(Invalid::new(FIELD, "must have 1 to 128 characters"));
+    let length = (limits::WORK_REFERENCE_CHARS_MAX, "must have 1 to 128 characters");
+    check_line("work_reference", text, length)
+}
+
+fn check_freeze_reason(text: &str) -> Result<(), Invalid> {
+    check_line("reason", text, (limits::FREEZE_REASON_CHARS_MAX, "must have 1 to 256 characters"))
+}
+
+/// One line of free text for the ledger.
+fn check_line(field: &'static str, text: &str, (chars_max, rule): (usize, &'static str)) -> Result<(), Invalid> {
+    if text.is_empty() || text.chars().count() > chars_max {
+        return Err(Invalid::new(field, rule));
     }
     // Line breaks and direction marks would let a caller forge what an auditor reads in a report.
     let forges_layout = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if text.chars().any(forges_layout) {
-        return Err(Invalid::new(FIELD, "must not contain control characters"));
+        return Err(Invalid::new(field, "must not contain control characters"));
     }
-    refuse_secrets(FIELD, text)
+    refuse_secrets(field, text)
 }
 
 fn refuse_secrets(field: &'static str, text: &str) -> Result<(), Invalid> {

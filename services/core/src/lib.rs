@@ -22,9 +22,9 @@ mod check_digit;
 pub use error::{Code, GrpcStatus, Invalid, Retry};
 pub use forbidden::ForbiddenUse;
 pub use ids::{
-    BucketId, BucketVersion, CallerId, KeyDomainId, LookupKey, PersonId, PolicyVersion, PurposeCode, RecordId,
-    RecordVersion, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef, TenantId, TraceId, VaultId,
-    WorkReference, bucket_of,
+    BucketId, BucketVersion, CallerId, FreezeReason, KeyDomainId, LookupKey, PersonId, PolicyVersion, PurposeCode,
+    RecordId, RecordVersion, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef, TenantId, TraceId,
+    VaultId, WorkReference, bucket_of,
 };
 pub use kind::{Kind, LegalClass, Number, parse_number};
 pub use purpose::{Aspect, Catalogue, CatalogueChange, CatalogueError, ChangeError, Delivery, Purpose};

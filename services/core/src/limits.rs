@@ -66,3 +66,7 @@ pub const RETRY_SECRET_BYTES: usize = 32;
 pub const DEADLINE_MS_MAX: u64 = 60_000;
 /// Deadline of a call whose caller names none, in milliseconds.
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
+/// Things that are frozen at a time in one vault.
+pub const FREEZES_PER_VAULT_MAX: usize = 1_000;
+/// Characters (Unicode scalar values) of the reason of a freeze or a thaw.
+pub const FREEZE_REASON_CHARS_MAX: usize = 256;

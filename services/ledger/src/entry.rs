@@ -103,13 +103,29 @@ pub enum DetailKey {
     /// Stable code of the refusal of a whole command.
     #[n(18)]
     Refusal = 18,
+    /// What is frozen or thawed, `scope acme/payroll`.
+    #[n(40)]
+    FreezeTarget = 40,
+    /// Why, in the words of who froze or thawed.
+    #[n(41)]
+    Reason = 41,
+    /// Who froze what is thawed.
+    #[n(42)]
+    FrozenBy = 42,
 }
 
 impl DetailKey {
     /// Whether the value is text that a person chose. Ids, codes and counts are ours (in their random hexadecimal
     /// digits a number would be seen where there is none), callers are checked by their own type.
     fn is_text(self) -> bool {
-        matches!(self, DetailKey::TenantName | DetailKey::NodeName | DetailKey::PeerAddress | DetailKey::ClientAddress)
+        matches!(
+            self,
+            DetailKey::TenantName
+                | DetailKey::NodeName
+                | DetailKey::PeerAddress
+                | DetailKey::ClientAddress
+                | DetailKey::Reason
+        )
     }
 
     /// Stable code for exports and the command line.
@@ -135,6 +151,9 @@ impl DetailKey {
             DetailKey::Role => "role",
             DetailKey::Items => "items",
             DetailKey::Refusal => "refusal",
+            DetailKey::FreezeTarget => "freeze_target",
+            DetailKey::Reason => "reason",
+            DetailKey::FrozenBy => "frozen_by",
         }
     }
 }

@@ -56,11 +56,20 @@ pub enum Action {
     /// Read ledger entries, proofs and checkpoints.
     #[n(16)]
     ReadLedger = 16,
+    /// Stop the use of a scope, caller, purpose, tenant or the whole vault at once; one person's act.
+    #[n(30)]
+    Freeze = 30,
+    /// Lift a freeze; never by who froze (checked by apply).
+    #[n(31)]
+    Thaw = 31,
+    /// List what is frozen.
+    #[n(32)]
+    ListFreezes = 32,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -77,6 +86,9 @@ impl Action {
         Self::GetRecord,
         Self::ListRecords,
         Self::ReadLedger,
+        Self::Freeze,
+        Self::Thaw,
+        Self::ListFreezes,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -99,6 +111,9 @@ impl Action {
             Self::GetRecord => "get_record",
             Self::ListRecords => "list_records",
             Self::ReadLedger => "read_ledger",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+            Self::ListFreezes => "list_freezes",
         }
     }
 
@@ -130,6 +145,28 @@ impl Action {
     #[must_use]
     pub const fn needs_tenant(self) -> bool {
         self.needs_scope() || matches!(self, Self::GetTenant | Self::GetRecord | Self::ListRecords)
+    }
+
+    /// Whether a freeze of a scope, purpose, tenant or of the whole vault stops the action. Everything is stopped but
+    /// what people need to see what happened, to mend it and to thaw: one person freezes, so a freeze must never lock
+    /// the others out. (A frozen caller is stopped whatever it asks.)
+    #[must_use]
+    pub const fn stopped_by_freeze(self) -> bool {
+        !matches!(
+            self,
+            Self::Bootstrap
+                | Self::GetTenant
+                | Self::ProposeGrants
+                | Self::ApproveGrants
+                | Self::ListGrants
+                | Self::AddMember
+                | Self::RemoveMember
+                | Self::ClusterStatus
+                | Self::ReadLedger
+                | Self::Freeze
+                | Self::Thaw
+                | Self::ListFreezes
+        )
     }
 
     /// Whether the action is about the whole vault, never about one existing tenant: only a grant for the whole

@@ -17,6 +17,7 @@
 mod action;
 mod cedar;
 mod error;
+mod freeze;
 mod grant;
 mod legs;
 mod permit;
@@ -30,6 +31,7 @@ mod tenant;
 
 pub use action::Action;
 pub use error::Error;
+pub use freeze::{FreezeTarget, Frozen, Touched};
 pub use grant::{Budget, Grant, GrantId, grants_over_limit, limits, roles_conflict};
 pub use permit::{Denial, Permit};
 pub use policy::{Policy, PolicyData};

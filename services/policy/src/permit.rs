@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use fuda_core::{CallerId, Kind, PolicyVersion, PurposeCode, RelationSet, ScopeId, TenantId, Timestamp, Window};
 
-use crate::{Action, Budget, DenyReason, Grant, GrantId, RecordFacts, Request, Role};
+use crate::{Action, Budget, DenyReason, Frozen, Grant, GrantId, RecordFacts, Request, Role};
 
 /// Proof that a request was allowed, and what it was allowed for. Made only by [`crate::Policy::decide`]; not
 /// `Clone`, so that one decision does not silently become many.
@@ -16,6 +16,7 @@ pub struct Permit {
     policy_version: PolicyVersion,
     policy_ids: Vec<String>,
     relations: RelationSet,
+    frozen: Arc<Frozen>,
 }
 
 impl Permit {
@@ -27,7 +28,12 @@ impl Permit {
         policy_ids: Vec<String>,
         relations: RelationSet,
     ) -> Self {
-        Self { request, grant, policy_version, policy_ids, relations }
+        Self { request, grant, policy_version, policy_ids, relations, frozen: Arc::default() }
+    }
+
+    /// The same permit, which knows what is frozen: scopes are often known only with an item's row.
+    pub(crate) fn under(self, frozen: &Arc<Frozen>) -> Self {
+        Self { frozen: Arc::clone(frozen), ..self }
     }
 
     /// What was allowed.
@@ -137,7 +143,8 @@ impl Permit {
     ///
     /// - The record is of the permit's tenant ([`DenyReason::TokenOfOtherTenant`]).
     /// - The token's scope is granted ([`DenyReason::ScopeNotGranted`]) and the one the request named, if any
-    ///   ([`DenyReason::TokenOfOtherScope`]). Revealing and describing need a token.
+    ///   ([`DenyReason::TokenOfOtherScope`]), and not frozen ([`DenyReason::Frozen`]). Revealing and describing need
+    ///   a token.
     /// - The grant's window contains `now` ([`DenyReason::GrantExpired`]).
     /// - A disabled record answers to no token ([`DenyReason::RecordDisabled`]); its facts stay readable by record id.
     /// - The kind is granted ([`DenyReason::KindNotGranted`]).
@@ -180,6 +187,9 @@ impl Permit {
         }
         if self.scope().is_some_and(|named| named != scope) {
             return Err(DenyReason::TokenOfOtherScope);
+        }
+        if self.tenant().is_some_and(|tenant| self.frozen.scope(tenant, scope)) {
+            return Err(DenyReason::Frozen);
         }
         Ok(())
     }

@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use fuda_core::{CallerId, Catalogue, PolicyVersion, TenantId, Timestamp, Window};
 
 use crate::{
-    Action, Denial, DenyReason, Error, Grant, GrantId, Notified, Permit, Request, Role, Tenant,
+    Action, Denial, DenyReason, Error, FreezeTarget, Frozen, Grant, GrantId, Notified, Permit, Request, Role, Tenant,
+    Touched,
     cedar::{Engine, Subject, Verdict},
     legs::{self, PurposeFacts},
     roles_conflict,
@@ -22,6 +23,8 @@ pub struct PolicyData {
     pub grants: Vec<Grant>,
     /// The purpose catalogue.
     pub catalogue: Catalogue,
+    /// What is frozen.
+    pub freezes: Vec<FreezeTarget>,
 }
 
 /// One version of the vault's policy, ready to decide. Immutable: a change of policy builds a new one, and calls in
@@ -37,6 +40,7 @@ struct Live {
     engine: Arc<Engine>,
     catalogue: Catalogue,
     tenants: BTreeMap<TenantId, Tenant>,
+    frozen: Arc<Frozen>,
     candidates: CandidateIndex,
 }
 
@@ -119,7 +123,8 @@ impl Policy {
     /// The first one that passes the legs and that the policy text permits makes the permit. If none does, the
     /// denial's reason is the failure nearest to success: [`DenyReason::TenantUnknown`] for a tenant that does not
     /// exist, [`DenyReason::NoGrant`] when no candidate grant has the action, and so on up to
-    /// [`DenyReason::ForbiddenByPolicy`], when only the text said no.
+    /// [`DenyReason::ForbiddenByPolicy`], when only the text said no. What would be permitted and is frozen is denied as
+    /// [`DenyReason::Frozen`] or [`DenyReason::CallerFrozen`].
     ///
     /// For tokens the kind is unknown before the row is read: leave it out and check each record afterwards with
     /// [`Permit::check_record`].
@@ -153,7 +158,8 @@ impl Policy {
             }
         }
         let candidates = index(data.grants, &engine)?;
-        let live = Live { text: data.text, engine, catalogue: data.catalogue, tenants, candidates };
+        let frozen = Arc::new(Frozen::of(&data.freezes));
+        let live = Live { text: data.text, engine, catalogue: data.catalogue, tenants, frozen, candidates };
         Ok(Self { version: data.version, live: Some(live) })
     }
 
@@ -199,8 +205,13 @@ impl Live {
             }
             match self.engine.evaluate(&candidate.subject, request, about, purpose.flags, now) {
                 Verdict::Permitted(policy_ids) => {
+                    // Asked last: whoever has no grant does not learn what is frozen.
+                    if let Some(reason) = self.frozen.stops(&touched(request)) {
+                        return Err(reason.into());
+                    }
                     let grant = Arc::clone(&candidate.grant);
-                    return Ok(Permit::new(request.clone(), grant, version, policy_ids, purpose.relations));
+                    let permit = Permit::new(request.clone(), grant, version, policy_ids, purpose.relations);
+                    return Ok(permit.under(&self.frozen));
                 }
                 Verdict::Forbidden(policy_ids) => {
                     refusal = Refusal { reason: DenyReason::ForbiddenByPolicy, policy_ids };
@@ -220,6 +231,16 @@ impl Live {
             .collect();
         candidates.sort_unstable_by_key(|candidate| candidate.grant.id);
         candidates
+    }
+}
+
+fn touched(request: &Request) -> Touched<'_> {
+    Touched {
+        action: request.action,
+        caller: &request.caller,
+        tenant: request.tenant.as_ref(),
+        scope: request.scope.as_ref(),
+        purpose: request.purpose.as_ref(),
     }
 }
 

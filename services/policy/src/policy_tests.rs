@@ -108,6 +108,18 @@ fn world(dice: &mut Dice) -> PolicyData {
         tenants,
         grants,
         catalogue: live.catalogue.clone(),
+        freezes: if dice.one_in(2) { (0..dice.below(3)).map(|_| freeze(dice)).collect() } else { Vec::new() },
+    }
+}
+
+fn freeze(dice: &mut Dice) -> FreezeTarget {
+    let (tenant, scope) = (tenant(dice), ScopeId::parse(dice.pick(&SCOPES)).unwrap());
+    match dice.below(12) {
+        0 => FreezeTarget::Cluster,
+        1 | 2 => FreezeTarget::Tenant(tenant),
+        3..=5 => FreezeTarget::Scope(tenant, scope),
+        6..=8 => FreezeTarget::Purpose(tenant, PurposeCode::parse(dice.pick(&PURPOSES)).unwrap()),
+        _ => FreezeTarget::Caller(caller(dice)),
     }
 }
 
@@ -147,7 +159,8 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     let reveals = [A::Detokenize, A::VerifyNumber].contains(&request.action);
     let about = if vault_only.contains(&request.action) { None } else { request.tenant.clone() };
     let tenant = data.tenants.iter().find(|tenant| Some(&tenant.id) == about.as_ref());
-    let any_resource = [A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger];
+    let guard = [A::Freeze, A::Thaw, A::ListFreezes];
+    let any_resource = [&[A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger], guard.as_slice()].concat();
     let without = vault_only.contains(&request.action) || any_resource.contains(&request.action);
     if tenant.is_none() && (about.is_some() || !without) {
         return Err(DenyReason::TenantUnknown);
@@ -177,10 +190,31 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     candidates.retain(|grant| grant.caller == request.caller && (grant.tenant.is_none() || grant.tenant == about));
     candidates.sort_by_key(|grant| grant.id);
     if let Some(grant) = candidates.iter().find(|grant| table(grant).iter().all(|(_, holds)| *holds)) {
-        return Ok(grant.id);
+        return frozen(data, request).map_or(Ok(grant.id), Err);
     }
     let first_failures = candidates.iter().map(|grant| table(grant).iter().position(|(_, holds)| !holds).unwrap());
     Err(first_failures.max().map_or(DenyReason::NoGrant, |leg| table(candidates[0])[leg].0))
+}
+
+/// Why a request that would be permitted is stopped.
+fn frozen(data: &PolicyData, request: &Request) -> Option<DenyReason> {
+    use Action as A;
+    let workload = [A::Tokenize, A::Detokenize, A::VerifyNumber, A::DescribeToken, A::GetRecord, A::ListRecords];
+    let used = workload.contains(&request.action) || request.action == A::CreateTenant;
+    let of_caller = |target: &FreezeTarget| matches!(target, FreezeTarget::Caller(id) if *id == request.caller);
+    let touches = |target: &FreezeTarget| match target {
+        FreezeTarget::Cluster => true,
+        FreezeTarget::Tenant(id) => Some(id) == request.tenant.as_ref(),
+        FreezeTarget::Scope(id, scope) => (Some(id), Some(scope)) == (request.tenant.as_ref(), request.scope.as_ref()),
+        FreezeTarget::Purpose(id, code) => {
+            (Some(id), Some(code)) == (request.tenant.as_ref(), request.purpose.as_ref())
+        }
+        FreezeTarget::Caller(_) => false,
+    };
+    if data.freezes.iter().any(of_caller) {
+        return Some(DenyReason::CallerFrozen);
+    }
+    (used && data.freezes.iter().any(touches)).then_some(DenyReason::Frozen)
 }
 
 #[test]
@@ -210,7 +244,7 @@ fn decisions_agree_with_the_reference() {
     }
     // The worlds must not be so strange that everything is denied for one reason.
     assert!(permits > CASES, "{permits} permits");
-    assert_eq!(reasons.len(), 10, "{reasons:?}");
+    assert_eq!(reasons.len(), 12, "{reasons:?}");
 }
 
 /// Each lock alone decides like both together: the default text states every leg, and the legs follow the text.

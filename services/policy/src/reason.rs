@@ -89,11 +89,17 @@ pub enum DenyReason {
     /// A proposed grant breaks a rule of [`crate::Grant::validate`].
     #[n(26)]
     GrantInvalid = 26,
+    /// The scope, purpose, tenant or the whole vault is frozen.
+    #[n(40)]
+    Frozen = 40,
+    /// The caller is frozen.
+    #[n(41)]
+    CallerFrozen = 41,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -120,6 +126,8 @@ impl DenyReason {
         Self::PurposeMissing,
         Self::AlreadyExists,
         Self::GrantInvalid,
+        Self::Frozen,
+        Self::CallerFrozen,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -152,6 +160,8 @@ impl DenyReason {
             Self::PurposeMissing => "purpose_missing",
             Self::AlreadyExists => "already_exists",
             Self::GrantInvalid => "grant_invalid",
+            Self::Frozen => "frozen",
+            Self::CallerFrozen => "caller_frozen",
         }
     }
 

@@ -60,10 +60,28 @@ impl Role {
     #[must_use]
     pub const fn actions(self) -> &'static [Action] {
         match self {
-            Self::Owner => &[Action::CreateTenant, Action::GetTenant, Action::ProposeGrants, Action::ListGrants],
-            Self::Approver => &[Action::ApproveGrants, Action::GetTenant, Action::ListGrants],
-            Self::Operator => &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus],
-            Self::Auditor => &[Action::ReadLedger, Action::ListGrants, Action::GetTenant, Action::ClusterStatus],
+            Self::Owner => &[
+                Action::CreateTenant,
+                Action::GetTenant,
+                Action::ProposeGrants,
+                Action::ListGrants,
+                Action::Freeze,
+                Action::ListFreezes,
+            ],
+            Self::Approver => &[
+                Action::ApproveGrants,
+                Action::GetTenant,
+                Action::ListGrants,
+                Action::Freeze,
+                Action::Thaw,
+                Action::ListFreezes,
+            ],
+            Self::Operator => {
+                &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
+            }
+            Self::Auditor => {
+                &[Action::ReadLedger, Action::ListGrants, Action::GetTenant, Action::ClusterStatus, Action::ListFreezes]
+            }
             Self::Workload => &[
                 Action::Tokenize,
                 Action::Detokenize,

@@ -51,6 +51,7 @@ pub fn policy_data(catalogue: Catalogue, created: Timestamp) -> Result<PolicyDat
         tenants: vec![tenant(created)?],
         grants: grants()?,
         catalogue,
+        freezes: Vec::new(),
     })
 }
 

@@ -81,9 +81,10 @@ fn notices() {
 
 #[test]
 fn numbers_and_codes_of_enums() {
-    for (index, action) in Action::ALL.into_iter().enumerate() {
-        assert_eq!(usize::from(action.number()), index + 1);
-        assert_eq!(minicbor::to_vec(action).unwrap(), [action.number()]);
+    assert!(Action::ALL.is_sorted_by(|one, next| one.number() < next.number()));
+    assert!(DenyReason::ALL.is_sorted_by(|one, next| one.number() < next.number()));
+    for action in Action::ALL {
+        assert_eq!(minicbor::decode::<Action>(&minicbor::to_vec(action).unwrap()).unwrap(), action);
         assert_eq!(Action::from_code(action.code()), Some(action));
     }
     for (index, role) in Role::ALL.into_iter().enumerate() {
@@ -91,11 +92,11 @@ fn numbers_and_codes_of_enums() {
         assert_eq!(minicbor::to_vec(role).unwrap(), [role.number()]);
         assert_eq!(Role::from_code(role.code()), Some(role));
     }
-    for (index, reason) in DenyReason::ALL.into_iter().enumerate() {
-        assert_eq!(usize::from(reason.number()), index + 1);
+    for reason in DenyReason::ALL {
         assert_eq!(minicbor::decode::<DenyReason>(&minicbor::to_vec(reason).unwrap()).unwrap(), reason);
     }
     assert_eq!((Action::Detokenize.number(), Action::Detokenize.code()), (11, "detokenize"));
+    assert_eq!((Action::Freeze.number(), DenyReason::Frozen.number()), (30, 40));
     assert_eq!((Role::Workload.number(), Role::Workload.code()), (5, "workload"));
     assert_eq!((DenyReason::NotNotified.number(), DenyReason::NotNotified.code()), (11, "not_notified"));
     assert_eq!((DenyReason::GrantInvalid.number(), DenyReason::GrantInvalid.code()), (26, "grant_invalid"));

@@ -1,16 +1,19 @@
 //! Golden bytes: what is on disks and in logs stays readable, so these bytes change only together with a format byte.
 
 use fuda_core::{
-    BucketId, BucketVersion, Catalogue, KeyDomainId, Kind, PersonId, PolicyVersion, Relation, RequestId, Revision,
-    RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId, Window, WorkReference,
+    BucketId, BucketVersion, Catalogue, FreezeReason, KeyDomainId, Kind, PersonId, PolicyVersion, Relation, RequestId,
+    Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId, Window, WorkReference,
 };
 use fuda_ledger::{Bookkeeping, Header, TraceContext};
-use fuda_policy::{Action, Budget, DenyReason, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant, samples};
+use fuda_policy::{
+    Action, Budget, DenyReason, FreezeTarget, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant, samples,
+};
 
 use crate::command::{
-    ApproveGrants, Bootstrap, CreateTenant, Denied, Inner, ProposeGrants, ReadRecords, RemoveMember, Reveal,
-    SealedBucket, Tokenize,
+    ApproveGrants, Bootstrap, CreateTenant, Denied, Freeze, Inner, ProposeGrants, ReadRecords, RemoveMember, Reveal,
+    SealedBucket, Thaw, Tokenize,
 };
+use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
     Act, BucketRow, BudgetRow, CatalogueRow, GrantRow, GuessesCounted, Member, MembersRow, OrderRow, PersonsCounted,
     PolicyTextRow, PolicyVersionRow, ProgressRow, RecordRow, RecordStatus, ReplyRow, Row, SubjectRow, TenantRow,
@@ -134,7 +137,17 @@ fn bodies() -> Vec<Body> {
             kind: Some(Kind::MyNumber),
             scope: Some(scope(samples::PAYROLL_SCOPE)),
         }),
+        Body::Freeze(Freeze { target: freeze_target(), reason: freeze_reason() }),
+        Body::Thaw(Thaw { target: freeze_target(), reason: freeze_reason() }),
     ]
+}
+
+fn freeze_target() -> FreezeTarget {
+    FreezeTarget::Scope(tenant(), scope(samples::PAYROLL_SCOPE))
+}
+
+fn freeze_reason() -> FreezeReason {
+    FreezeReason::parse("stolen").unwrap()
 }
 
 fn bootstrap() -> Bootstrap {
@@ -270,7 +283,21 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         line("order", &row),
         line("bucket", &bucket),
         line("budget", &budget),
+        line("freezes", &freezes()),
     ]
+}
+
+fn freezes() -> FreezesRow {
+    let targets = [
+        FreezeTarget::Cluster,
+        FreezeTarget::Tenant(tenant()),
+        freeze_target(),
+        FreezeTarget::Purpose(tenant(), purpose(samples::PURPOSE)),
+        FreezeTarget::Caller(caller(samples::PAYROLL)),
+    ];
+    let freeze = |target| FreezeRow { target, reason: Some(freeze_reason()), frozen: act(3) };
+    let thaws = vec![ThawRow { target: freeze_target(), thawed: act(4) }];
+    FreezesRow { freezes: targets.map(freeze).into(), thaws }
 }
 
 fn record_rows() -> Vec<(String, Vec<u8>)> {

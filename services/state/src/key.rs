@@ -29,6 +29,8 @@ pub enum Meta {
     PolicyText = 5,
     /// [`crate::row::CatalogueRow`].
     Catalogue = 6,
+    /// [`crate::freezes::FreezesRow`].
+    Freezes = 30,
 }
 
 /// Key of a vault fact.

@@ -10,6 +10,7 @@
 mod budget;
 pub mod command;
 mod digest;
+pub mod freezes;
 #[cfg(test)]
 mod golden;
 mod ids;

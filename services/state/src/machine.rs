@@ -10,10 +10,11 @@ use fuda_core::{
 };
 use fuda_ledger::tree::{Edge, TreeHead};
 use fuda_ledger::{Block, Common, Detail, DetailKey, EntryItem, Header};
-use fuda_policy::{Action, Grant, PolicyData};
+use fuda_policy::{Action, Grant, PolicyData, Touched};
 
 use crate::budget::Budgets;
 use crate::command::{self, Body, Command, Inner};
+use crate::freezes::Freezes;
 use crate::key::{self, Meta};
 use crate::reader;
 use crate::row::{Act, PolicyVersionRow, ProgressRow, Row, VaultRow};
@@ -41,6 +42,7 @@ pub struct Machine {
     pub(crate) tenants: BTreeMap<TenantId, TenantFacts>,
     pub(crate) buckets: BTreeMap<(KeyDomainId, BucketId), BucketVersion>,
     pub(crate) budgets: Budgets,
+    pub(crate) freezes: Freezes,
     pub(crate) checkpoint_size: u64,
 }
 
@@ -72,6 +74,7 @@ impl Machine {
             tenants: tenants.collect(),
             buckets: load_buckets(view)?,
             budgets: Budgets::load(view, LOAD_ROWS)?,
+            freezes: Freezes::load(view)?,
             checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
         })
     }
@@ -218,6 +221,10 @@ impl<T: Txn> Applying<'_, T> {
         if !permits(self.header, body) {
             return self.refuse(Refusal::ActionMismatch, Vec::new());
         }
+        // Policy said the same, under this very version; a defect there must not move what a person stopped.
+        if self.is_frozen() {
+            return self.refuse(Refusal::Frozen, Vec::new());
+        }
         match body {
             Body::Bootstrap(body) => command::bootstrap::apply(&mut self, body),
             Body::CreateTenant(body) => command::create_tenant::apply(&mut self, body),
@@ -229,7 +236,21 @@ impl<T: Txn> Applying<'_, T> {
             Body::Reveal(body) => command::reveal::apply(&mut self, body),
             Body::ReadRecords(body) => command::read_records::apply(&mut self, body),
             Body::Denied(body) => command::denied::apply(&mut self, body),
+            Body::Freeze(body) => command::freeze::apply(&mut self, body),
+            Body::Thaw(body) => command::thaw::apply(&mut self, body),
         }
+    }
+
+    /// Whether a freeze stops a permitted command as a whole; scopes are looked at per item.
+    fn is_frozen(&self) -> bool {
+        let touched = Touched {
+            action: self.header.action,
+            caller: &self.header.caller,
+            tenant: self.header.tenant.as_ref(),
+            scope: None,
+            purpose: self.header.purpose.as_ref(),
+        };
+        self.header.denied.is_none() && self.machine.freezes.frozen().stops(&touched).is_some()
     }
 
     /// What the very same command came to when it was applied before; `None` if it was not, or if applying it again
@@ -243,6 +264,8 @@ impl<T: Txn> Applying<'_, T> {
             Body::AddMember(body) => command::add_member::first_outcome(self, body),
             Body::RemoveMember(body) => command::remove_member::first_outcome(self, body),
             Body::Tokenize(body) => command::tokenize::first_outcome(self, body),
+            Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
+            Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
             Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
     }
@@ -325,6 +348,8 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::AddMember(_) => action == Action::AddMember,
         Body::RemoveMember(_) => action == Action::RemoveMember,
         Body::Tokenize(_) => action == Action::Tokenize,
+        Body::Freeze(_) => action == Action::Freeze,
+        Body::Thaw(_) => action == Action::Thaw,
         Body::Reveal(_) => {
             matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
         }
@@ -336,6 +361,7 @@ fn permits(header: &Header, body: &Body) -> bool {
                 | Action::ListGrants
                 | Action::ReadLedger
                 | Action::ClusterStatus
+                | Action::ListFreezes
         ),
     };
     fits && header.denied.is_none()

@@ -184,6 +184,15 @@ pub enum Refusal {
     /// A purpose is not in the catalogue.
     #[n(27)]
     PurposeUnknown = 27,
+    /// This is frozen already.
+    #[n(40)]
+    AlreadyFrozen = 40,
+    /// This is not frozen.
+    #[n(41)]
+    NotFrozen = 41,
+    /// What the command needs is frozen.
+    #[n(42)]
+    Frozen = 42,
 }
 
 impl Refusal {
@@ -217,6 +226,9 @@ impl Refusal {
             Self::CheckpointAhead => "checkpoint_ahead",
             Self::GrantInvalid => "grant_invalid",
             Self::PurposeUnknown => "purpose_unknown",
+            Self::AlreadyFrozen => "already_frozen",
+            Self::NotFrozen => "not_frozen",
+            Self::Frozen => "frozen",
         }
     }
 
@@ -230,6 +242,9 @@ impl Refusal {
             Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
             Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid => Code::InvalidField,
             Self::PurposeUnknown => Code::UnknownPurpose,
+            Self::AlreadyFrozen => Code::AlreadyFrozen,
+            Self::NotFrozen => Code::NotFound,
+            Self::Frozen => Code::Frozen,
             Self::ItemCount => Code::TooManyItems,
             Self::ActionMismatch
             | Self::CheckpointUnsigned
@@ -257,7 +272,10 @@ impl Refusal {
             Self::RoleConflict => Some(DenyReason::RoleConflict),
             Self::GrantInvalid => Some(DenyReason::GrantInvalid),
             Self::PurposeUnknown => Some(DenyReason::PurposeUnknown),
-            Self::TenantExists | Self::OrderExists | Self::GrantExists => Some(DenyReason::AlreadyExists),
+            Self::TenantExists | Self::OrderExists | Self::GrantExists | Self::AlreadyFrozen => {
+                Some(DenyReason::AlreadyExists)
+            }
+            Self::Frozen => Some(DenyReason::Frozen),
             _ => None,
         }
     }

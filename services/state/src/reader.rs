@@ -10,6 +10,7 @@ use fuda_ledger::tree::{Edge, Hash, StoredTiles, TILE_WIDTH, TileReader};
 use fuda_ledger::{Block, Entry, tree};
 use fuda_policy::PolicyData;
 
+use crate::freezes::FreezesRow;
 use crate::key::{self, Meta};
 use crate::row::{
     BucketRow, CatalogueRow, GrantRow, MembersRow, OrderRow, PolicyTextRow, PolicyVersionRow, ProgressRow, RecordRow,
@@ -70,11 +71,20 @@ pub fn policy_data(view: &impl View) -> Result<Option<PolicyData>, TableError> {
         let catalogue = catalogue.ok_or(TableError::corrupt(Table::Meta, "no catalogue"))?.catalogue;
         let tenants = tenants(view)?.into_iter().map(|row| row.tenant).collect();
         let grants = grants(view)?.into_iter().map(|row| row.grant).collect();
+        let freezes = freezes(view)?.freezes.into_iter().map(|freeze| freeze.target).collect();
         let after = meta::<PolicyVersionRow>(view, Meta::PolicyVersion)?;
         if after.is_some_and(|after| after.version == version) {
-            return Ok(Some(PolicyData { version, text, tenants, grants, catalogue }));
+            return Ok(Some(PolicyData { version, text, tenants, grants, catalogue, freezes }));
         }
     }
+}
+
+/// What is frozen, and the last thaws.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn freezes(view: &impl View) -> Result<FreezesRow, TableError> {
+    Ok(meta(view, Meta::Freezes)?.unwrap_or_default())
 }
 
 /// All tenants, by id. At most [`fuda_core::limits::TENANTS_PER_VAULT_MAX`].

@@ -1,12 +1,12 @@
 //! Tests of the machine as a whole: replicas agree however they got there, proofs hold, bytes stay what they are.
 
-use fuda_core::{Kind, Sequence, Timestamp};
+use fuda_core::{FreezeReason, Kind, Sequence, Timestamp};
 use fuda_ledger::tree::{self, TreeHead};
 use fuda_ledger::{Audited, Bookkeeping, Checkpoint, Kept};
-use fuda_policy::{Action, Budget, Grant, Request, samples};
+use fuda_policy::{Action, Budget, FreezeTarget, Grant, Request, samples};
 use proptest::prelude::*;
 
-use crate::command::{AddMember, ReadRecords, RemoveMember, Reveal, Tokenize};
+use crate::command::{AddMember, Freeze, ReadRecords, RemoveMember, Reveal, Thaw, Tokenize};
 use crate::testing::{
     HOUR_MS, Logged, World, caller, checkpoint_command, facts, member, record, signing_key, tenant, workload_grants,
 };
@@ -52,6 +52,10 @@ enum Step {
         lie: bool,
     },
     ExpireReplies,
+    Freeze {
+        target: u8,
+        thaw: bool,
+    },
     /// The next stamps are this much later, or a little earlier.
     Wait {
         hours: i64,
@@ -74,6 +78,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..5_u64).prop_map(|node_id| Step::RemoveMember { node_id }),
         1 => any::<bool>().prop_map(|lie| Step::Checkpoint { lie }),
         1 => Just(Step::ExpireReplies),
+        2 => (0..5_u8, any::<bool>()).prop_map(|(target, thaw)| Step::Freeze { target, thaw }),
         3 => (-1..16_i64).prop_map(|hours| Step::Wait { hours }),
     ];
     prop::collection::vec(step, 4..80)
@@ -161,9 +166,34 @@ impl Step {
                 checkpoint.head.root[0] ^= u8::from(*lie);
                 checkpoint_command(&checkpoint, &signing_key())
             }
+            Self::Freeze { target, thaw } => {
+                let target = freeze_target(*target);
+                let reason = FreezeReason::parse("a drill").unwrap();
+                let about = |action, by| Request { tenant: target.tenant().cloned(), ..vault(action, by) };
+                match thaw {
+                    false => {
+                        let body = Body::Freeze(Freeze { target: target.clone(), reason });
+                        world.permitted(&about(Action::Freeze, samples::APPROVER), 47, body)
+                    }
+                    true => {
+                        let body = Body::Thaw(Thaw { target: target.clone(), reason });
+                        world.permitted(&about(Action::Thaw, samples::SECOND_APPROVER), 48, body)
+                    }
+                }
+            }
             Self::ExpireReplies => Kept::new(Bookkeeping::ExpireReplies { before: world.now }).into(),
             Self::Again { .. } | Self::RaisePolicy | Self::Wait { .. } => panic!("handled by run"),
         }
+    }
+}
+
+/// Things whose freeze stops none of the other steps.
+fn freeze_target(number: u8) -> FreezeTarget {
+    match number {
+        0 => FreezeTarget::Scope(tenant(), crate::testing::scope(samples::ACCOUNTING_SCOPE)),
+        1 => FreezeTarget::Purpose(tenant(), crate::testing::purpose(samples::COLLECT_PURPOSE)),
+        2 => FreezeTarget::Purpose(tenant(), crate::testing::purpose("tax.salary_report")),
+        number => FreezeTarget::Caller(caller(if number == 3 { samples::ACCOUNTING } else { "stranger" })),
     }
 }
 

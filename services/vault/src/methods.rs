@@ -6,6 +6,7 @@ pub(crate) const SERVICES: &[&str] = &[
     "fuda.cluster.v1.ClusterService",
     "fuda.tenant.v1.TenantService",
     "fuda.ledger.v1.LedgerService",
+    "fuda.guard.v1.GuardService",
 ];
 
 /// Fully qualified methods, as telemetry names them.
@@ -33,6 +34,9 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.ledger.v1.LedgerService/GetCheckpoint",
     "fuda.ledger.v1.LedgerService/GetInclusionProof",
     "fuda.ledger.v1.LedgerService/GetConsistencyProof",
+    "fuda.guard.v1.GuardService/Freeze",
+    "fuda.guard.v1.GuardService/Thaw",
+    "fuda.guard.v1.GuardService/ListFreezes",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

@@ -16,6 +16,7 @@ use fuda_core::{CallerId, limits};
 use fuda_crypto::OsRandom;
 use fuda_custodian::Custodian;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterServiceServer;
+use fuda_proto::guard::v1::guard_service_server::GuardServiceServer;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerServiceServer;
 use fuda_proto::tenant::v1::tenant_service_server::TenantServiceServer;
 use fuda_proto::vault::v1::token_service_server::TokenServiceServer;
@@ -37,7 +38,7 @@ use crate::gate::Gate;
 use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
-use crate::service::{cluster::Cluster, ledger::Ledger, tenant::Tenants, token::Tokens};
+use crate::service::{cluster::Cluster, guard::Guard, ledger::Ledger, tenant::Tenants, token::Tokens};
 use crate::{methods, metrics, tasks};
 
 /// Bytes of a request: a full batch fits with room to spare.
@@ -178,6 +179,7 @@ impl Node {
             .add_service(
                 LedgerServiceServer::new(Ledger::new(Arc::clone(gate))).max_encoding_message_size(RESPONSE_BYTES_MAX),
             )
+            .add_service(GuardServiceServer::new(Guard::new(Arc::clone(gate))))
             .add_service(health_service)
             .add_service(reflection);
         let stop = self.stop.clone();

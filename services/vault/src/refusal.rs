@@ -43,6 +43,8 @@ impl Refusal {
             DenyReason::BudgetExhausted => Code::BudgetExhausted,
             DenyReason::GuessesExhausted => Code::GuessesExhausted,
             DenyReason::NotBootstrapped => Code::NotBootstrapped,
+            // Only what would be allowed is told; a caller that is itself frozen learns nothing.
+            DenyReason::Frozen => Code::Frozen,
             _ => Code::DeniedOrNotFound,
         })
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use fuda_proto::cluster::v1 as cluster;
+use fuda_proto::guard::v1 as guard;
 use fuda_proto::ledger::v1 as ledger;
 use fuda_proto::peer::v1 as peer;
 use fuda_proto::tenant::v1 as tenant;
@@ -95,6 +96,7 @@ pub(super) fn request(rpc: &str, facts: &Facts) -> Option<Vec<Vec<u8>>> {
         "fuda.cluster.v1.ClusterService" => cluster_request(method, facts).map(|message| vec![message]),
         "fuda.tenant.v1.TenantService" => tenant_request(method, facts).map(|message| vec![message]),
         "fuda.ledger.v1.LedgerService" => ledger_request(method, facts).map(|message| vec![message]),
+        "fuda.guard.v1.GuardService" => guard_request(method, facts).map(|message| vec![message]),
         "fuda.peer.v1.PeerService" => peer_request(method),
         "grpc.health.v1.Health" => Some(vec![Vec::new()]),
         // ServerReflectionRequest { list_services: "" }.
@@ -182,6 +184,18 @@ fn tenant_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
     })
 }
 
+/// Nothing is frozen by them: the reason is missing, which is looked at only after the decision.
+fn guard_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    let tenant = facts.tenant.clone();
+    let target = Some(guard::FreezeTarget { tenant: tenant.clone(), ..Default::default() });
+    Some(match method {
+        "Freeze" => guard::FreezeRequest { target, ..Default::default() }.encode_to_vec(),
+        "Thaw" => guard::ThawRequest { target, ..Default::default() }.encode_to_vec(),
+        "ListFreezes" => guard::ListFreezesRequest { tenant }.encode_to_vec(),
+        _ => return None,
+    })
+}
+
 fn ledger_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
     let tenant = facts.tenant.clone();
     Some(match method {
@@ -224,6 +238,8 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         "JoinNode" => &[14],
         // No such node.
         "RemoveNode" => &[5, 9],
+        // Let through, then refused for the missing reason.
+        "Freeze" | "Thaw" => &[3],
         // Stored by an earlier round.
         "Tokenize" | "BatchTokenize" | "CreateTenant" => &[0, 6],
         // The other tenant has no such subject.

@@ -3,6 +3,7 @@
 mod audit;
 mod cluster;
 mod dev;
+mod freeze;
 mod grant;
 mod record;
 mod tenant;
@@ -27,6 +28,9 @@ pub(crate) enum Command {
     /// Propose, approve and list grants (owners and approvers: two different people).
     #[command(subcommand)]
     Grant(grant::Command),
+    /// Stop the use of a scope, purpose, tenant, caller or of the whole vault, and thaw it (two different people).
+    #[command(subcommand)]
+    Freeze(freeze::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -62,6 +66,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Cluster(command) => Box::pin(cluster::run(command, context)).await,
         Command::Tenant(command) => Box::pin(tenant::run(command, context)).await,
         Command::Grant(command) => Box::pin(grant::run(command, context)).await,
+        Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,

@@ -1,6 +1,7 @@
 //! One function per method of the API, by service.
 
 mod cluster;
+mod guard;
 mod ledger;
 mod tenant;
 mod token;
@@ -20,5 +21,5 @@ const fn once(path: &'static str) -> Method {
 /// Every method with a function here, for the test that compares them with the API.
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
-    [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS].concat()
+    [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS].concat()
 }

@@ -9,10 +9,12 @@ pub mod bookkeeping;
 pub mod bootstrap;
 pub mod create_tenant;
 pub mod denied;
+pub mod freeze;
 pub mod propose_grants;
 pub mod read_records;
 pub mod remove_member;
 pub mod reveal;
+pub mod thaw;
 pub mod tokenize;
 
 use std::fmt;
@@ -25,10 +27,12 @@ pub use approve_grants::ApproveGrants;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
+pub use freeze::Freeze;
 pub use propose_grants::ProposeGrants;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
+pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 
 /// The format byte in front of every encoded command.
@@ -81,6 +85,12 @@ pub enum Body {
     /// Records that policy denied a call.
     #[n(9)]
     Denied(#[n(0)] Denied),
+    /// Stops the use of something at once.
+    #[n(20)]
+    Freeze(#[n(0)] Freeze),
+    /// Lifts a freeze.
+    #[n(21)]
+    Thaw(#[n(0)] Thaw),
 }
 
 /// Why bytes are not a command.
@@ -180,6 +190,8 @@ impl Body {
             Self::Reveal(_) => "reveal",
             Self::ReadRecords(_) => "read_records",
             Self::Denied(_) => "denied",
+            Self::Freeze(_) => "freeze",
+            Self::Thaw(_) => "thaw",
         }
     }
 }

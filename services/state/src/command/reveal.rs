@@ -5,7 +5,7 @@
 
 use fuda_core::{LookupKey, RecordId, Revision, TenantId, limits};
 use fuda_ledger::EntryItem;
-use fuda_policy::DenyReason;
+use fuda_policy::{DenyReason, Frozen};
 use minicbor::{Decode, Encode};
 
 use crate::budget::Meter;
@@ -84,7 +84,8 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let mut entries = Vec::with_capacity(body.items.len());
     let mut items = Vec::with_capacity(body.items.len());
     for (item, token) in body.items.iter().zip(&tokens) {
-        let decided = match decide(item, token.as_ref(), tenant, meter.as_mut()) {
+        let frozen = applying.machine.freezes.frozen();
+        let decided = match decide(item, token.as_ref(), tenant, frozen, meter.as_mut()) {
             Decided::Stale => {
                 items.push(ItemOutcome::Stale);
                 continue;
@@ -134,7 +135,13 @@ enum Decided {
 }
 
 /// Compares what the node knew with what is, and counts what it allowed.
-fn decide(item: &RevealItem, token: Option<&TokenRow>, tenant: &TenantId, meter: Option<&mut Meter<'_>>) -> Decided {
+fn decide(
+    item: &RevealItem,
+    token: Option<&TokenRow>,
+    tenant: &TenantId,
+    frozen: &Frozen,
+    meter: Option<&mut Meter<'_>>,
+) -> Decided {
     let (token, verdict) = match (&item.claim, token) {
         (Claim::Unknown, None) => return Decided::Denied(DenyReason::UnknownToken),
         (Claim::Known { record, revision, verdict }, Some(token))
@@ -153,6 +160,9 @@ fn decide(item: &RevealItem, token: Option<&TokenRow>, tenant: &TenantId, meter:
     }
     if token.status != RecordStatus::Live {
         return Decided::Denied(DenyReason::RecordDisabled);
+    }
+    if frozen.scope(tenant, &token.scope) {
+        return Decided::Denied(DenyReason::Frozen);
     }
     match meter.map_or(Ok(()), |meter| meter.count(token.person, token.record)) {
         Ok(()) => Decided::Allowed,

@@ -262,6 +262,10 @@ impl<'a> Batch<'a> {
             let ReplyRow { record, bucket, bucket_version, sealed, .. } = reply;
             return Ok(ItemOutcome::Replayed { sequence, record, bucket, bucket_version, sealed });
         }
+        if applying.machine.freezes.frozen().scope(self.tenant, &item.scope) {
+            let sequence = self.enter_denied(item)?;
+            return Ok(ItemOutcome::Denied { sequence, reason: DenyReason::Frozen });
+        }
         let current = applying.machine.bucket_version(item.domain, item.bucket);
         if item.domain != self.domain || current != Some(item.bucket_version) {
             return Ok(ItemOutcome::Stale);
@@ -280,12 +284,28 @@ impl<'a> Batch<'a> {
 
     /// Makes the item's entry. A denied item is always one whose subject has a record already.
     fn enter(&mut self, item: &TokenizeItem, record: RecordId, decision: Decision) -> Result<Sequence, TableError> {
+        let reason = (decision == Decision::Denied).then_some(DenyReason::AlreadyExists);
+        self.push(item, Some(record), decision, reason)
+    }
+
+    /// Makes the entry of an item for a frozen scope: nothing was looked up for it.
+    fn enter_denied(&mut self, item: &TokenizeItem) -> Result<Sequence, TableError> {
+        self.push(item, None, Decision::Denied, Some(DenyReason::Frozen))
+    }
+
+    fn push(
+        &mut self,
+        item: &TokenizeItem,
+        record: Option<RecordId>,
+        decision: Decision,
+        reason: Option<DenyReason>,
+    ) -> Result<Sequence, TableError> {
         let sequence = self.sequence;
         self.entries.push(EntryItem {
-            reason: (decision == Decision::Denied).then_some(DenyReason::AlreadyExists),
+            reason,
             subject: Some(item.subject.clone()),
             kind: Some(item.kind),
-            record: Some(record),
+            record,
             scope: Some(item.scope.clone()),
             relation: Some(item.relation),
             ..EntryItem::new(sequence, decision)
