@@ -78,29 +78,3 @@ fn damaged_blocks_are_refused() {
         assert!(matches!(Block::decode(&[&head, count].concat()), Err(Error::Block(_))));
     }
 }
-
-/// Not a performance test: prints what apply pays, `cargo test --release -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn what_a_block_of_1000_entries_costs() {
-    const ROUNDS: u32 = 200;
-    let items = samples::reveal_block(0, 1000).items().to_vec();
-    let time = |what: &str, mut run: Box<dyn FnMut()>| {
-        let start = std::time::Instant::now();
-        (0..ROUNDS).for_each(|_| run());
-        println!("{what}: {:?}", start.elapsed() / ROUNDS);
-    };
-    let block = samples::reveal_block(0, 1000);
-    let (leaves, bytes) = (block.leaf_hashes(), block.encode());
-    println!("stored bytes: {}", bytes.len());
-    time("build", Box::new(move || drop(Block::new(Sequence(0), samples::common(), items.clone()).unwrap())));
-    let encoded = block.clone();
-    time("encode", Box::new(move || drop(encoded.encode())));
-    time("decode", Box::new(move || drop(Block::decode(&bytes).unwrap())));
-    time("leaf hashes", Box::new(move || drop(block.leaf_hashes())));
-    let mut edge = tree::Edge::new();
-    time("append", Box::new(move || drop(edge.append(&leaves))));
-    let mut edge = tree::Edge::new();
-    edge.append(&samples::reveal_block(0, 1023).leaf_hashes());
-    time("root", Box::new(move || assert_ne!(edge.root(), [0; 32])));
-}

@@ -8,9 +8,8 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use fuda_core::ids::CallerId;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use opentelemetry::metrics::Meter;
@@ -24,21 +23,18 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
-use tokio_util::sync::CancellationToken;
 
 use super::identity::{PeerIdentity, SpiffeMatcher};
 use super::material::{Material, MaterialStore};
-use super::{ALPN_H2, IdentityError, TlsError, TlsPaths, provider, watch};
+use super::reloading::Reloading;
+use super::{ALPN_H2, IdentityError, TlsError, TlsPaths, provider};
 
 /// From the first packet to the end of the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TLS for outgoing connections, reloaded like [`super::ServerTls`].
-pub struct ClientTls {
-    store: Arc<MaterialStore<Material>>,
-}
+/// TLS for outgoing connections.
+pub type ClientTls = Reloading<Material>;
 
 impl ClientTls {
     /// Reads the files. `role` names the certificate in logs and metrics.
@@ -68,38 +64,6 @@ impl ClientTls {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(TlsConnector { inner: tokio_rustls::TlsConnector::from(Arc::new(config)) })
-    }
-
-    /// Who we are to servers, if our certificate carries a SPIFFE id.
-    #[must_use]
-    pub fn own_identity(&self) -> Option<CallerId> {
-        self.store.current().identity.as_ref().map(|identity| identity.caller.clone())
-    }
-
-    /// When our certificate ends.
-    #[must_use]
-    pub fn not_after(&self) -> SystemTime {
-        self.store.current().not_after
-    }
-
-    /// Reads the files again now; `Ok(true)` when they changed and are in use. Blocking, a few small files.
-    ///
-    /// # Errors
-    /// As [`ClientTls::load`]; the old certificate then stays in use.
-    pub fn reload(&self) -> Result<bool, TlsError> {
-        self.store.reload()
-    }
-
-    /// Reloads by itself when the files change, until `shutdown`.
-    pub fn watch(&self, shutdown: CancellationToken) -> JoinHandle<()> {
-        let store = Arc::clone(&self.store);
-        watch::spawn(self.store.directories(), watch::POLL_INTERVAL, move || store.reload_and_log(), shutdown)
-    }
-}
-
-impl std::fmt::Debug for ClientTls {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("ClientTls").field("not_after", &self.not_after()).finish_non_exhaustive()
     }
 }
 

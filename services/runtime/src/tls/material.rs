@@ -19,7 +19,7 @@ use super::{TlsError, TlsPaths, provider};
 use crate::metrics::CertificateMetrics;
 
 /// One consistent reading of the three files.
-pub(super) struct Material {
+pub struct Material {
     pub(super) certified: Arc<CertifiedKey>,
     pub(super) authorities: Arc<RootCertStore>,
     /// Who we are to others; none for a certificate without a SPIFFE id.

@@ -6,6 +6,7 @@
 mod client;
 mod identity;
 mod material;
+mod reloading;
 mod server;
 mod watch;
 
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 pub use client::{ClientTls, TlsConnector};
 pub use identity::{IdentityError, PeerIdentity, SpiffeMatcher};
+pub use reloading::Reloading;
 pub use server::ServerTls;
 
 /// The only application protocol spoken: HTTP/2.
