@@ -1,6 +1,7 @@
 //! The page of the shipped catalogue says what the data says.
 //!
 //! `FUDA_BLESS=1` writes the page anew instead of comparing.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::fmt::Write as _;
 use std::fs;

@@ -115,7 +115,7 @@ impl Peer {
 #[tonic::async_trait]
 impl PeerService for Peer {
     type AppendStream = Answers<wire::AppendResponse>;
-    type InstallSnapshotStream = Answers<wire::SnapshotAnswer>;
+    type InstallSnapshotStream = Answers<wire::InstallSnapshotResponse>;
 
     async fn append(
         &self,
@@ -163,7 +163,7 @@ impl PeerService for Peer {
 
     async fn install_snapshot(
         &self,
-        request: Request<Streaming<wire::SnapshotFrame>>,
+        request: Request<Streaming<wire::InstallSnapshotRequest>>,
     ) -> Result<Response<Self::InstallSnapshotStream>, Status> {
         let (running, _) = self.check(&request)?;
         let (answers, stream) = mpsc::channel(2);
@@ -266,8 +266,8 @@ impl PeerService for Peer {
 /// Receives and installs one snapshot; a second transfer at the same time is refused.
 async fn install(
     running: &Arc<Running>,
-    mut frames: Streaming<wire::SnapshotFrame>,
-    answers: &mpsc::Sender<Result<wire::SnapshotAnswer, Status>>,
+    mut frames: Streaming<wire::InstallSnapshotRequest>,
+    answers: &mpsc::Sender<Result<wire::InstallSnapshotResponse, Status>>,
 ) -> Result<(), Status> {
     let gone = |_| Status::cancelled("the sender is gone");
     let _alone = running.receiving.try_lock().map_err(|_| Status::aborted("another transfer is under way"))?;

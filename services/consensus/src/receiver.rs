@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use fuda_crypto::Sha256;
 use fuda_proto::peer::v1 as wire;
-use fuda_proto::peer::v1::snapshot_frame::{File as FileFacts, FileChunk, Frame};
+use fuda_proto::peer::v1::install_snapshot_request::{File as FileFacts, FileChunk, Frame};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -30,7 +30,7 @@ pub(crate) struct Offer {
 }
 
 /// Reads the manifest, the first frame of a transfer.
-pub(crate) async fn receive_offer(stream: &mut Streaming<wire::SnapshotFrame>) -> Result<Offer, Status> {
+pub(crate) async fn receive_offer(stream: &mut Streaming<wire::InstallSnapshotRequest>) -> Result<Offer, Status> {
     let Some(Frame::Manifest(manifest)) = next_frame(stream).await? else {
         return Err(Status::invalid_argument("a snapshot starts with its manifest"));
     };
@@ -58,7 +58,7 @@ pub(crate) async fn prepare(offer: &Offer, dir: PathBuf) -> Result<Receiver, Sta
 
 /// Receives the files that are missing.
 pub(crate) async fn receive_files(
-    stream: &mut Streaming<wire::SnapshotFrame>,
+    stream: &mut Streaming<wire::InstallSnapshotRequest>,
     receiver: Receiver,
 ) -> Result<(), Status> {
     let (frames, queue) = mpsc::channel(FRAMES_AHEAD);
@@ -80,7 +80,7 @@ pub(crate) async fn receive_files(
     fed
 }
 
-async fn next_frame(stream: &mut Streaming<wire::SnapshotFrame>) -> Result<Option<Frame>, Status> {
+async fn next_frame(stream: &mut Streaming<wire::InstallSnapshotRequest>) -> Result<Option<Frame>, Status> {
     let message = tokio::time::timeout(PROGRESS_TIMEOUT, stream.message()).await;
     let message = message.map_err(|_| Status::deadline_exceeded("the transfer made no progress"))??;
     message.map(|message| message.frame.ok_or_else(|| Status::invalid_argument("a frame is empty"))).transpose()
@@ -225,7 +225,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use bytes::Bytes;
-    use fuda_proto::peer::v1::snapshot_frame::{End, FileStart};
+    use fuda_proto::peer::v1::install_snapshot_request::{End, FileStart};
 
     use super::*;
     use crate::transfer::send_files;

@@ -22,8 +22,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fuda_crypto::Sha256;
 use fuda_proto::peer::v1 as wire;
-use fuda_proto::peer::v1::snapshot_answer::{Answer, Done, Have};
-use fuda_proto::peer::v1::snapshot_frame::{End, File as FileFacts, FileChunk, FileEnd, FileStart, Frame, Manifest};
+use fuda_proto::peer::v1::install_snapshot_request::{
+    End, File as FileFacts, FileChunk, FileEnd, FileStart, Frame, Manifest,
+};
+use fuda_proto::peer::v1::install_snapshot_response::{Answer, Done, Have};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -104,8 +106,8 @@ pub(crate) async fn send(
     }
 }
 
-fn frame(frame: Frame) -> wire::SnapshotFrame {
-    wire::SnapshotFrame { frame: Some(frame) }
+fn frame(frame: Frame) -> wire::InstallSnapshotRequest {
+    wire::InstallSnapshotRequest { frame: Some(frame) }
 }
 
 fn manifest(vote: &Vote, meta: &SnapshotMeta, files: &[FileFacts]) -> Manifest {
@@ -117,7 +119,7 @@ fn manifest(vote: &Vote, meta: &SnapshotMeta, files: &[FileFacts]) -> Manifest {
     }
 }
 
-fn answer(address: &str, message: Result<Option<wire::SnapshotAnswer>, Status>) -> Result<Answer, SendError> {
+fn answer(address: &str, message: Result<Option<wire::InstallSnapshotResponse>, Status>) -> Result<Answer, SendError> {
     match message {
         Ok(Some(message)) => message.answer.ok_or_else(|| malformed(address, "an answer to a snapshot is empty")),
         Ok(None) => Err(malformed(address, "it ended the transfer without an answer")),
@@ -173,7 +175,7 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<(u64, [u8; 32])> {
 pub(crate) fn send_files(
     dir: &Path,
     files: &[FileFacts],
-    frames: &mpsc::Sender<wire::SnapshotFrame>,
+    frames: &mpsc::Sender<wire::InstallSnapshotRequest>,
     sent: &AtomicU64,
 ) -> io::Result<()> {
     let send = |next: Frame| {
@@ -205,11 +207,11 @@ pub(crate) fn send_files(
 }
 
 /// The answer that tells which files need not be sent.
-pub(crate) fn have_answer(complete: Vec<String>) -> wire::SnapshotAnswer {
-    wire::SnapshotAnswer { answer: Some(Answer::Have(Have { complete })) }
+pub(crate) fn have_answer(complete: Vec<String>) -> wire::InstallSnapshotResponse {
+    wire::InstallSnapshotResponse { answer: Some(Answer::Have(Have { complete })) }
 }
 
 /// The answer after the snapshot is installed, or refused by a higher vote.
-pub(crate) fn done_answer(vote: &Vote) -> wire::SnapshotAnswer {
-    wire::SnapshotAnswer { answer: Some(Answer::Done(Done { vote: Some(convert::to_vote(vote)) })) }
+pub(crate) fn done_answer(vote: &Vote) -> wire::InstallSnapshotResponse {
+    wire::InstallSnapshotResponse { answer: Some(Answer::Done(Done { vote: Some(convert::to_vote(vote)) })) }
 }
