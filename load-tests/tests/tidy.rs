@@ -181,24 +181,86 @@ fn every_error_code_has_its_page_and_every_page_its_code() {
     }
 }
 
+/// What a page links to: the target before and behind the `#`. Links to elsewhere are left out, as is code.
+fn links(text: &str) -> Vec<(String, String)> {
+    let mut code = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        code ^= line.trim_start().starts_with("```");
+        if code {
+            continue;
+        }
+        for target in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !target.contains("://") && !target.starts_with("mailto:") && !target.contains(' ') {
+                let (page, anchor) = target.split_once('#').unwrap_or((target, ""));
+                found.push((page.to_owned(), anchor.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// The anchors of a page's headings, as mdBook and GitHub make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let words = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            words.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn links_and_anchors_are_seen() {
+    let text = "## A *b*, `c` d\n[x](y.md#a-b-c-d) [z](https://fuda.example) `\n```sh\n[no](no.md)\n```\n";
+    assert_eq!(links(text), [("y.md".to_owned(), "a-b-c-d".to_owned())]);
+    assert!(anchors(text).contains("a-b-c-d"));
+}
+
 #[test]
 fn links_between_pages_resolve() {
     let mut broken = Vec::new();
     let mut pages = vec![root().join("README.md")];
     files(&root().join("docs"), "md", &mut pages);
+    files(&root().join(".github"), "md", &mut pages);
     for page in pages {
-        let text = fs::read_to_string(&page).unwrap();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = target.split('#').next().unwrap();
-            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") || target.contains(' ') {
-                continue;
-            }
-            if !page.parent().unwrap().join(target).exists() {
-                broken.push(format!("{}: {target}", page.display()));
+        for (target, anchor) in links(&fs::read_to_string(&page).unwrap()) {
+            let path = if target.is_empty() { page.clone() } else { page.parent().unwrap().join(&target) };
+            let resolves = match anchor.as_str() {
+                "" => path.exists(),
+                anchor => fs::read_to_string(&path).is_ok_and(|text| anchors(&text).contains(anchor)),
+            };
+            if !resolves {
+                broken.push(format!("{}: {target}#{anchor}", page.display()));
             }
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// mdBook renders the pages of the summary and no others, and nothing of a link that leaves the book.
+#[test]
+fn the_book_has_every_page_once_and_links_only_to_itself() {
+    let book = root().join("docs/src");
+    let listed: Vec<PathBuf> = links(&fs::read_to_string(book.join("SUMMARY.md")).unwrap())
+        .into_iter()
+        .map(|(page, _)| book.join(page))
+        .collect();
+    let once: BTreeSet<&PathBuf> = listed.iter().collect();
+    assert_eq!(once.len(), listed.len(), "a page stands twice in the summary");
+    let mut pages = Vec::new();
+    files(&book, "md", &mut pages);
+    for page in pages.iter().filter(|page| !page.ends_with("SUMMARY.md")) {
+        assert!(once.contains(page), "{} is not in the summary", page.display());
+        for (target, _) in links(&fs::read_to_string(page).unwrap()) {
+            let path = if target.is_empty() { page.clone() } else { page.parent().unwrap().join(&target) };
+            let inside = fs::canonicalize(&path).is_ok_and(|path| path.starts_with(fs::canonicalize(&book).unwrap()));
+            assert!(inside, "{}: {target} is outside the book", page.display());
+            // mdBook renders such a page as index.html and leaves links to it as they are.
+            assert!(!path.ends_with("README.md"), "{}: {target} would not resolve", page.display());
+        }
+    }
 }
 
 #[test]
