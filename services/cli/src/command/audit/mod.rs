@@ -25,6 +25,8 @@ use crate::wire;
 const TAIL_ENTRIES: u64 = 20;
 /// Time between two looks of `tail --follow`.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// Seconds that `verify --online --wait` may wait.
+const WAIT_SECONDS_MAX: u64 = 3_600;
 /// Bytes of a file that holds a verifier key.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
@@ -76,6 +78,16 @@ pub(crate) struct Verify {
     /// With --online: an earlier file from `fetch`, whose checkpoint the ledger must extend.
     #[arg(long, value_name = "FILE", requires = "online")]
     since: Option<PathBuf>,
+    /// With --online: seconds, at most 3,600, to wait for a checkpoint that covers every entry there is at the start;
+    /// 0: take the newest checkpoint, whatever it covers.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "online",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(..=WAIT_SECONDS_MAX)
+    )]
+    wait: u64,
 }
 
 pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
@@ -151,11 +163,14 @@ fn verify_file(path: &Path, key: &VerifierKey, context: &mut Context) -> Result<
 async fn verify_online(arguments: &Verify, key: &VerifierKey, context: &mut Context) -> Result<(), Failure> {
     let since = arguments.since.as_deref().map(|path| earlier_head(path, key)).transpose()?;
     let client = context.connection.client().await?;
-    let report = online::verify(&client, key, &arguments.tenant, since).await?;
+    let wait = Duration::from_secs(arguments.wait);
+    let report = online::verify(&client, key, online::Wanted { tenant: &arguments.tenant, since, wait }).await?;
     context.output.facts(vec![
         ("verified", json!(true)),
         ("origin", text(report.origin)),
         ("entries", json!(report.entries)),
+        ("entries_at_start", json!(report.at_start)),
+        ("entries_after_checkpoint", json!(report.after_checkpoint)),
         ("root", text(hex::encode(report.root))),
         ("inclusion_proofs", json!(report.inclusion_proofs)),
         ("consistency_proofs", json!(report.consistency_proofs)),

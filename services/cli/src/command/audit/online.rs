@@ -1,6 +1,7 @@
 //! Checking the ledger of a running vault with nothing to trust but the verifier key.
 //!
 //! ```text
+//! ledger of N entries ── waited until a checkpoint covers all of them
 //! checkpoint A ── signature by the key
 //!   └─ entries 0..A.size ── every one hashes into A's root        (whole vault)
 //!   └─ inclusion proofs  ── of a sample, or of a tenant's entries
@@ -8,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fuda_client::Client;
 use fuda_client::ledger::{
@@ -16,6 +18,7 @@ use fuda_client::ledger::{
 use fuda_core::limits::PAGE_SIZE_MAX;
 use fuda_ledger::tree::{Edge, Hash, TreeHead, leaf_hash, verify_consistency, verify_inclusion};
 use fuda_ledger::{Checkpoint, Entry, Error, VerifierKey};
+use tokio::time::Instant;
 
 use super::page;
 use crate::failure::Failure;
@@ -24,6 +27,18 @@ use crate::failure::Failure;
 const SAMPLE: u64 = 16;
 /// Inclusion proofs asked for where they are the only check.
 const TENANT_PROOFS_MAX: usize = 10_000;
+/// Time between two looks for a checkpoint that covers everything.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What is to be checked.
+pub(super) struct Wanted<'a> {
+    /// Only the entries of this tenant; empty: the whole vault.
+    pub(super) tenant: &'a str,
+    /// A checkpoint kept from earlier.
+    pub(super) since: Option<TreeHead>,
+    /// How long a checkpoint may take that covers every entry there is at the start; zero: the newest one will do.
+    pub(super) wait: Duration,
+}
 
 /// What a running vault's ledger was found to be.
 #[derive(Debug)]
@@ -32,6 +47,10 @@ pub(super) struct Report {
     pub(super) origin: String,
     /// Entries checked.
     pub(super) entries: u64,
+    /// Entries in the ledger when the check began.
+    pub(super) at_start: u64,
+    /// Entries in the ledger at the end that the checkpoint does not sign, and that were therefore not checked.
+    pub(super) after_checkpoint: u64,
     /// Root of the checkpoint they were checked against.
     pub(super) root: Hash,
     /// Inclusion proofs checked.
@@ -43,13 +62,17 @@ pub(super) struct Report {
 }
 
 /// Checks everything that can be checked from outside.
-pub(super) async fn verify(
-    client: &Client,
-    key: &VerifierKey,
-    tenant: &str,
-    since: Option<TreeHead>,
-) -> Result<Report, Failure> {
-    let Checkpoint { origin, head } = newest(client, tenant, key).await?;
+pub(super) async fn verify(client: &Client, key: &VerifierKey, wanted: Wanted<'_>) -> Result<Report, Failure> {
+    let Wanted { tenant, since, wait } = wanted;
+    let at_start = ledger_size(client, tenant).await?;
+    let Checkpoint { origin, head } = covering(client, tenant, key, at_start, wait).await?;
+    if head.size < at_start && !wait.is_zero() {
+        return Err(Failure::Verification(format!(
+            "the ledger has {at_start} entries, and within {} s no checkpoint signed more than the first {}",
+            wait.as_secs(),
+            head.size
+        )));
+    }
     let (entries, leaves) = match tenant {
         "" => (head.size, whole_log(client, &head).await?),
         tenant => {
@@ -65,12 +88,14 @@ pub(super) async fn verify(
         prove_consistency(client, tenant, &since, &head).await?;
         consistency_proofs += 1;
     }
-    // What was read above became entries itself, so the ledger has grown meanwhile.
-    let newer = newest(client, tenant, key).await?.head;
+    // The vault went on meanwhile.
+    let newer = covering(client, tenant, key, head.size, wait).await?.head;
     prove_consistency(client, tenant, &head, &newer).await?;
     Ok(Report {
         origin,
         entries,
+        at_start,
+        after_checkpoint: ledger_size(client, tenant).await?.saturating_sub(head.size),
         root: head.root,
         inclusion_proofs: leaves.len() as u64,
         consistency_proofs: consistency_proofs + 1,
@@ -164,6 +189,29 @@ fn checked_leaf(entry: &WireEntry) -> Result<Hash, Failure> {
         return Err(broken(&Error::LogSequence { expected: entry.sequence, found }));
     }
     Ok(leaf_hash(&entry.canonical))
+}
+
+async fn ledger_size(client: &Client, tenant: &str) -> Result<u64, Failure> {
+    Ok(page(client, tenant, 0, 1).await?.ledger_size)
+}
+
+/// The newest checkpoint, as soon as it signs `entries` or the time is over: a vault could otherwise show an old
+/// checkpoint for ever and be verified, whatever it did to everything later. A node that lags is waited for, too.
+async fn covering(
+    client: &Client,
+    tenant: &str,
+    key: &VerifierKey,
+    entries: u64,
+    wait: Duration,
+) -> Result<Checkpoint, Failure> {
+    let until = Instant::now() + wait;
+    loop {
+        let checkpoint = newest(client, tenant, key).await?;
+        if checkpoint.head.size >= entries || Instant::now() >= until {
+            return Ok(checkpoint);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 async fn newest(client: &Client, tenant: &str, key: &VerifierKey) -> Result<Checkpoint, Failure> {

@@ -37,6 +37,8 @@ enum Lie {
     Forged,
     /// Inclusion is proven for another place.
     Proof,
+    /// The first checkpoint is shown for ever.
+    Withheld,
 }
 
 #[derive(Clone)]
@@ -60,7 +62,7 @@ impl Vault {
     fn checkpoint(&self) -> String {
         let served = self.checkpoints_served.fetch_add(1, Ordering::SeqCst);
         let size = match (served, self.lie) {
-            (0, _) => OLD,
+            (0, _) | (_, Lie::Withheld) => OLD,
             (_, Lie::Shrunk) => OLD - 1,
             _ => NEW,
         };
@@ -174,6 +176,9 @@ impl Vault {
     }
 }
 
+/// The whole vault, against the newest checkpoint.
+const ANY: Wanted<'_> = Wanted { tenant: "", since: None, wait: Duration::ZERO };
+
 fn nobody(_: u64) -> bool {
     false
 }
@@ -188,19 +193,35 @@ async fn an_honest_vault_verifies() {
     // Phase 1: the whole log, and that it extends an earlier checkpoint.
     let client = Vault::new(Lie::Nothing, nobody).client().await;
     let earlier = Checkpoint::open(log(40).1.as_bytes(), &key()).unwrap().head;
-    let report = verify(&client, &key(), "", Some(earlier)).await.unwrap();
+    let report = verify(&client, &key(), Wanted { since: Some(earlier), ..ANY }).await.unwrap();
     assert_eq!((report.entries, report.newest_size, report.consistency_proofs), (OLD, NEW, 2));
+    assert_eq!((report.at_start, report.after_checkpoint), (NEW, NEW - OLD));
     assert!(report.inclusion_proofs >= SAMPLE);
     assert_eq!(report.origin, key().name());
 
     // Phase 2: what an auditor of one tenant can check.
     let client = Vault::new(Lie::Nothing, others).client().await;
-    let report = verify(&client, &key(), "acme", None).await.unwrap();
+    let report = verify(&client, &key(), Wanted { tenant: "acme", ..ANY }).await.unwrap();
     assert_eq!((report.entries, report.inclusion_proofs), (OLD / 3, OLD / 3));
 
     // Phase 3: the same without the bytes of others is not the whole log.
     let client = Vault::new(Lie::Nothing, others).client().await;
-    assert_eq!(verify(&client, &key(), "", None).await.unwrap_err().exit(), Exit::Refused);
+    assert_eq!(verify(&client, &key(), ANY).await.unwrap_err().exit(), Exit::Refused);
+}
+
+#[tokio::test]
+async fn an_old_checkpoint_is_waited_out_and_a_withheld_one_noticed() {
+    // The first checkpoint signs less than there is: the next one is waited for, and everything is checked.
+    let wait = Wanted { wait: Duration::from_secs(30), ..ANY };
+    let report = verify(&Vault::new(Lie::Nothing, nobody).client().await, &key(), wait).await.unwrap();
+    assert_eq!((report.entries, report.at_start, report.after_checkpoint), (NEW, NEW, 0));
+
+    // No newer one ever comes: everything later stands behind no signature.
+    let wait = Wanted { wait: Duration::from_secs(1), ..ANY };
+    let failure = verify(&Vault::new(Lie::Withheld, nobody).client().await, &key(), wait).await.unwrap_err();
+    assert!(
+        matches!(failure, Failure::Verification(text) if text.contains("no checkpoint signed more than the first 150"))
+    );
 }
 
 #[tokio::test]
@@ -214,14 +235,14 @@ async fn every_lie_is_found() {
         (Lie::Proof, "is not in the signed tree"),
     ] {
         let client = Vault::new(lie, nobody).client().await;
-        let failure = verify(&client, &key(), "", None).await.unwrap_err();
+        let failure = verify(&client, &key(), ANY).await.unwrap_err();
         let Failure::Verification(text) = &failure else { panic!("{words}: {failure:?}") };
         assert!(text.contains(words), "{words}: {text}");
     }
 
     // A tenant's auditor notices a changed entry by its inclusion proof.
     let client = Vault::new(Lie::Entry, others).client().await;
-    let failure = verify(&client, &key(), "acme", None).await.unwrap_err();
+    let failure = verify(&client, &key(), Wanted { tenant: "acme", ..ANY }).await.unwrap_err();
     assert!(matches!(failure, Failure::Verification(text) if text.contains("entry 3 is not in the signed tree")));
 }
 
@@ -229,6 +250,6 @@ async fn every_lie_is_found() {
 async fn an_earlier_checkpoint_of_another_history_is_noticed() {
     let client = Vault::new(Lie::Nothing, nobody).client().await;
     let other = TreeHead { size: 40, root: [1; 32] };
-    let failure = verify(&client, &key(), "", Some(other)).await.unwrap_err();
+    let failure = verify(&client, &key(), Wanted { since: Some(other), ..ANY }).await.unwrap_err();
     assert!(matches!(failure, Failure::Verification(text) if text.contains("history was rewritten")));
 }
