@@ -47,6 +47,8 @@ pub const FAILPOINTS_MARKER: &[u8] = b"FUDA-FAILPOINTS-COMPILED-IN";
 pub const MUTANT_ENV: &str = "FUDA_MUTANT";
 /// The environment variable that holds every fsync of the log, in milliseconds, in a binary with the marker.
 pub const FSYNC_DELAY_ENV: &str = "FUDA_FAIL_FSYNC_DELAY_MS";
+/// The environment variable that flushes the state after every apply, in a binary with the marker.
+pub const FLUSH_STATE_ENV: &str = "FUDA_FAIL_FLUSH_STATE";
 /// Longest time an evidence may take before it counts as failed.
 const RUN_MAX: Duration = Duration::from_secs(3 * 3_600);
 

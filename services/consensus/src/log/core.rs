@@ -207,6 +207,7 @@ impl LogCore {
             {
                 return Err(refused("the entry to keep is not in the log"));
             }
+            tracing::info!(?keep, ?last, "the tail of the log was replaced by the leader's");
             self.progress.truncated_after(keep);
             self.lower_high_water()?;
             device.truncate_after(keep)
