@@ -140,7 +140,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, AppendAnswer>, RpcError>>
     where
@@ -148,6 +148,14 @@ impl RaftNetworkV2<TypeConfig> for Link {
     {
         Box::pin(async move {
             let link: &'s Self = self;
+            // openraft pauses after a failure where it hands out the first request, not before it opens a session. A
+            // session that failed to connect without asking for one would be opened again at once: thousands of times
+            // a second while a node is down.
+            let Some(first) = input.next().await else {
+                let nothing: BoxStream<'s, AppendAnswer> = Box::pin(futures::stream::empty());
+                return Ok(nothing);
+            };
+            let input = futures::stream::iter([first]).chain(input);
             #[cfg(feature = "failpoints")]
             if crate::log::failpoint::ack_local() {
                 let answers = link.append_acknowledging_locally(input).await.map_err(rpc_error)?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fuda_consensus::{
@@ -47,12 +47,16 @@ impl ClockSource for WrongClock {
     }
 }
 
-/// Channels without TLS.
-pub(crate) struct Plaintext;
+/// Channels without TLS, counted.
+#[derive(Default)]
+pub(crate) struct Plaintext {
+    attempts: AtomicU64,
+}
 
 #[tonic::async_trait]
 impl PeerConnector for Plaintext {
     async fn connect(&self, address: &str, _: &ExpectedPeer) -> Result<Channel, ConnectError> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
         Ok(endpoint.connect_timeout(Duration::from_secs(1)).tcp_nodelay(true).connect().await?)
     }
@@ -71,6 +75,7 @@ pub(crate) struct Node {
     kind: Kind,
     tuning: Tuning,
     pub(crate) clock: Arc<WrongClock>,
+    connector: Arc<Plaintext>,
     /// Kept over restarts of a node with state in memory, which only a crash empties.
     memory: Store,
     live: Option<Live>,
@@ -93,6 +98,7 @@ impl Node {
             kind,
             tuning,
             clock,
+            connector: Arc::default(),
             memory: Store::memory(),
             live: None,
         };
@@ -103,6 +109,11 @@ impl Node {
 
     pub(crate) fn replica(&self) -> &Replica {
         &self.live.as_ref().unwrap().replica
+    }
+
+    /// How often this node tried to connect to another one.
+    pub(crate) fn connection_attempts(&self) -> u64 {
+        self.connector.attempts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -160,7 +171,7 @@ impl Node {
             client_address: format!("{name}.test:7100"),
             store,
             log: LogPlace::Volume,
-            connector: Arc::new(Plaintext),
+            connector: self.connector.clone(),
             guard: Arc::new(|_: &Extensions, _: &PeerClaim| Ok::<(), Status>(())),
             clock: self.clock.clone(),
             random: Arc::new(fuda_crypto::OsRandom::new()),

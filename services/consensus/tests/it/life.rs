@@ -92,6 +92,26 @@ async fn three_nodes_on_disk_survive_losses() {
     three_survive_losses(Kind::Rocks).await;
 }
 
+/// A node that is down is called with growing pauses, not in a loop that fills a core and the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_is_called_with_pauses() {
+    let mut cluster = Cluster::start(3, Kind::Memory, &Tuning::default()).await;
+    let leader = cluster.leader().await;
+    cluster.write(leader, 1).await;
+    cluster.nodes[(leader + 1) % 3].kill().await;
+
+    let (before, until) = (cluster.nodes[leader].connection_attempts(), Instant::now() + Duration::from_secs(2));
+    let mut request = 2;
+    while Instant::now() < until {
+        cluster.write(leader, request).await;
+        request += 1;
+    }
+    // Replication, heartbeats and the exchange of clocks each try a few times a second.
+    let attempts = cluster.nodes[leader].connection_attempts() - before;
+    assert!((1..200).contains(&attempts), "{attempts} attempts to connect in 2 s, with {request} writes");
+    cluster.shut_down().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_a_cluster_waits_and_a_single_node_serves() {
     // Phase 1: nothing but identity.
