@@ -17,6 +17,9 @@ pub const TENANT: &str = "acme";
 pub const PURPOSE: &str = "tax.withholding_slip";
 /// Scopes that exist: payroll's own, and accounting's.
 pub const SCOPES: [&str; 2] = ["payroll", "accounting"];
+/// What hr does: it collects numbers and looks after their tokens, and sees no number again.
+const HR_ACTIONS: [&str; 7] =
+    ["tokenize", "describe_token", "get_record", "list_records", "exchange", "rotate", "update_number"];
 /// Guesses per record and day granted to payroll.
 const GUESSES_PER_DAY: u32 = 100;
 
@@ -117,7 +120,7 @@ impl LocalCluster {
             grant("payroll", &["detokenize", "verify_number", "describe_token"], &[PURPOSE], &["payroll"])?;
         payroll.verify_guesses_per_day = GUESSES_PER_DAY;
         Ok(vec![
-            grant("hr", &["tokenize", "describe_token", "get_record", "list_records"], &[], &SCOPES)?,
+            grant("hr", &HR_ACTIONS, &[], &SCOPES)?,
             payroll,
             grant("accounting", &["describe_token"], &[], &["accounting"])?,
         ])

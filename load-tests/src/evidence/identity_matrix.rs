@@ -36,6 +36,8 @@ const PEER_HEADER: &str = "fuda-peer-bin";
 const PASSING: [i32; 4] = [-1, 4, 8, 14];
 /// How often a call is made until it says something about authorization.
 const ATTEMPTS_MAX: usize = 5;
+/// Persons that one node's calls may spoil the records of.
+const SPARE_PERSONS: u64 = 1_000;
 /// Differences listed in the result.
 const EXAMPLES_MAX: usize = 20;
 
@@ -167,43 +169,29 @@ struct Stage {
     appearances: BTreeMap<(Port, String), Appearance>,
     /// Requests about the tenant under attack.
     facts: Facts,
+    people: People,
 }
 
 impl Stage {
     async fn set(cluster: &LocalCluster, ctx: &Ctx) -> Result<Self> {
         let people = People::new(ctx.seed);
-        let [scope, _] = SCOPES;
-        let subject = People::subject(1);
-        let number = people.my_number(1);
-        let item = TokenizeItem {
-            kind: "my_number".to_owned(),
-            number: number.clone(),
-            subject: subject.clone(),
-            relation: Relation::Self_.into(),
-            scope: scope.to_owned(),
-            notified_purposes: vec![fuda_proto::vault::v1::NotifiedPurpose {
-                purpose: PURPOSE.to_owned(),
-                ..Default::default()
-            }],
-            ..TokenizeItem::default()
-        };
-        let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..Default::default() };
-        let stored = cluster.caller("hr")?.tokens(0).tokenize(request).await;
-        let stored = stored.map_err(|status| anyhow!("Tokenize: {}", describe(&status)))?.into_inner();
+        let [scope, to_scope] = SCOPES;
+        let token = store(cluster, people, 1).await?;
         let certificates = Certificates::issue(cluster, &ctx.dir("certificates")?)?;
         found_other_tenant(cluster, &certificates).await?;
         let facts = Facts {
             tenant: TENANT.to_owned(),
-            token: stored.token,
-            number,
-            subject,
+            token,
+            number: people.my_number(1),
+            subject: People::subject(1),
             new_subject: People::subject(2),
             scope: scope.to_owned(),
+            to_scope: to_scope.to_owned(),
             purpose: PURPOSE.to_owned(),
             order: String::new(),
             nobody: cluster.ca().spiffe_id("workload/nobody"),
         };
-        Ok(Self { appearances: certificates.appearances(cluster)?, facts })
+        Ok(Self { appearances: certificates.appearances(cluster)?, facts, people })
     }
 
     /// Makes every call of the table at one node.
@@ -212,12 +200,23 @@ impl Stage {
         let header = self.peer_header(cluster, node).await?;
         let order = propose(cluster).await?;
         let mut observed = Observed::new();
+        // Persons from here on have records that one RPC may spoil for the others.
+        let mut spare = (node as u64 + 1) * SPARE_PERSONS;
         for (port, address) in [(Port::Client, &spec.addresses.client), (Port::Peer, &spec.addresses.peer)] {
             for (rpc, row) in table.port(port) {
+                let own_token = if rpcs::spends_token(&rpc) {
+                    spare += 1;
+                    Some(store(cluster, self.people, spare).await?)
+                } else {
+                    None
+                };
                 for who in row.keys() {
                     let appearance = self.appearances.get(&(port, who.clone()));
                     let appearance = appearance.with_context(|| format!("nobody knows how to appear as `{who}`"))?;
-                    let facts = self.facts_of(who, &order);
+                    let mut facts = self.facts_of(who, &order);
+                    if let Some(token) = &own_token {
+                        facts.token.clone_from(token);
+                    }
                     let headers = if port == Port::Peer { header.clone() } else { HeaderMap::new() };
                     let answer = ask(appearance, address, &rpc, &headers, &facts).await?;
                     observed.insert((node, port, rpc.clone(), who.clone()), answer);
@@ -246,6 +245,26 @@ impl Stage {
             source_uuid: source.uuid,
         })
     }
+}
+
+/// Stores the number of a person and returns the token.
+async fn store(cluster: &LocalCluster, people: People, index: u64) -> Result<String> {
+    let [scope, _] = SCOPES;
+    let item = TokenizeItem {
+        kind: "my_number".to_owned(),
+        number: people.my_number(index),
+        subject: People::subject(index),
+        relation: Relation::Self_.into(),
+        scope: scope.to_owned(),
+        notified_purposes: vec![fuda_proto::vault::v1::NotifiedPurpose {
+            purpose: PURPOSE.to_owned(),
+            ..Default::default()
+        }],
+        ..TokenizeItem::default()
+    };
+    let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..Default::default() };
+    let stored = cluster.caller("hr")?.tokens(0).tokenize(request).await;
+    Ok(stored.map_err(|status| anyhow!("Tokenize: {}", describe(&status)))?.into_inner().token)
 }
 
 /// The node whose peer certificate is used for `member`: the last one. A node that speaks to itself is a member, too.
@@ -402,7 +421,17 @@ async fn found_other_tenant(cluster: &LocalCluster, certificates: &Certificates)
         caller: cluster.ca().spiffe_id("workload/other-payroll"),
         role: Role::Workload.into(),
         tenant: OTHER_TENANT.to_owned(),
-        actions: texts(&["tokenize", "detokenize", "verify_number", "describe_token", "get_record", "list_records"]),
+        actions: texts(&[
+            "tokenize",
+            "detokenize",
+            "verify_number",
+            "describe_token",
+            "get_record",
+            "list_records",
+            "exchange",
+            "rotate",
+            "update_number",
+        ]),
         kinds: texts(&["my_number"]),
         purposes: texts(&[PURPOSE]),
         scopes: texts(&SCOPES),

@@ -10,6 +10,7 @@ mod foreign_client;
 mod group_commit;
 mod identity_matrix;
 mod kill9;
+mod number_change;
 mod plaintext_scan;
 mod power_cut;
 mod quickstart;
@@ -38,6 +39,7 @@ pub const ALL: &[Evidence] = &[
     group_commit::EVIDENCE,
     foreign_client::EVIDENCE,
     clock_jump::EVIDENCE,
+    number_change::EVIDENCE,
     first_figures::EVIDENCE,
 ];
 

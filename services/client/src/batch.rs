@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// A few requests at once, results in order.
-    async fn run<T, F>(&self, calls: impl Iterator<Item = F>) -> Results<T>
+    pub(crate) async fn run<T, F>(&self, calls: impl Iterator<Item = F>) -> Results<T>
     where
         F: Future<Output = Results<T>>,
     {
@@ -157,14 +157,18 @@ impl Client {
     }
 }
 
-const EMPTY: Error = Error::Answer("a result is neither a reply nor an error");
+pub(crate) const EMPTY: Error = Error::Answer("a result is neither a reply nor an error");
 
-fn refused(error: &ItemError, request_id: &str) -> Error {
+pub(crate) fn refused(error: &ItemError, request_id: &str) -> Error {
     Error::Refused(Box::new(Refused::from_item(error, request_id)))
 }
 
 /// Spreads the answer of one request over its items.
-fn per_item<W, T>(count: usize, answer: Result<Vec<W>, Error>, read: impl Fn(W) -> Result<T, Error>) -> Results<T> {
+pub(crate) fn per_item<W, T>(
+    count: usize,
+    answer: Result<Vec<W>, Error>,
+    read: impl Fn(W) -> Result<T, Error>,
+) -> Results<T> {
     let failed = |error: &Error| (0..count).map(|_| Err(error.clone())).collect();
     match answer {
         Ok(results) if results.len() == count => results.into_iter().map(read).collect(),
@@ -174,7 +178,7 @@ fn per_item<W, T>(count: usize, answer: Result<Vec<W>, Error>, read: impl Fn(W) 
 }
 
 /// Cuts items into requests that keep the limits on items and bytes.
-fn split<T>(items: Vec<T>, encoded_len: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+pub(crate) fn split<T>(items: Vec<T>, encoded_len: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut requests: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
     for item in items {
@@ -196,7 +200,7 @@ fn split<T>(items: Vec<T>, encoded_len: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
 }
 
 /// Moves the tokens into a message, which wipes them itself.
-fn handed_over(tokens: Vec<Zeroizing<String>>) -> Vec<String> {
+pub(crate) fn handed_over(tokens: Vec<Zeroizing<String>>) -> Vec<String> {
     tokens.into_iter().map(|mut token| std::mem::take(&mut *token)).collect()
 }
 

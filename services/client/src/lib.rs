@@ -33,6 +33,7 @@
 //! libraries are out of this crate's reach and are not wiped.
 
 mod batch;
+mod batch_life;
 mod call;
 mod codec;
 mod error;

@@ -91,6 +91,37 @@ wiped! {
     BatchVerifyNumbersRequest { ; items }
     DescribeTokenRequest { token; }
     BatchDescribeTokensRequest { tokens; }
+    ExchangeRequest { token retry_secret; }
+    ExchangeResponse { token; }
+    BatchExchangeRequest { tokens retry_secret; }
+    ExchangeResult { ; result }
+    BatchExchangeResponse { ; results }
+    RotateRequest { token retry_secret; }
+    RotateResponse { token; }
+    BatchRotateRequest { tokens retry_secret; }
+    RotateResult { ; result }
+    BatchRotateResponse { ; results }
+    UpdateItem { token number; }
+    UpdateNumberRequest { ; item }
+    BatchUpdateNumbersRequest { ; items }
+}
+
+impl Wipe for vault::exchange_result::Result {
+    fn wipe(&mut self) {
+        match self {
+            Self::Ok(reply) => reply.wipe(),
+            Self::Error(_) => {}
+        }
+    }
+}
+
+impl Wipe for vault::rotate_result::Result {
+    fn wipe(&mut self) {
+        match self {
+            Self::Ok(reply) => reply.wipe(),
+            Self::Error(_) => {}
+        }
+    }
 }
 
 impl Wipe for vault::tokenize_result::Result {

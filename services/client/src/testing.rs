@@ -158,6 +158,45 @@ impl TokenService for Scripted {
     ) -> Result<Response<pb::ListRecordsResponse>, Status> {
         unserved()
     }
+
+    async fn exchange(&self, _: Request<pb::ExchangeRequest>) -> Result<Response<pb::ExchangeResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_exchange(
+        &self,
+        _: Request<pb::BatchExchangeRequest>,
+    ) -> Result<Response<pb::BatchExchangeResponse>, Status> {
+        unserved()
+    }
+
+    async fn rotate(&self, request: Request<pb::RotateRequest>) -> Result<Response<pb::RotateResponse>, Status> {
+        let request = request.into_inner();
+        self.seen.lock().unwrap().retry_secrets.push(request.retry_secret.clone());
+        self.next(&request.request_id)?;
+        Ok(Response::new(pb::RotateResponse { token: "fuda_test_rotated".to_owned(), ..Default::default() }))
+    }
+
+    async fn batch_rotate(
+        &self,
+        _: Request<pb::BatchRotateRequest>,
+    ) -> Result<Response<pb::BatchRotateResponse>, Status> {
+        unserved()
+    }
+
+    async fn update_number(
+        &self,
+        _: Request<pb::UpdateNumberRequest>,
+    ) -> Result<Response<pb::UpdateNumberResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_update_numbers(
+        &self,
+        _: Request<pb::BatchUpdateNumbersRequest>,
+    ) -> Result<Response<pb::BatchUpdateNumbersResponse>, Status> {
+        unserved()
+    }
 }
 
 pub(crate) fn options() -> Options {

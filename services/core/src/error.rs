@@ -184,6 +184,10 @@ codes! {
         "the state named in the request is not the current one; read it again"
     3006 NotFound "NOT_FOUND" NotFound Never
         "what the request names does not exist"
+    3021 TokenExists "TOKEN_EXISTS" AlreadyExists Never
+        "the record already has a token of this scope"
+    3022 TooManyTokens "TOO_MANY_TOKENS" FailedPrecondition Never
+        "the record has as many tokens as a record may have"
     3031 AlreadyFrozen "ALREADY_FROZEN" AlreadyExists Never
         "this is frozen already; the entry of the first freeze stands"
 

@@ -12,6 +12,11 @@ pub const NUMBER_BYTES_MAX: usize = 40;
 pub const TOKEN_CHARS: usize = 48;
 /// Purposes notified to the person for one record.
 pub const NOTIFIED_PURPOSES_MAX: usize = 64;
+/// Live tokens of one record: one per scope.
+pub const TOKENS_PER_RECORD_MAX: usize = 32;
+/// Sealed replies a record remembers beside that of the call that made it. One more takes the place of the oldest,
+/// whose retry is then no longer recognised.
+pub const REPLIES_PER_RECORD_MAX: usize = 16;
 /// Bytes of a subject reference.
 pub const SUBJECT_BYTES_MAX: usize = 64;
 /// Characters (Unicode scalar values) of a work reference.

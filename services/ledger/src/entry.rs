@@ -103,6 +103,12 @@ pub enum DetailKey {
     /// Stable code of the refusal of a whole command.
     #[n(18)]
     Refusal = 18,
+    /// Scope that a new token was made for.
+    #[n(30)]
+    ToScope = 30,
+    /// Version of the record's number that the act brought in.
+    #[n(31)]
+    RecordVersion = 31,
     /// What is frozen or thawed, `scope acme/payroll`.
     #[n(40)]
     FreezeTarget = 40,
@@ -151,6 +157,8 @@ impl DetailKey {
             DetailKey::Role => "role",
             DetailKey::Items => "items",
             DetailKey::Refusal => "refusal",
+            DetailKey::ToScope => "to_scope",
+            DetailKey::RecordVersion => "record_version",
             DetailKey::FreezeTarget => "freeze_target",
             DetailKey::Reason => "reason",
             DetailKey::FrozenBy => "frozen_by",

@@ -56,6 +56,15 @@ pub enum Action {
     /// Read ledger entries, proofs and checkpoints.
     #[n(16)]
     ReadLedger = 16,
+    /// Get a token of another scope for a presented token, without revealing the number.
+    #[n(17)]
+    Exchange = 17,
+    /// Replace a presented token by a new one of the same scope.
+    #[n(18)]
+    Rotate = 18,
+    /// Store a new number for the record of a presented token; every token of the record then reads it.
+    #[n(19)]
+    UpdateNumber = 19,
     /// Stop the use of a scope, caller, purpose, tenant or the whole vault at once; one person's act.
     #[n(30)]
     Freeze = 30,
@@ -69,7 +78,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -86,6 +95,9 @@ impl Action {
         Self::GetRecord,
         Self::ListRecords,
         Self::ReadLedger,
+        Self::Exchange,
+        Self::Rotate,
+        Self::UpdateNumber,
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
@@ -111,6 +123,9 @@ impl Action {
             Self::GetRecord => "get_record",
             Self::ListRecords => "list_records",
             Self::ReadLedger => "read_ledger",
+            Self::Exchange => "exchange",
+            Self::Rotate => "rotate",
+            Self::UpdateNumber => "update_number",
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
@@ -138,7 +153,16 @@ impl Action {
     /// Whether the action takes or makes tokens, which always belong to a scope; its grants must name scopes.
     #[must_use]
     pub const fn needs_scope(self) -> bool {
-        matches!(self, Self::Tokenize | Self::Detokenize | Self::VerifyNumber | Self::DescribeToken)
+        matches!(
+            self,
+            Self::Tokenize
+                | Self::Detokenize
+                | Self::VerifyNumber
+                | Self::DescribeToken
+                | Self::Exchange
+                | Self::Rotate
+                | Self::UpdateNumber
+        )
     }
 
     /// Whether the action is always about one existing tenant, so that a request without a tenant is denied.

@@ -214,6 +214,7 @@ fn facts(
     let named = [
         ("kind", request.kind.map(|kind| text(kind.code()))),
         ("scope", request.scope.as_ref().map(|scope| text(scope.as_str()))),
+        ("to_scope", request.to_scope.as_ref().map(|scope| text(scope.as_str()))),
         ("purpose", request.purpose.as_ref().map(|purpose| text(purpose.as_str()))),
         ("action", Some(text(request.action.code()))),
         ("grant", Some(subject.grant.clone())),

@@ -54,6 +54,7 @@ pub(crate) fn check(request: &Request, grant: &Grant, purpose: PurposeFlags, now
     }
     ensure(request.kind.is_none_or(|kind| grant.kinds.contains(&kind)), DenyReason::KindNotGranted)?;
     ensure(request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
+    ensure(request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
     ensure(grant.window.contains(now), DenyReason::GrantExpired)
 }
 

@@ -72,6 +72,12 @@ impl Permit {
         self.request.scope.as_ref()
     }
 
+    /// The scope the request asked a new token for.
+    #[must_use]
+    pub const fn to_scope(&self) -> Option<&ScopeId> {
+        self.request.to_scope.as_ref()
+    }
+
     /// The grant that decided: the first, in the order of ids, that policy allowed.
     #[must_use]
     pub fn grant(&self) -> GrantId {

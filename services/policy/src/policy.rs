@@ -206,7 +206,7 @@ impl Live {
             match self.engine.evaluate(&candidate.subject, request, about, purpose.flags, now) {
                 Verdict::Permitted(policy_ids) => {
                     // Asked last: whoever has no grant does not learn what is frozen.
-                    if let Some(reason) = self.frozen.stops(&touched(request)) {
+                    if let Some(reason) = self.stopped(request) {
                         return Err(reason.into());
                     }
                     let grant = Arc::clone(&candidate.grant);
@@ -219,6 +219,12 @@ impl Live {
             }
         }
         Err(refusal)
+    }
+
+    /// Whether anything that the request touches is frozen; the scope of a token to be made counts like the other.
+    fn stopped(&self, request: &Request) -> Option<DenyReason> {
+        let stops = |scope| self.frozen.stops(&Touched { scope, ..touched(request) });
+        stops(request.scope.as_ref()).or_else(|| stops(request.to_scope.as_ref()))
     }
 
     /// The caller's grants for the tenant and for the whole vault, in the order of their ids.

@@ -138,6 +138,7 @@ fn request(dice: &mut Dice, data: &PolicyData) -> Request {
         purpose: if dice.one_in(4) { shot.purpose } else { purpose },
         kind: if dice.one_in(2) { shot.kind } else { None },
         scope: if dice.one_in(2) { shot.scope } else { None },
+        to_scope: if dice.one_in(2) { shot.to_scope } else { None },
     }
 }
 
@@ -149,6 +150,7 @@ fn wild_request(dice: &mut Dice) -> Request {
         kind: dice.one_in(3).then(|| dice.pick(&KINDS)),
         purpose: (!dice.one_in(3)).then(|| PurposeCode::parse(dice.pick(&PURPOSES)).unwrap()),
         scope: dice.one_in(3).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
+        to_scope: dice.one_in(4).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
     }
 }
 
@@ -179,6 +181,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
             (DenyReason::PurposeReveals, named.is_none() || !reveals || listed.is_some_and(|row| row.reveals)),
             (DenyReason::KindNotGranted, request.kind.is_none_or(|kind| grant.kinds.contains(&kind))),
             (DenyReason::ScopeNotGranted, request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope))),
+            (DenyReason::ScopeNotGranted, request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope))),
             (
                 DenyReason::GrantExpired,
                 grant.window.not_before.is_none_or(|start| start.0 <= now.0)
@@ -199,13 +202,15 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
 /// Why a request that would be permitted is stopped.
 fn frozen(data: &PolicyData, request: &Request) -> Option<DenyReason> {
     use Action as A;
-    let workload = [A::Tokenize, A::Detokenize, A::VerifyNumber, A::DescribeToken, A::GetRecord, A::ListRecords];
-    let used = workload.contains(&request.action) || request.action == A::CreateTenant;
+    let used = Role::Workload.actions().contains(&request.action) || request.action == A::CreateTenant;
     let of_caller = |target: &FreezeTarget| matches!(target, FreezeTarget::Caller(id) if *id == request.caller);
     let touches = |target: &FreezeTarget| match target {
         FreezeTarget::Cluster => true,
         FreezeTarget::Tenant(id) => Some(id) == request.tenant.as_ref(),
-        FreezeTarget::Scope(id, scope) => (Some(id), Some(scope)) == (request.tenant.as_ref(), request.scope.as_ref()),
+        FreezeTarget::Scope(id, scope) => {
+            let scopes = [request.scope.as_ref(), request.to_scope.as_ref()];
+            Some(id) == request.tenant.as_ref() && scopes.contains(&Some(scope))
+        }
         FreezeTarget::Purpose(id, code) => {
             (Some(id), Some(code)) == (request.tenant.as_ref(), request.purpose.as_ref())
         }

@@ -89,6 +89,12 @@ pub enum DenyReason {
     /// A proposed grant breaks a rule of [`crate::Grant::validate`].
     #[n(26)]
     GrantInvalid = 26,
+    /// The record already has a token of the scope that another one was asked for.
+    #[n(30)]
+    TokenExists = 30,
+    /// The record has as many tokens as a record may have.
+    #[n(31)]
+    TooManyTokens = 31,
     /// The scope, purpose, tenant or the whole vault is frozen.
     #[n(40)]
     Frozen = 40,
@@ -99,7 +105,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -126,6 +132,8 @@ impl DenyReason {
         Self::PurposeMissing,
         Self::AlreadyExists,
         Self::GrantInvalid,
+        Self::TokenExists,
+        Self::TooManyTokens,
         Self::Frozen,
         Self::CallerFrozen,
     ];
@@ -160,6 +168,8 @@ impl DenyReason {
             Self::PurposeMissing => "purpose_missing",
             Self::AlreadyExists => "already_exists",
             Self::GrantInvalid => "grant_invalid",
+            Self::TokenExists => "token_exists",
+            Self::TooManyTokens => "too_many_tokens",
             Self::Frozen => "frozen",
             Self::CallerFrozen => "caller_frozen",
         }

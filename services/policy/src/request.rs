@@ -18,19 +18,21 @@ pub struct Request {
     pub purpose: Option<PurposeCode>,
     /// The scope; `None` where it is not known before the token's row is read.
     pub scope: Option<ScopeId>,
+    /// The scope a new token is asked for (Exchange); the same grant must cover it.
+    pub to_scope: Option<ScopeId>,
 }
 
 impl Request {
     /// A request about the whole vault: no tenant, no kind, no purpose, no scope.
     #[must_use]
     pub const fn vault(action: Action, caller: CallerId) -> Self {
-        Self { action, caller, tenant: None, kind: None, purpose: None, scope: None }
+        Self { action, caller, tenant: None, kind: None, purpose: None, scope: None, to_scope: None }
     }
 
     /// A request about a tenant.
     #[must_use]
     pub const fn tenant(action: Action, caller: CallerId, tenant: TenantId) -> Self {
-        Self { action, caller, tenant: Some(tenant), kind: None, purpose: None, scope: None }
+        Self { action, caller, tenant: Some(tenant), kind: None, purpose: None, scope: None, to_scope: None }
     }
 
     /// The same request with a kind of number.
@@ -49,5 +51,11 @@ impl Request {
     #[must_use]
     pub fn scope(self, scope: ScopeId) -> Self {
         Self { scope: Some(scope), ..self }
+    }
+
+    /// The same request with the scope of a token to be made.
+    #[must_use]
+    pub fn to_scope(self, to_scope: ScopeId) -> Self {
+        Self { to_scope: Some(to_scope), ..self }
     }
 }

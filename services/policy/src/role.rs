@@ -89,6 +89,9 @@ impl Role {
                 Action::DescribeToken,
                 Action::GetRecord,
                 Action::ListRecords,
+                Action::Exchange,
+                Action::Rotate,
+                Action::UpdateNumber,
             ],
         }
     }

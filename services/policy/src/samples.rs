@@ -24,7 +24,7 @@ pub const SECOND_APPROVER: &str = "second-approver";
 pub const OPERATOR: &str = "operator";
 /// Reads the ledger.
 pub const AUDITOR: &str = "auditor";
-/// Collects numbers: tokenizes for every scope, describes tokens, reads records; sees no number again.
+/// Collects numbers: tokenizes for every scope, looks after tokens and records; sees no number again.
 pub const HR: &str = "hr";
 /// Reveals and verifies My Numbers for [`PURPOSE`] in the scope [`PAYROLL_SCOPE`].
 pub const PAYROLL: &str = "payroll";
@@ -82,7 +82,15 @@ pub fn grants() -> Result<Vec<Grant>, Invalid> {
         administrative(4, OPERATOR, Role::Operator)?,
         administrative(5, AUDITOR, Role::Auditor)?,
         Grant {
-            actions: vec![Action::Tokenize, Action::DescribeToken, Action::GetRecord, Action::ListRecords],
+            actions: vec![
+                Action::Tokenize,
+                Action::DescribeToken,
+                Action::GetRecord,
+                Action::ListRecords,
+                Action::Exchange,
+                Action::Rotate,
+                Action::UpdateNumber,
+            ],
             kinds: vec![Kind::MyNumber, Kind::BankAccount],
             purposes: vec![PurposeCode::parse(COLLECT_PURPOSE)?],
             scopes: vec![ScopeId::parse(PAYROLL_SCOPE)?, ScopeId::parse(ACCOUNTING_SCOPE)?],

@@ -75,6 +75,14 @@ fn the_decision_table_of_the_demo_company() {
         (ask(HR, ListRecords), None),
         (ask(HR, GetRecord), None),
         (reveal(HR, Detokenize), Some(NoGrant)),
+        // A token of one scope for a token of another: one grant must cover both.
+        (ask(HR, Exchange).scope(scope("payroll")).to_scope(scope("accounting")), None),
+        (ask(HR, Exchange).scope(scope("payroll")).to_scope(scope("crm")), Some(ScopeNotGranted)),
+        (ask(HR, Exchange).scope(scope("crm")).to_scope(scope("payroll")), Some(ScopeNotGranted)),
+        (ask(HR, Rotate).scope(scope("payroll")), None),
+        (ask(HR, UpdateNumber).scope(scope("payroll")), None),
+        (ask(PAYROLL, Exchange).scope(scope("payroll")).to_scope(scope("payroll")), Some(NoGrant)),
+        (reveal(PAYROLL, UpdateNumber), Some(NoGrant)),
         // Accounting describes.
         (ask(ACCOUNTING, DescribeToken).scope(scope("accounting")), None),
         (ask(ACCOUNTING, DescribeToken).scope(scope("payroll")), Some(ScopeNotGranted)),

@@ -99,5 +99,7 @@ fn numbers_and_codes_of_enums() {
     assert_eq!((Action::Freeze.number(), DenyReason::Frozen.number()), (30, 40));
     assert_eq!((Role::Workload.number(), Role::Workload.code()), (5, "workload"));
     assert_eq!((DenyReason::NotNotified.number(), DenyReason::NotNotified.code()), (11, "not_notified"));
+    assert_eq!((Action::UpdateNumber.number(), Action::UpdateNumber.code()), (19, "update_number"));
+    assert_eq!((DenyReason::TokenExists.number(), DenyReason::TokenExists.code()), (30, "token_exists"));
     assert_eq!((DenyReason::GrantInvalid.number(), DenyReason::GrantInvalid.code()), (26, "grant_invalid"));
 }

@@ -10,8 +10,8 @@ use fuda_policy::{
 };
 
 use crate::command::{
-    ApproveGrants, Bootstrap, CreateTenant, Denied, Freeze, Inner, ProposeGrants, ReadRecords, RemoveMember, Reveal,
-    SealedBucket, Thaw, Tokenize,
+    ApproveGrants, Bootstrap, CreateTenant, Denied, Freeze, Inner, Mint, MintItem, NewTokenRows, NewVersionRows,
+    ProposeGrants, ReadRecords, RemoveMember, Reveal, SealedBucket, Thaw, Tokenize, UpdateItem, UpdateNumber,
 };
 use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
@@ -136,6 +136,38 @@ fn bodies() -> Vec<Body> {
             items: 3,
             kind: Some(Kind::MyNumber),
             scope: Some(scope(samples::PAYROLL_SCOPE)),
+        }),
+        Body::Mint(Mint {
+            items: vec![MintItem {
+                item: 1,
+                lookup: lookup(1),
+                claim: known(Verdict::Allow),
+                new: Some(NewTokenRows {
+                    lookup: lookup(2),
+                    bucket: BucketId(2),
+                    bucket_version: BucketVersion(1),
+                    token_wrap: vec![1; 3],
+                    reply: Some(vec![4; 3]),
+                }),
+            }],
+            scope: scope(samples::ACCOUNTING_SCOPE),
+            replace: false,
+            retry: true,
+            reply_days: 14,
+        }),
+        Body::UpdateNumber(UpdateNumber {
+            items: vec![UpdateItem {
+                item: 1,
+                lookup: lookup(1),
+                claim: known(Verdict::Allow),
+                new: Some(NewVersionRows {
+                    version: fuda_core::RecordVersion(2),
+                    bucket: BucketId(2),
+                    bucket_version: BucketVersion(1),
+                    version_wrap: vec![2; 3],
+                    number_row: vec![3; 3],
+                }),
+            }],
         }),
         Body::Freeze(Freeze { target: freeze_target(), reason: freeze_reason() }),
         Body::Thaw(Thaw { target: freeze_target(), reason: freeze_reason() }),
@@ -321,6 +353,8 @@ fn record_rows() -> Vec<(String, Vec<u8>)> {
         created_sequence: Sequence(7),
         tokens: vec![TokenOfScope { scope: item.scope.clone(), lookup: item.lookup }],
         reply: Some(vec![1, 2]),
+        updated: Some(Sequence(8)),
+        later_replies: Some(vec![vec![3, 4].into()]),
     };
     let token = TokenRow {
         tenant: tenant(),
@@ -332,6 +366,7 @@ fn record_rows() -> Vec<(String, Vec<u8>)> {
         subject: item.subject,
         revision: Revision(9),
         status: RecordStatus::Disabled,
+        made: Some(Sequence(8)),
     };
     let expires = Timestamp(2_000);
     let reply = ReplyRow { record: item.record, bucket, bucket_version, sealed: vec![4; 3], expires };

@@ -236,6 +236,8 @@ impl<T: Txn> Applying<'_, T> {
             Body::Reveal(body) => command::reveal::apply(&mut self, body),
             Body::ReadRecords(body) => command::read_records::apply(&mut self, body),
             Body::Denied(body) => command::denied::apply(&mut self, body),
+            Body::Mint(body) => command::mint::apply(&mut self, body),
+            Body::UpdateNumber(body) => command::update_number::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
         }
@@ -264,6 +266,8 @@ impl<T: Txn> Applying<'_, T> {
             Body::AddMember(body) => command::add_member::first_outcome(self, body),
             Body::RemoveMember(body) => command::remove_member::first_outcome(self, body),
             Body::Tokenize(body) => command::tokenize::first_outcome(self, body),
+            Body::Mint(body) => command::mint::first_outcome(self, body),
+            Body::UpdateNumber(body) => command::update_number::first_outcome(self, body),
             Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
             Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
             Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
@@ -353,6 +357,8 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::Reveal(_) => {
             matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
         }
+        Body::Mint(_) => matches!(action, Action::Exchange | Action::Rotate),
+        Body::UpdateNumber(_) => action == Action::UpdateNumber,
         Body::ReadRecords(_) => matches!(
             action,
             Action::GetRecord

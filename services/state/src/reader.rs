@@ -209,6 +209,15 @@ pub fn sealed_rows(view: &impl View, keys: &[SealedKey<'_>]) -> Result<Vec<Optio
     Ok(both.map(|(token, version)| Some(SealedRows { token: token?, version: version? })).collect())
 }
 
+/// The record key under each token, in order; `None` where the token is gone. One batched read.
+///
+/// # Errors
+/// [`TableError`] if they cannot be read.
+pub fn token_wraps(view: &impl View, lookups: &[LookupKey]) -> Result<Vec<Option<TokenWrapRow>>, TableError> {
+    let keys: Vec<&[u8]> = lookups.iter().map(|lookup| lookup.as_bytes().as_slice()).collect();
+    multi(view, &keys)
+}
+
 /// A record.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use fuda_core::{
     Timestamp, TokenClass, VaultId,
 };
 use fuda_policy::{Grant, GrantId, Notified, Tenant};
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, bytes::ByteVec};
 
 use crate::{ClusterId, MemberUuid, NodeId, OrderId, Table, TableError};
 
@@ -349,6 +349,13 @@ pub struct RecordRow {
     #[n(16)]
     #[cbor(with = "minicbor::bytes")]
     pub reply: Option<Vec<u8>>,
+    /// The entry that brought the current number; `None` for the first one.
+    #[n(17)]
+    pub updated: Option<Sequence>,
+    /// Keys of the sealed replies of later calls that made tokens of it, oldest first, for its tombstone. At most
+    /// [`fuda_core::limits::REPLIES_PER_RECORD_MAX`].
+    #[n(18)]
+    pub later_replies: Option<Vec<ByteVec>>,
 }
 
 /// One token of a record.
@@ -401,6 +408,9 @@ pub struct TokenRow {
     /// Whether the record answers.
     #[n(8)]
     pub status: RecordStatus,
+    /// The entry that made the token; `None` for the record's first one, which the record's own entry made.
+    #[n(9)]
+    pub made: Option<Sequence>,
 }
 
 /// The record key wrapped under a token, inside the outer wrap of a bucket.

@@ -12,7 +12,8 @@ use fuda_ledger::{Audited, Bookkeeping, CallFacts, Checkpoint, Kept};
 use fuda_policy::{Action, Denial, Grant, Notified, Permit, Policy, RecordFacts, Request, Role, Tenant, samples};
 
 use crate::command::{
-    AddMember, ApproveGrants, Bootstrap, CreateTenant, ProposeGrants, Reveal, SealedBucket, Tokenize,
+    AddMember, ApproveGrants, Bootstrap, CreateTenant, Mint, MintItem, NewTokenRows, NewVersionRows, ProposeGrants,
+    Reveal, SealedBucket, Tokenize, UpdateItem, UpdateNumber,
 };
 use crate::row::RecordStatus;
 use crate::{
@@ -195,6 +196,55 @@ impl World {
         let permit = self.decide(&self.reveal_request(action)).map_err(|denial| denial.reason()).unwrap();
         let items = seeds.iter().zip(0..).map(|(seed, item)| self.claim(&permit, item, *seed)).collect();
         Audited::permitted(&permit, facts(9), Body::Reveal(Reveal { items })).into()
+    }
+
+    /// What HR asks about a token of the payroll scope.
+    pub(crate) fn life_request(&self, action: Action) -> Request {
+        let request = Request::tenant(action, caller(samples::HR), tenant()).scope(scope(samples::PAYROLL_SCOPE));
+        if action == Action::Exchange { request.to_scope(scope(samples::ACCOUNTING_SCOPE)) } else { request }
+    }
+
+    /// A token of the new seed for the token of the old one, the way a node makes it.
+    pub(crate) fn mint_item(&self, permit: &Permit, item: u32, old: u16, new: u16) -> MintItem {
+        let RevealItem { lookup, claim, .. } = self.claim(permit, item, old);
+        let found = reader::token_facts(&self.tables, &[lookup]).unwrap().remove(0);
+        let new = found.filter(|_| claim.allows()).map(|found| NewTokenRows {
+            lookup: self::lookup(new),
+            bucket: found.record.bucket,
+            bucket_version: self.machine.bucket_version(KeyDomainId::SHARED, found.record.bucket).unwrap(),
+            token_wrap: vec![7; 88],
+            reply: None,
+        });
+        MintItem { item, lookup, claim, new }
+    }
+
+    /// Mints tokens for (old, new) seeds, to the accounting scope for Exchange.
+    pub(crate) fn mint(&self, action: Action, request_id: u8, seeds: &[(u16, u16)]) -> Command {
+        let request = self.life_request(action);
+        let permit = self.decide(&request).map_err(|denial| denial.reason()).unwrap();
+        let items = seeds.iter().zip(0..).map(|((old, new), item)| self.mint_item(&permit, item, *old, *new)).collect();
+        let to = if action == Action::Exchange { samples::ACCOUNTING_SCOPE } else { samples::PAYROLL_SCOPE };
+        let body = Mint { items, scope: scope(to), replace: false, retry: false, reply_days: 14 };
+        Audited::permitted(&permit, facts(request_id), Body::Mint(body)).into()
+    }
+
+    /// New numbers for the records of the tokens of these seeds.
+    pub(crate) fn update(&self, request_id: u8, seeds: &[u16]) -> Command {
+        let permit = self.decide(&self.life_request(Action::UpdateNumber)).map_err(|denial| denial.reason()).unwrap();
+        let items = seeds.iter().zip(0..).map(|(seed, item)| {
+            let RevealItem { lookup, claim, .. } = self.claim(&permit, item, *seed);
+            let found = reader::token_facts(&self.tables, &[lookup]).unwrap().remove(0);
+            let new = found.filter(|_| claim.allows()).map(|found| NewVersionRows {
+                version: found.record.current.next().unwrap(),
+                bucket: found.record.bucket,
+                bucket_version: self.machine.bucket_version(KeyDomainId::SHARED, found.record.bucket).unwrap(),
+                version_wrap: vec![request_id; 88],
+                number_row: vec![request_id; 73],
+            });
+            UpdateItem { item, lookup, claim, new }
+        });
+        let body = Body::UpdateNumber(UpdateNumber { items: items.collect() });
+        Audited::permitted(&permit, facts(request_id), body).into()
     }
 
     pub(crate) fn claim(&self, permit: &Permit, item: u32, seed: u16) -> RevealItem {

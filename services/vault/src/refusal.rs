@@ -43,6 +43,9 @@ impl Refusal {
             DenyReason::BudgetExhausted => Code::BudgetExhausted,
             DenyReason::GuessesExhausted => Code::GuessesExhausted,
             DenyReason::NotBootstrapped => Code::NotBootstrapped,
+            // Only a caller who presented a token of the record, and may have another, is told about it.
+            DenyReason::TokenExists => Code::TokenExists,
+            DenyReason::TooManyTokens => Code::TooManyTokens,
             // Only what would be allowed is told; a caller that is itself frozen learns nothing.
             DenyReason::Frozen => Code::Frozen,
             _ => Code::DeniedOrNotFound,

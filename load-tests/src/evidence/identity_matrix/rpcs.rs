@@ -50,6 +50,8 @@ pub(super) struct Facts {
     pub(super) subject: String,
     /// A subject that has no record yet.
     pub(super) new_subject: String,
+    /// A scope that the token may be exchanged to.
+    pub(super) to_scope: String,
     /// Scope and purpose of the token.
     pub(super) scope: String,
     /// See `scope`.
@@ -74,6 +76,10 @@ impl Facts {
 
     fn verify_item(&self) -> vault::VerifyItem {
         vault::VerifyItem { token: self.token.clone(), number: self.number.clone() }
+    }
+
+    fn update_item(&self) -> vault::UpdateItem {
+        vault::UpdateItem { token: self.token.clone(), number: self.number.clone() }
     }
 
     fn grant(&self) -> tenant::Grant {
@@ -106,7 +112,7 @@ pub(super) fn request(rpc: &str, facts: &Facts) -> Option<Vec<Vec<u8>>> {
 }
 
 fn token_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
-    let Facts { tenant, token, subject, scope, purpose, .. } = facts.clone();
+    let Facts { tenant, token, subject, scope, to_scope, purpose, .. } = facts.clone();
     let (tokens, verify) = (vec![token.clone()], facts.verify_item());
     Some(match method {
         "Tokenize" => vault::TokenizeRequest { tenant, item: Some(facts.item()), ..Default::default() }.encode_to_vec(),
@@ -134,6 +140,20 @@ fn token_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
         "GetRecord" => {
             let kind = "my_number".to_owned();
             vault::GetRecordRequest { tenant, subject, kind, ..Default::default() }.encode_to_vec()
+        }
+        "Exchange" => vault::ExchangeRequest { tenant, scope, to_scope, token, ..Default::default() }.encode_to_vec(),
+        "BatchExchange" => {
+            vault::BatchExchangeRequest { tenant, scope, to_scope, tokens, ..Default::default() }.encode_to_vec()
+        }
+        "Rotate" => vault::RotateRequest { tenant, scope, token, ..Default::default() }.encode_to_vec(),
+        "BatchRotate" => vault::BatchRotateRequest { tenant, scope, tokens, ..Default::default() }.encode_to_vec(),
+        "UpdateNumber" => {
+            let item = Some(facts.update_item());
+            vault::UpdateNumberRequest { tenant, scope, item, ..Default::default() }.encode_to_vec()
+        }
+        "BatchUpdateNumbers" => {
+            let items = vec![facts.update_item()];
+            vault::BatchUpdateNumbersRequest { tenant, scope, items, ..Default::default() }.encode_to_vec()
         }
         "ListRecords" => vault::ListRecordsRequest { tenant, page_size: 1, ..Default::default() }.encode_to_vec(),
         _ => return None,
@@ -229,6 +249,11 @@ pub(super) fn endless(rpc: &str) -> bool {
     rpc.ends_with("Health/Watch") || rpc.ends_with("/ServerReflectionInfo")
 }
 
+/// Whether an allowed call leaves the token that it presents dead, so that it needs one of its own.
+pub(super) fn spends_token(rpc: &str) -> bool {
+    rpc.ends_with("/Rotate") || rpc.ends_with("/BatchRotate")
+}
+
 /// Status codes (google.rpc.Code) that only a caller who was let through sees.
 pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
     match rpc.rsplit('/').next().unwrap_or_default() {
@@ -241,7 +266,7 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         // Let through, then refused for the missing reason.
         "Freeze" | "Thaw" => &[3],
         // Stored by an earlier round.
-        "Tokenize" | "BatchTokenize" | "CreateTenant" => &[0, 6],
+        "Tokenize" | "BatchTokenize" | "CreateTenant" | "Exchange" | "BatchExchange" => &[0, 6],
         // The other tenant has no such subject.
         "GetRecord" => &[0, 5],
         // The request is malformed or empty.
@@ -286,6 +311,30 @@ pub(super) fn status_of_items(rpc: &str, answer: &[u8]) -> Result<i32> {
             .into_iter()
             .map(|result| match result.result {
                 Some(vault::describe_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchExchange" => vault::BatchExchangeResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::exchange_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchRotate" => vault::BatchRotateResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::rotate_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchUpdateNumbers" => vault::BatchUpdateNumbersResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::update_number_result::Result::Error(error)) => Some(error),
                 _ => None,
             })
             .collect(),

@@ -3,6 +3,7 @@
 mod cluster;
 mod guard;
 mod ledger;
+mod life;
 mod tenant;
 mod token;
 
@@ -21,5 +22,5 @@ const fn once(path: &'static str) -> Method {
 /// Every method with a function here, for the test that compares them with the API.
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
-    [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS].concat()
+    [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, life::METHODS].concat()
 }

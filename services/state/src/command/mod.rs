@@ -10,12 +10,15 @@ pub mod bootstrap;
 pub mod create_tenant;
 pub mod denied;
 pub mod freeze;
+pub mod mint;
+mod presented;
 pub mod propose_grants;
 pub mod read_records;
 pub mod remove_member;
 pub mod reveal;
 pub mod thaw;
 pub mod tokenize;
+pub mod update_number;
 
 use std::fmt;
 
@@ -28,12 +31,14 @@ pub use bootstrap::{Bootstrap, SealedBucket};
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
 pub use freeze::Freeze;
+pub use mint::{Mint, MintItem, NewTokenRows};
 pub use propose_grants::ProposeGrants;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
+pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
 
 /// The format byte in front of every encoded command.
 pub const COMMAND_FORMAT: u8 = 1;
@@ -85,6 +90,12 @@ pub enum Body {
     /// Records that policy denied a call.
     #[n(9)]
     Denied(#[n(0)] Denied),
+    /// Makes tokens for presented tokens: exchange, rotate.
+    #[n(10)]
+    Mint(#[n(0)] Mint),
+    /// Brings new numbers to the records of presented tokens.
+    #[n(11)]
+    UpdateNumber(#[n(0)] UpdateNumber),
     /// Stops the use of something at once.
     #[n(20)]
     Freeze(#[n(0)] Freeze),
@@ -166,6 +177,8 @@ impl Command {
         match &self.0 {
             Inner::Audited(_, Body::Tokenize(body)) => body.items.len(),
             Inner::Audited(_, Body::Reveal(body)) => body.items.len(),
+            Inner::Audited(_, Body::Mint(body)) => body.items.len(),
+            Inner::Audited(_, Body::UpdateNumber(body)) => body.items.len(),
             Inner::Audited(_, Body::ReadRecords(body)) => body.records.len().max(1),
             Inner::Audited(..) | Inner::Kept(_) => 1,
         }
@@ -190,6 +203,8 @@ impl Body {
             Self::Reveal(_) => "reveal",
             Self::ReadRecords(_) => "read_records",
             Self::Denied(_) => "denied",
+            Self::Mint(_) => "mint",
+            Self::UpdateNumber(_) => "update_number",
             Self::Freeze(_) => "freeze",
             Self::Thaw(_) => "thaw",
         }

@@ -329,6 +329,7 @@ fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &
         subject: item.subject.clone(),
         revision,
         status: RecordStatus::Live,
+        made: None,
     };
     applying.put(key::token(&item.lookup), &token);
     let (bucket, bucket_version) = (item.bucket, item.bucket_version);
@@ -356,6 +357,8 @@ fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &
         created_sequence: batch.sequence,
         tokens: vec![TokenOfScope { scope: item.scope.clone(), lookup: item.lookup }],
         reply,
+        updated: None,
+        later_replies: None,
     };
     applying.put(key::record(tenant, item.record), &record);
 }

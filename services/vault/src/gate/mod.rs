@@ -9,9 +9,12 @@
 //! between comes back stale and is decided once more, at most [`limits::PROPOSAL_ROUNDS_MAX`] times. Nothing that was
 //! opened leaves this module before the outcome that names its entry is here.
 
+mod mint;
 mod read;
+mod reply;
 mod reveal;
 mod tokenize;
+mod update;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,8 +27,10 @@ use fuda_state::command::Denied;
 use fuda_state::{Body, Command, Outcome};
 use fuda_storage::Store;
 
+pub(crate) use mint::{NewToken, Wanted};
 pub(crate) use reveal::{Described, Presented, Revealed, Verified};
 pub(crate) use tokenize::Tokenized;
+pub(crate) use update::Updated;
 
 use crate::keys::Keys;
 use crate::policy::PolicyCell;

@@ -60,10 +60,17 @@ pub(crate) struct Described {
 }
 
 /// A token that parsed, on its way.
-struct Pending {
-    position: usize,
-    token: Token,
-    lookup: LookupKey,
+pub(super) struct Pending {
+    pub(super) position: usize,
+    pub(super) token: Token,
+    pub(super) lookup: LookupKey,
+}
+
+impl Pending {
+    /// The item's place in its call, as commands carry it.
+    pub(super) fn place(&self) -> u32 {
+        u32::try_from(self.position).unwrap_or(u32::MAX)
+    }
 }
 
 /// A token whose entry is committed as allowed; only these are ever opened.
@@ -75,7 +82,7 @@ struct Allowed {
     sequence: Sequence,
 }
 
-type Settled = Vec<Option<Refusal>>;
+pub(super) type Settled = Vec<Option<Refusal>>;
 
 impl Gate {
     /// Reveals numbers.
@@ -90,8 +97,10 @@ impl Gate {
         let keys = self.keys.unsealed().ok_or(Refusal::new(Code::Sealed))?;
         heavy(count, || {
             let mut rows = sealed(&self.store, &allowed)?.into_iter();
-            collect(settled, allowed, |allowed| {
-                let number = open(&keys, &allowed, rows.next().flatten())?;
+            collect(settled, allowed, |mut allowed| {
+                let number = open(&keys, &self.store, &mut allowed, rows.next().flatten())?;
+                #[cfg(feature = "failpoints")]
+                let number = crate::failpoint::keep_old_version(&allowed.lookup, &allowed.found.token.scope, number);
                 Ok(Revealed {
                     number,
                     kind: allowed.found.token.kind,
@@ -116,8 +125,8 @@ impl Gate {
         let keys = self.keys.unsealed().ok_or(Refusal::new(Code::Sealed))?;
         heavy(count, || {
             let mut rows = sealed(&self.store, &allowed)?.into_iter();
-            collect(settled, allowed, |allowed| {
-                let number = open(&keys, &allowed, rows.next().flatten())?;
+            collect(settled, allowed, |mut allowed| {
+                let number = open(&keys, &self.store, &mut allowed, rows.next().flatten())?;
                 let guess = guesses.get(allowed.position).ok_or(Refusal::new(Code::Internal))?;
                 // A guess that is no number of the kind is a wrong guess, and it has been counted as one.
                 let guess = parse_number(allowed.found.token.kind, guess.as_str());
@@ -173,7 +182,7 @@ impl Gate {
         Ok((allowed, settled))
     }
 
-    fn parse(&self, presented: Vec<Presented>, settled: &mut Settled) -> Result<Vec<Pending>, Refusal> {
+    pub(super) fn parse(&self, presented: Vec<Presented>, settled: &mut Settled) -> Result<Vec<Pending>, Refusal> {
         let class = self.class()?;
         let mut pending = Vec::with_capacity(presented.len());
         for (position, Presented(text)) in presented.into_iter().enumerate() {
@@ -201,7 +210,7 @@ impl Gate {
         let now = self.now()?;
         let looked_up = heavy(pending.len(), || look_up(&self.store, &pending))?;
         let items = pending.iter().zip(&looked_up).map(|(item, found)| RevealItem {
-            item: u32::try_from(item.position).unwrap_or(u32::MAX),
+            item: item.place(),
             lookup: item.lookup,
             claim: found.as_ref().map_or(Claim::Unknown, |found| claim(permit, tenant, found, now)),
         });
@@ -239,7 +248,7 @@ impl Gate {
 }
 
 /// The question to policy. A purpose or scope that cannot exist is asked for as none: denied like an unknown one.
-fn request(call: &Call, action: Action, to: &Addressed) -> Request {
+pub(super) fn request(call: &Call, action: Action, to: &Addressed) -> Request {
     let request = match wire::tenant(&to.tenant) {
         Some(tenant) => Request::tenant(action, call.caller.clone(), tenant),
         None => Request::vault(action, call.caller.clone()),
@@ -255,7 +264,7 @@ fn request(call: &Call, action: Action, to: &Addressed) -> Request {
 }
 
 /// What this node believes about one token; apply believes it only while the revision is unchanged.
-fn claim(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) -> Claim {
+pub(super) fn claim(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) -> Claim {
     let verdict = verdict(permit, tenant, found, now);
     Claim::Known {
         record: found.token.record,
@@ -284,7 +293,7 @@ fn verdict(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) ->
     )
 }
 
-fn look_up(store: &Store, pending: &[Pending]) -> Result<Vec<Option<Found>>, Refusal> {
+pub(super) fn look_up(store: &Store, pending: &[Pending]) -> Result<Vec<Option<Found>>, Refusal> {
     let lookups: Vec<LookupKey> = pending.iter().map(|item| item.lookup).collect();
     Gate::read(reader::token_facts(store, &lookups))
 }
@@ -304,18 +313,39 @@ fn sealed(store: &Store, allowed: &[Allowed]) -> Result<Vec<Option<SealedRows>>,
 }
 
 /// Opens the number behind a token whose entry is committed.
-fn open(keys: &Arc<Unsealed>, allowed: &Allowed, rows: Option<SealedRows>) -> Result<Number, Refusal> {
-    // Gone since the outcome: a tombstone was applied in between.
-    let rows = rows.ok_or(Refusal::new(Code::DeniedOrNotFound))?;
-    let record = &allowed.found.record;
-    let context = RecordContext {
+///
+/// Rows that are gone since the outcome were taken by an update of the number, a rotation or a tombstone: then the token
+/// is looked up again, and what it leads to by now is opened. A rotated token and a disabled record lead to nothing.
+fn open(
+    keys: &Arc<Unsealed>,
+    store: &Store,
+    allowed: &mut Allowed,
+    mut rows: Option<SealedRows>,
+) -> Result<Number, Refusal> {
+    for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
+        if let Some(rows) = rows {
+            let context = record_context(keys, &allowed.found.record);
+            return open_rows(&keys.ring, &context, allowed, &rows);
+        }
+        let found = Gate::read(reader::token_facts(store, &[allowed.lookup]))?.pop().flatten();
+        let same = |found: &Found| {
+            found.token.record == allowed.found.token.record && found.token.status == RecordStatus::Live
+        };
+        allowed.found = found.filter(same).ok_or(Refusal::new(Code::DeniedOrNotFound))?;
+        rows = sealed(store, std::slice::from_ref(allowed))?.pop().flatten();
+    }
+    Err(Refusal::new(Code::StaleRoundsExhausted))
+}
+
+/// What the inner layers of a record's rows are bound to.
+pub(super) fn record_context<'a>(keys: &Unsealed, record: &'a RecordRow) -> RecordContext<'a> {
+    RecordContext {
         vault: keys.vault,
         domain: record.domain,
         tenant: &record.tenant,
         kind: record.kind,
         record: record.record,
-    };
-    open_rows(&keys.ring, &context, allowed, &rows)
+    }
 }
 
 fn open_rows(

@@ -4,25 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fuda_core::{Code, KeyDomainId, Kind, RecordId, ScopeId, Sequence, TenantId, Token, bucket_of, limits};
-use fuda_crypto::{
-    OsRandom, Pool, RecordContext, ReplyContext, RetrySecret, digest::sha256, open_reply, seal_new_record, seal_outer,
-    seal_reply,
-};
+use fuda_crypto::{OsRandom, Pool, RecordContext, RetrySecret, digest::sha256, seal_new_record};
 use fuda_policy::{Action, Permit, Request};
 use fuda_proto::vault::v1 as pb;
 use fuda_state::command::Tokenize;
 use fuda_state::command::tokenize::FIRST_VERSION;
 use fuda_state::{Body, ItemOutcome, TokenizeItem};
-use zeroize::Zeroizing;
 
+use super::reply::{REPLY_DAYS, ReplyOf, Stored};
 use super::{Call, Gate, Round};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
 use crate::refusal::Refusal;
 use crate::wire::{self, NewNumber};
 
-/// How long a sealed reply is kept, in days.
-const REPLY_DAYS: u16 = limits::REPLY_RETENTION_DAYS as u16;
 const REPLY_LABEL: &[u8] = b"fuda/tokenize-request\0";
 
 /// A stored number's token.
@@ -143,13 +138,9 @@ impl Gate {
                     Ok(Tokenized { token: minted.token, record: minted.record, sequence, replayed: false })
                 }
                 ItemOutcome::Replayed { sequence, record, bucket, bucket_version, sealed } => {
-                    let reply = Replayed { bucket, bucket_version, sealed };
-                    replay(&keys, domain, class, &item, &reply).map(|token| Tokenized {
-                        token,
-                        record,
-                        sequence,
-                        replayed: true,
-                    })
+                    let stored = Stored { record, bucket, bucket_version, sealed };
+                    let token = reply_of(&keys, domain, class, &item).open(class.retry, &stored);
+                    token.map(|token| Tokenized { token, record, sequence, replayed: true })
                 }
                 ItemOutcome::AlreadyExists { .. } => Err(Refusal::new(Code::AlreadyExists)),
                 ItemOutcome::Denied { reason, .. } => Err(Refusal::denied(reason)),
@@ -177,12 +168,6 @@ struct Class<'a> {
     kind: Kind,
     scope: &'a ScopeId,
     retry: Option<&'a RetrySecret>,
-}
-
-struct Replayed {
-    bucket: fuda_core::BucketId,
-    bucket_version: fuda_core::BucketVersion,
-    sealed: Vec<u8>,
 }
 
 fn settle(pending: Vec<Pending>, results: &mut Results, refusal: Refusal) -> Result<(), Refusal> {
@@ -229,15 +214,7 @@ fn seal_one(
         let new = seal_new_record(rng, key, &context, class.scope, FIRST_VERSION, &item.new.number, keys.class)?;
         let reply = match class.retry {
             None => None,
-            Some(secret) => {
-                let inner = seal_reply(
-                    rng,
-                    secret,
-                    &reply_bytes(class, item, &new.token),
-                    &reply_context(keys, class, position),
-                )?;
-                Some(seal_outer(rng, key.key, &inner, &key.context_in(keys.vault, domain))?)
-            }
+            Some(secret) => Some(reply_of(keys, domain, class, item).seal(rng, secret, key, &new.token)?),
         };
         Ok::<_, fuda_crypto::Error>((new, reply))
     })??;
@@ -262,23 +239,10 @@ fn seal_one(
     Ok((row, Minted { token: new.token, record }))
 }
 
-fn reply_context<'a>(keys: &Unsealed, class: &Class<'a>, item: u32) -> ReplyContext<'a> {
-    ReplyContext {
-        vault: keys.vault,
-        tenant: class.tenant,
-        caller: class.call.caller.as_str(),
-        request: class.call.request_id,
-        item,
-    }
-}
-
-/// The sealed reply: a digest of the request, so that another request under the same id is noticed, and the secret of
-/// the token. Both exist only under the caller's retry secret.
-fn reply_bytes(class: &Class<'_>, item: &Pending, token: &Token) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(52));
-    bytes.extend_from_slice(&request_digest(class, item));
-    bytes.extend_from_slice(token.secret());
-    bytes
+fn reply_of<'a>(keys: &'a Unsealed, domain: KeyDomainId, class: &Class<'a>, item: &Pending) -> ReplyOf<'a> {
+    let digest = request_digest(class, item);
+    let item = u32::try_from(item.position).unwrap_or(u32::MAX);
+    ReplyOf { keys, domain, tenant: class.tenant, call: class.call, item, digest }
 }
 
 fn request_digest(class: &Class<'_>, item: &Pending) -> [u8; 32] {
@@ -298,31 +262,4 @@ fn request_digest(class: &Class<'_>, item: &Pending) -> [u8; 32] {
         scope.as_bytes(),
         item.new.number.expose(),
     ])
-}
-
-/// Opens the first reply of an earlier call with the same request id and retry secret.
-fn replay(
-    keys: &Unsealed,
-    domain: KeyDomainId,
-    class: &Class<'_>,
-    item: &Pending,
-    reply: &Replayed,
-) -> Result<Token, Refusal> {
-    let reused = Refusal::new(Code::RequestIdReused);
-    // Without a retry secret nobody can tell whether this is the same request.
-    let secret = class.retry.ok_or(reused)?;
-    let position = u32::try_from(item.position).unwrap_or(u32::MAX);
-    let handle = keys.ring.bucket(reply.bucket, reply.bucket_version).ok_or(Refusal::new(Code::NodeBehind))?;
-    let inner = handle
-        .with(|key| fuda_crypto::open_outer(key.key, &reply.sealed, &key.context_in(keys.vault, domain)))
-        .and_then(|opened| opened)
-        .map_err(|_| Refusal::new(Code::Integrity))?;
-    // A different secret under the same request id is a different request.
-    let bytes = open_reply(secret, &inner, &reply_context(keys, class, position)).map_err(|_| reused)?;
-    let (digest, token) = bytes.split_at_checked(32).ok_or(Refusal::new(Code::Integrity))?;
-    if digest != request_digest(class, item) {
-        return Err(reused);
-    }
-    let secret: Zeroizing<[u8; 20]> = Zeroizing::new(token.try_into().map_err(|_| Refusal::new(Code::Integrity))?);
-    Ok(Token::from_secret(*secret, keys.class))
 }

@@ -18,7 +18,7 @@ use crate::wire;
 
 /// Serves TokenService over the gate.
 pub(crate) struct Tokens {
-    gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl Tokens {
@@ -173,6 +173,42 @@ impl TokenService for Tokens {
             next_page_token: page.next,
         }))
     }
+
+    async fn exchange(&self, request: Request<pb::ExchangeRequest>) -> Result<Response<pb::ExchangeResponse>, Status> {
+        self.exchange_one(request).await
+    }
+
+    async fn batch_exchange(
+        &self,
+        request: Request<pb::BatchExchangeRequest>,
+    ) -> Result<Response<pb::BatchExchangeResponse>, Status> {
+        self.exchange_batch(request).await
+    }
+
+    async fn rotate(&self, request: Request<pb::RotateRequest>) -> Result<Response<pb::RotateResponse>, Status> {
+        self.rotate_one(request).await
+    }
+
+    async fn batch_rotate(
+        &self,
+        request: Request<pb::BatchRotateRequest>,
+    ) -> Result<Response<pb::BatchRotateResponse>, Status> {
+        self.rotate_batch(request).await
+    }
+
+    async fn update_number(
+        &self,
+        request: Request<pb::UpdateNumberRequest>,
+    ) -> Result<Response<pb::UpdateNumberResponse>, Status> {
+        self.update_one(request).await
+    }
+
+    async fn batch_update_numbers(
+        &self,
+        request: Request<pb::BatchUpdateNumbersRequest>,
+    ) -> Result<Response<pb::BatchUpdateNumbersResponse>, Status> {
+        self.update_batch(request).await
+    }
 }
 
 /// Where a call that presents tokens is addressed to.
@@ -231,7 +267,7 @@ impl Tokens {
     }
 }
 
-fn check_count(items: usize, field: &'static str) -> Result<(), Refusal> {
+pub(super) fn check_count(items: usize, field: &'static str) -> Result<(), Refusal> {
     match items {
         0 => Err(Refusal::missing(field)),
         items if items > BATCH_ITEMS_MAX => Err(Refusal::too_many(field, "must hold at most 1000 items")),
@@ -239,12 +275,12 @@ fn check_count(items: usize, field: &'static str) -> Result<(), Refusal> {
     }
 }
 
-fn present(tokens: Vec<String>, field: &'static str) -> Result<Vec<Presented>, Refusal> {
+pub(super) fn present(tokens: Vec<String>, field: &'static str) -> Result<Vec<Presented>, Refusal> {
     check_count(tokens.len(), field)?;
     Ok(tokens.into_iter().map(|text| Presented::new(Zeroizing::new(text))).collect())
 }
 
-fn retry(secret: Vec<u8>) -> Result<Option<RetrySecret>, Refusal> {
+pub(super) fn retry(secret: Vec<u8>) -> Result<Option<RetrySecret>, Refusal> {
     let secret = Zeroizing::new(secret);
     if secret.is_empty() {
         return Ok(None);
@@ -256,14 +292,14 @@ fn retry(secret: Vec<u8>) -> Result<Option<RetrySecret>, Refusal> {
 }
 
 /// The result of a batch of one.
-fn one<T>(results: Vec<Result<T, Refusal>>, call: &Call, field: &'static str) -> Result<T, Status> {
+pub(super) fn one<T>(results: Vec<Result<T, Refusal>>, call: &Call, field: &'static str) -> Result<T, Status> {
     match results.into_iter().next() {
         Some(result) => result.map_err(status(call)),
         None => Err(Refusal::missing(field).status(Some(call.request_id))),
     }
 }
 
-fn status(call: &Call) -> impl Fn(Refusal) -> Status + use<> {
+pub(super) fn status(call: &Call) -> impl Fn(Refusal) -> Status + use<> {
     let request_id = call.request_id;
     move |refusal| {
         if refusal.code() == Code::Internal {

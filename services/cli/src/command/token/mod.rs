@@ -2,6 +2,7 @@
 //!
 //! Nothing secret is an argument. Input is read whole before the first call, so that a malformed file does nothing.
 
+mod life;
 mod reveal;
 mod tokenize;
 
@@ -42,6 +43,18 @@ pub(crate) enum Command {
     /// Reads lines of a token, white space or a comma, and a number. Writes CSV: line, matched, error. Exit code 1
     /// when a number does not match.
     Verify(reveal::Verify),
+    /// Get tokens of another scope for tokens, without their numbers.
+    ///
+    /// Reads like `detokenize`. Writes CSV in the same order: line, token, record, error.
+    Exchange(life::Exchange),
+    /// Get new tokens in the place of tokens, which are dead from then on.
+    ///
+    /// Reads like `detokenize`. Writes CSV in the same order: line, token, record, error.
+    Rotate(life::Rotate),
+    /// Store new numbers for the records of tokens; every token of a record reads its new number.
+    ///
+    /// Reads like `verify`. Writes CSV: line, record, record_version, error.
+    Update(life::Update),
 }
 
 /// Where input comes from and results go.
@@ -86,6 +99,9 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Detokenize(arguments) => reveal::detokenize(arguments, context).await,
         Command::Describe(arguments) => reveal::describe(arguments, context).await,
         Command::Verify(arguments) => reveal::verify(arguments, context).await,
+        Command::Exchange(arguments) => life::exchange(arguments, context).await,
+        Command::Rotate(arguments) => life::rotate(arguments, context).await,
+        Command::Update(arguments) => life::update(arguments, context).await,
     }
 }
 

@@ -135,7 +135,7 @@ pub(super) async fn verify(arguments: Verify, context: &mut Context) -> Result<(
 }
 
 /// A job in windows: what was asked, what failed, and whether going on makes sense.
-struct Windows<T> {
+pub(super) struct Windows<T> {
     left: std::vec::IntoIter<T>,
     tally: Tally,
     stopped: bool,
@@ -143,20 +143,20 @@ struct Windows<T> {
 }
 
 impl<T> Windows<T> {
-    fn of(items: Vec<T>) -> Self {
+    pub(super) fn of(items: Vec<T>) -> Self {
         let bar = progress(items.len() as u64);
         Self { left: items.into_iter(), tally: Tally::default(), stopped: false, bar }
     }
 
     /// The next items and their number; the items are missing when asking for them makes no sense any more.
-    fn next(&mut self) -> Option<(usize, Option<Vec<T>>)> {
+    pub(super) fn next(&mut self) -> Option<(usize, Option<Vec<T>>)> {
         let window: Vec<T> = self.left.by_ref().take(WINDOW_ITEMS).collect();
         let count = window.len();
         (count > 0).then(|| (count, (!self.stopped).then_some(window)))
     }
 
     /// Counts the replies to a window, and gives every item either its reply or why there is none.
-    fn settle<R>(&mut self, count: usize, replies: Vec<Result<R, Error>>) -> Vec<Result<R, String>> {
+    pub(super) fn settle<R>(&mut self, count: usize, replies: Vec<Result<R, Error>>) -> Vec<Result<R, String>> {
         self.bar.inc(count as u64);
         // A denied caller stays denied, and every further batch would be another entry in the ledger. Denials of a
         // single item look alike, so one reply or one other error keeps the job going.
@@ -182,7 +182,7 @@ impl<T> Windows<T> {
         settled
     }
 
-    fn outcome(&self) -> Result<(), Failure> {
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
         self.tally.outcome()
     }
