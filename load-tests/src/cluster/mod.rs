@@ -42,8 +42,10 @@ pub const IDENTITIES: [(&str, &str); 8] = [
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Deadline of one call.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// Deadline of a digest, which reads the whole state of a node: a gigabyte after a long run, beside other work.
+const DIGEST_DEADLINE: Duration = Duration::from_secs(300);
 /// How long the digests of replicas may take to become comparable.
-const DIGESTS_WITHIN: Duration = Duration::from_secs(180);
+const DIGESTS_WITHIN: Duration = Duration::from_secs(600);
 
 /// How a cluster is made.
 #[derive(Clone, Debug)]
@@ -265,7 +267,7 @@ impl LocalCluster {
 
     /// State of the cluster as a node sees it; `None` when the node does not answer.
     pub async fn status(&self, node: usize, with_digest: bool) -> Option<GetStatusResponse> {
-        let deadline = if with_digest { PATIENCE } else { Duration::from_secs(2) };
+        let deadline = if with_digest { DIGEST_DEADLINE } else { Duration::from_secs(2) };
         let operator = self.caller_within("operator", deadline).ok()?;
         let answer = operator.cluster(node).get_status(GetStatusRequest { with_digest }).await;
         answer.ok().map(tonic::Response::into_inner)
@@ -313,10 +315,8 @@ impl LocalCluster {
         let until = Instant::now() + DIGESTS_WITHIN;
         let mut seen = String::new();
         while Instant::now() < until {
-            let mut statuses = Vec::new();
-            for node in 0..self.nodes.len() {
-                statuses.extend(self.status(node, true).await);
-            }
+            let all = (0..self.nodes.len()).map(|node| self.status(node, true));
+            let statuses: Vec<_> = futures::future::join_all(all).await.into_iter().flatten().collect();
             let first = statuses.first().map(|status| status.applied_index);
             let same = statuses.iter().all(|status| Some(status.applied_index) == first);
             if statuses.len() == self.nodes.len() && same {

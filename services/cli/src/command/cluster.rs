@@ -18,6 +18,8 @@ use crate::output::{create_public, text};
 
 /// A joining node may first have to receive a snapshot.
 const JOIN_DEADLINE: Duration = Duration::from_secs(600);
+/// A digest reads the whole state: a gigabyte takes seconds on an idle node and minutes on a busy one.
+const DIGEST_DEADLINE: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -79,7 +81,11 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         }
         Command::Status { digest } => {
             let request = GetStatusRequest { with_digest: digest };
-            let status = context.connection.client().await?.get_status(request).await?;
+            let client = match digest {
+                true => context.connection.client_within(DIGEST_DEADLINE).await?,
+                false => context.connection.client().await?,
+            };
+            let status = client.get_status(request).await?;
             show(&status, context)
         }
     }
