@@ -25,14 +25,15 @@ const FLOORS: &[(&str, u8)] = &[
 /// What a side pillar may import of ours.
 const PILLARS: &[(&str, &[&str])] = &[
     ("fuda-proto", &[]),
-    ("fuda-runtime", &["fuda-core"]),
+    ("fuda-identity", &["fuda-core", "fuda-crypto"]),
+    ("fuda-runtime", &["fuda-core", "fuda-identity"]),
     ("fuda-custodian", &["fuda-core", "fuda-crypto"]),
     ("fuda-client", &["fuda-core", "fuda-crypto", "fuda-proto", "fuda-runtime"]),
 ];
 /// Programs at the top, which nobody imports.
 const PROGRAMS: &[&str] = &["fuda-cli", "fuda-load", "fuda-vault"];
 /// Crates that know no async, clock or network.
-const PURE: &[&str] = &["fuda-core", "fuda-crypto", "fuda-policy", "fuda-ledger", "fuda-state"];
+const PURE: &[&str] = &["fuda-core", "fuda-crypto", "fuda-identity", "fuda-policy", "fuda-ledger", "fuda-state"];
 /// Each of these has one importer among our crates.
 const IMPORTERS: &[(&str, &str)] = &[
     ("openraft", "fuda-consensus"),

@@ -172,6 +172,11 @@ codes! {
     2031 Frozen "FROZEN" PermissionDenied Never
         "a person froze what the call needs; another person has to thaw it first"
 
+    2041 StepUpRequired "STEP_UP_REQUIRED" PermissionDenied Never
+        "the action needs a more recent or stronger sign-in; sign in again"
+    2042 EndUserRequired "END_USER_REQUIRED" PermissionDenied Never
+        "the call needs a valid, unused assertion of the end user behind it"
+
     3001 AlreadyExists "ALREADY_EXISTS" AlreadyExists Never
         "a live record of this subject and kind already exists"
     3002 TenantExists "TENANT_EXISTS" AlreadyExists Never

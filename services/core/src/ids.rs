@@ -14,6 +14,9 @@ use crate::{
     limits, text,
 };
 
+/// How the id of a person signed in at an OpenID provider begins.
+const PERSON_PREFIX: &str = "oidc:";
+
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $field:literal) => {
         $(#[$doc])*
@@ -318,7 +321,14 @@ text_id! {
     ScopeId, check_scope
 }
 text_id! {
-    /// A caller: a SPIFFE id with a path, `spiffe://trust-domain/path`, at most 255 bytes.
+    /// A caller, at most 255 bytes, in one of two forms that never meet:
+    ///
+    /// - `spiffe://trust-domain/path`: a workload or a person with a certificate, or a Kubernetes service account
+    ///   (`spiffe://trust-domain/ns/NAMESPACE/sa/NAME`);
+    /// - `oidc:PROVIDER/SUBJECT`: a person signed in at an OpenID provider, by the provider's alias
+    ///   (`[a-z][a-z0-9-]{0,31}`) and its name for the person (`[A-Za-z0-9._~@|:+=-]`, no My Number, no token).
+    ///
+    /// No certificate can name the second form ([`CallerId::is_spiffe`]), and no sign-in the first.
     CallerId, check_caller
 }
 text_id! {
@@ -347,12 +357,23 @@ text_id! {
 }
 
 impl CallerId {
-    /// The trust domain, `example.org` of `spiffe://example.org/payroll`.
+    /// Whether this is a SPIFFE id, which a certificate may carry.
+    pub fn is_spiffe(&self) -> bool {
+        !self.is_person()
+    }
+
+    /// Whether this is a person signed in at an OpenID provider.
+    pub fn is_person(&self) -> bool {
+        self.0.starts_with(PERSON_PREFIX)
+    }
+
+    /// The trust domain, `example.org` of `spiffe://example.org/payroll`; empty for a person of a provider.
     pub fn trust_domain(&self) -> &str {
         split_spiffe(&self.0).map_or("", |(domain, _)| domain)
     }
 
-    /// The path without its leading slash, `payroll` of `spiffe://example.org/payroll`.
+    /// The path without its leading slash, `payroll` of `spiffe://example.org/payroll`; empty for a person of a
+    /// provider.
     pub fn path(&self) -> &str {
         split_spiffe(&self.0).map_or("", |(_, path)| path)
     }
@@ -458,12 +479,37 @@ fn check_purpose(text: &str) -> Result<(), Invalid> {
         .ok_or(Invalid::new("purpose", r"must match [a-z][a-z0-9_]*(\.[a-z0-9_]+)+ and have at most 64 bytes"))
 }
 
-/// The SPIFFE-ID standard §2, narrowed to ids that name a workload (with a path) and to 255 bytes.
 fn check_caller(text: &str) -> Result<(), Invalid> {
     const FIELD: &str = "caller";
     if text.len() > limits::CALLER_BYTES_MAX {
         return Err(Invalid::new(FIELD, "must have at most 255 bytes"));
     }
+    match text.strip_prefix(PERSON_PREFIX) {
+        Some(person) => check_person(person),
+        None => check_spiffe(text),
+    }
+}
+
+/// `PROVIDER/SUBJECT` of a person. The subject is the provider's text and not ours: it is searched for numbers.
+fn check_person(text: &str) -> Result<(), Invalid> {
+    const FIELD: &str = "caller";
+    const INVALID: Invalid =
+        Invalid::new(FIELD, "must be oidc:PROVIDER/SUBJECT with a subject of [A-Za-z0-9._~@|:+=-]");
+    let (provider, subject) = text.split_once('/').ok_or(INVALID)?;
+    let provider_fits = (1..=limits::PROVIDER_BYTES_MAX).contains(&provider.len())
+        && provider.starts_with(|c: char| c.is_ascii_lowercase())
+        && provider.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let subject_char =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'@' | b'|' | b':' | b'+' | b'=' | b'-');
+    if !provider_fits || subject.is_empty() || !subject.bytes().all(subject_char) {
+        return Err(INVALID);
+    }
+    refuse_secrets(FIELD, subject)
+}
+
+/// The SPIFFE-ID standard §2, narrowed to ids that name a workload (with a path) and to 255 bytes.
+fn check_spiffe(text: &str) -> Result<(), Invalid> {
+    const FIELD: &str = "caller";
     let (domain, path) =
         split_spiffe(text).ok_or(Invalid::new(FIELD, "must be a SPIFFE id, spiffe://trust-domain/path"))?;
     let domain_char = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');

@@ -76,6 +76,31 @@ fn tenants_and_scopes() {
 }
 
 #[test]
+fn persons_of_a_provider_are_callers_that_no_certificate_can_name() {
+    let person = CallerId::parse("oidc:corp/auth0|5f7c8ec7c33c6c004bbafe82").unwrap();
+    assert!(person.is_person() && !person.is_spiffe());
+    assert_eq!((person.trust_domain(), person.path()), ("", ""));
+    assert!(CallerId::parse("spiffe://corp/oidc").unwrap().is_spiffe());
+    for wrong in [
+        "oidc:",
+        "oidc:corp",
+        "oidc:corp/",
+        "oidc:/alice",
+        "oidc:Corp/alice",
+        "oidc:1corp/alice",
+        "oidc:corp/alice/bob",
+        "oidc:corp/alice bob",
+        "oidc:corp/alice\n",
+        "oidc:corp/田中",
+        "OIDC:corp/alice",
+        "oidc:a23456789012345678901234567890123/alice",
+    ] {
+        assert_eq!(refusal(CallerId::parse(wrong)).field, "caller", "{wrong}");
+    }
+    assert_eq!(refusal(CallerId::parse("oidc:corp/123456789018")).code(), Code::TextContainsNumber);
+}
+
+#[test]
 fn callers_are_spiffe_ids() {
     let id = CallerId::parse("spiffe://prod.example_1-x/ns/payroll/sa/Batch.v2").unwrap();
     assert_eq!((id.trust_domain(), id.path()), ("prod.example_1-x", "ns/payroll/sa/Batch.v2"));

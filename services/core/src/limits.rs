@@ -75,3 +75,15 @@ pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
 pub const FREEZES_PER_VAULT_MAX: usize = 1_000;
 /// Characters (Unicode scalar values) of the reason of a freeze or a thaw.
 pub const FREEZE_REASON_CHARS_MAX: usize = 256;
+/// Bytes of the alias of an OpenID provider in a caller id.
+pub const PROVIDER_BYTES_MAX: usize = 32;
+/// Bytes of a bearer token or an end-user assertion.
+pub const JWT_BYTES_MAX: usize = 8_192;
+/// Seconds an end-user assertion may live, from `iat` to `exp`.
+pub const ASSERTION_LIFETIME_S_MAX: i64 = 300;
+/// Seconds that clocks of token issuers may differ from the majority's time.
+pub const JWT_LEEWAY_S_MAX: i64 = 60;
+/// Unexpired end-user assertions that the state remembers, so that none is used twice; more are refused.
+pub const ASSERTIONS_REMEMBERED_MAX: usize = 1_000_000;
+/// Bytes of the id of an approved job in a grant.
+pub const JOB_BYTES_MAX: usize = 64;

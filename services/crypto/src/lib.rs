@@ -18,6 +18,7 @@ pub mod random;
 pub mod record;
 pub mod seal;
 pub mod secret;
+pub mod signature;
 
 mod aead;
 mod error;
@@ -43,3 +44,4 @@ pub use seal::{
     unwrap_with_token, wrap_for_token, wrap_version,
 };
 pub use secret::{BucketKey, DataKey, RecordKey, RetrySecret, RootKey};
+pub use signature::{PublicKey, SignatureAlgorithm};

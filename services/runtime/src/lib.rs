@@ -13,6 +13,7 @@
 
 pub mod config;
 pub mod dev_ca;
+pub mod dev_issuer;
 pub mod health;
 pub mod layer;
 pub mod listener;
