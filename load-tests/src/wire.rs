@@ -41,7 +41,18 @@ impl Caller {
         Ok(Self { spiffe: spiffe.to_owned(), channels: channels.collect::<Result<_>>()? })
     }
 
-    /// The SPIFFE id.
+    /// A caller without a certificate, who trusts nodes of `trust_domain` under `authority`.
+    ///
+    /// # Errors
+    /// When the authority cannot be read.
+    pub fn anonymous(authority: &Path, trust_domain: &str, addresses: &[String], deadline: Duration) -> Result<Self> {
+        let nodes = SpiffeMatcher::Under { trust_domain: trust_domain.to_owned(), path: "node".to_owned() };
+        let connector = TlsConnector::anonymous(authority, Some(nodes))?;
+        let channels = addresses.iter().map(|address| channel(address, connector.clone(), deadline));
+        Ok(Self { spiffe: String::new(), channels: channels.collect::<Result<_>>()? })
+    }
+
+    /// The SPIFFE id; empty without a certificate.
     pub fn spiffe(&self) -> &str {
         &self.spiffe
     }

@@ -21,7 +21,7 @@ use fuda_proto::cluster::v1::{GetStatusRequest, GetStatusResponse};
 use fuda_runtime::dev_ca::{DevCa, Pems};
 
 pub use node::{Addresses, Node, NodeSpec};
-pub use setup::{PURPOSE, SCOPES, TENANT};
+pub use setup::{HANDLER, PURPOSE, SCOPES, TENANT};
 
 use crate::wire::Caller;
 
@@ -66,6 +66,8 @@ pub struct Options {
     pub trace_sample_ratio: f64,
     /// Filter of the nodes' logs.
     pub log_filter: String,
+    /// More tables of the nodes' settings, in TOML.
+    pub settings: String,
 }
 
 impl Options {
@@ -80,6 +82,7 @@ impl Options {
             otlp_endpoint: None,
             trace_sample_ratio: 0.01,
             log_filter: "info".to_owned(),
+            settings: String::new(),
         }
     }
 
@@ -346,6 +349,7 @@ fn node_spec(options: &Options, ca: &DevCa, index: usize, addresses: Addresses) 
         otlp_endpoint: options.otlp_endpoint.clone(),
         trace_sample_ratio: options.trace_sample_ratio,
         log_filter: options.log_filter.clone(),
+        settings: options.settings.clone(),
         name,
     })
 }

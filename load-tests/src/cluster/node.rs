@@ -59,6 +59,8 @@ pub struct NodeSpec {
     pub trace_sample_ratio: f64,
     /// Filter of its log.
     pub log_filter: String,
+    /// More tables of its settings, in TOML.
+    pub settings: String,
 }
 
 /// A node, running or not. Dropping it kills the process.
@@ -263,7 +265,7 @@ fn settings_text(spec: &NodeSpec) -> String {
          [listen]\nclient = {client:?}\npeer = {peer:?}\nops = {ops:?}\n\n\
          [tls.client]\n{client_tls}\n[tls.peer]\n{peer_tls}\n\
          [custodian.file]\ndir = {custodian}\n\n\
-         [telemetry]\n{otlp}log_format = \"json\"\nlog_filter = {filter:?}\nsample_ratio = {ratio:?}\n",
+         [telemetry]\n{otlp}log_format = \"json\"\nlog_filter = {filter:?}\nsample_ratio = {ratio:?}\n{settings}",
         operator = spec.bootstrap_operator,
         name = spec.name,
         data = quoted(&spec.data_dir),
@@ -272,5 +274,6 @@ fn settings_text(spec: &NodeSpec) -> String {
         custodian = quoted(&spec.custodian_dir),
         filter = spec.log_filter,
         ratio = spec.trace_sample_ratio,
+        settings = spec.settings,
     )
 }

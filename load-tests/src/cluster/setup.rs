@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use fuda_proto::cluster::v1::{BootstrapRequest, JoinNodeRequest};
-use fuda_proto::tenant::v1::{ApproveGrantsRequest, CreateTenantRequest, Grant, ProposeGrantsRequest, Role, Tenant};
+use fuda_proto::tenant::v1::{
+    ApproveGrantsRequest, ApprovedJob, CreateTenantRequest, EndUserRule, Grant, ProposeGrantsRequest, Role, Tenant,
+};
 use tonic::Status;
 
 use super::{LocalCluster, PATIENCE};
@@ -20,6 +22,8 @@ pub const SCOPES: [&str; 2] = ["payroll", "accounting"];
 /// What hr does: it collects numbers and looks after their tokens, and sees no number again.
 const HR_ACTIONS: [&str; 7] =
     ["tokenize", "describe_token", "get_record", "list_records", "exchange", "rotate", "update_number"];
+/// The person who answers for grants that reveal, unless an evidence says otherwise.
+pub const HANDLER: &str = "oidc:corp/tanaka";
 /// Guesses per record and day granted to payroll.
 const GUESSES_PER_DAY: u32 = 100;
 
@@ -85,6 +89,7 @@ impl LocalCluster {
     pub async fn grant(&self, grants: Vec<Grant>) -> Result<Vec<String>> {
         let (owner, approver) = (self.caller("owner")?, self.caller("approver1")?);
         let request_id = crate::wire::new_request_id()?;
+        let grants: Vec<Grant> = grants.into_iter().map(answered_for).collect();
         let proposed = persist("ProposeGrants", || {
             let request =
                 ProposeGrantsRequest { grants: grants.clone(), request_id: request_id.clone(), ..Default::default() };
@@ -125,6 +130,17 @@ impl LocalCluster {
             grant("accounting", &["describe_token"], &[], &["accounting"])?,
         ])
     }
+}
+
+/// A grant that reveals needs a person who answers for it; where an evidence is about something else, it is the handler
+/// of a job.
+fn answered_for(grant: Grant) -> Grant {
+    let reveals = grant.actions.iter().any(|action| action == "detokenize" || action == "verify_number");
+    if !reveals || grant.end_user != 0 || grant.role() != Role::Workload {
+        return grant;
+    }
+    let job = ApprovedJob { job: "evidence".to_owned(), handler: HANDLER.to_owned(), ..ApprovedJob::default() };
+    Grant { end_user: EndUserRule::ApprovedJob.into(), approved_job: Some(job), ..grant }
 }
 
 /// Repeats an idempotent call until it succeeds or is refused, up to [`PATIENCE`].

@@ -9,6 +9,7 @@ mod first_figures;
 mod foreign_client;
 mod group_commit;
 mod identity_matrix;
+mod jwt_attacks;
 mod kill9;
 mod number_change;
 mod plaintext_scan;
@@ -36,6 +37,7 @@ pub const ALL: &[Evidence] = &[
     plaintext_scan::EVIDENCE,
     store_alone::EVIDENCE,
     identity_matrix::EVIDENCE,
+    jwt_attacks::EVIDENCE,
     group_commit::EVIDENCE,
     foreign_client::EVIDENCE,
     clock_jump::EVIDENCE,

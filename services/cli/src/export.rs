@@ -164,6 +164,8 @@ pub(crate) mod tests {
                 grant: None,
                 request_id: RequestId::from_bytes([7; 16]),
                 trace_id: None,
+                job: None,
+                credential: None,
             };
             Entry { common, item: EntryItem::allowed(Sequence(sequence)) }.canonical()
         };

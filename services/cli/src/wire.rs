@@ -81,7 +81,7 @@ pub(crate) fn record_row(record: &Record) -> Vec<Value> {
 }
 
 /// Columns of a grant.
-pub(crate) const GRANT_COLUMNS: [&str; 12] = [
+pub(crate) const GRANT_COLUMNS: [&str; 14] = [
     "grant",
     "caller",
     "role",
@@ -94,6 +94,8 @@ pub(crate) const GRANT_COLUMNS: [&str; 12] = [
     "not_after",
     "budget",
     "verify_guesses_per_day",
+    "end_user",
+    "approved_job",
 ];
 
 /// A grant in [`GRANT_COLUMNS`].
@@ -112,6 +114,15 @@ pub(crate) fn grant_row(grant: &Grant) -> Vec<Value> {
         moment_value(grant.not_after.as_ref()),
         budget.map_or(Value::Null, |it| json!({"persons_max": it.persons_max, "window_days": it.window_days})),
         json!(grant.verify_guesses_per_day),
+        json!(grant.end_user().as_str_name().trim_start_matches("END_USER_RULE_").to_ascii_lowercase()),
+        grant.approved_job.as_ref().map_or(Value::Null, |it| {
+            json!({
+                "job": it.job,
+                "handler": it.handler,
+                "not_before": moment_value(it.not_before.as_ref()),
+                "not_after": moment_value(it.not_after.as_ref()),
+            })
+        }),
     ]
 }
 

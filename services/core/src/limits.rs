@@ -85,5 +85,3 @@ pub const ASSERTION_LIFETIME_S_MAX: i64 = 300;
 pub const JWT_LEEWAY_S_MAX: i64 = 60;
 /// Unexpired end-user assertions that the state remembers, so that none is used twice; more are refused.
 pub const ASSERTIONS_REMEMBERED_MAX: usize = 1_000_000;
-/// Bytes of the id of an approved job in a grant.
-pub const JOB_BYTES_MAX: usize = 64;

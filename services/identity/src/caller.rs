@@ -44,7 +44,7 @@ impl ServiceAccount {
         self.read(&self.issuer.verify(token, keys, now)?)
     }
 
-    /// What believed claims say. Public for the planted bug only; [`Claims`] are made by verification.
+    /// What verified claims say.
     ///
     /// # Errors
     /// [`Reason::Claim`] or [`Reason::Subject`].
@@ -110,7 +110,7 @@ impl Person {
         self.read(&self.issuer.verify(token, keys, now)?)
     }
 
-    /// What believed claims say. Public for the planted bug only; [`Claims`] are made by verification.
+    /// What verified claims say.
     ///
     /// # Errors
     /// [`Reason::Claim`] or [`Reason::Subject`].

@@ -82,7 +82,7 @@ impl EndUser {
         self.read(&self.issuer.verify(token, keys, now)?, caller)
     }
 
-    /// What believed claims say. Public for the planted bug only; [`Claims`] are made by verification.
+    /// What verified claims say.
     ///
     /// # Errors
     /// [`Reason::Lifetime`], [`Reason::Claim`], [`Reason::Binding`] or [`Reason::Subject`].

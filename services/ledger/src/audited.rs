@@ -6,6 +6,8 @@ use fuda_core::{
 use fuda_policy::{Action, Budget, Denial, DenyReason, GrantId, Permit};
 use minicbor::{Decode, Encode};
 
+use crate::{Assertion, Credential};
+
 /// Trace of the call, so that propose and apply on every replica belong to the caller's trace.
 ///
 /// Baggage and trace state are not here on purpose: they are caller text and could carry a number.
@@ -31,6 +33,10 @@ pub struct CallFacts {
     pub trace: Option<TraceContext>,
     /// The caller's own reference to the piece of work (a ticket, a payroll run).
     pub work_reference: Option<WorkReference>,
+    /// What the caller proved itself with; `None` for a certificate.
+    pub credential: Option<Credential>,
+    /// The end-user assertion that the call used.
+    pub assertion: Option<Assertion>,
 }
 
 /// Facts shared by all entries of one command, as decided by the node that took the call.
@@ -47,7 +53,8 @@ pub struct Header {
     /// Who asked.
     #[n(2)]
     pub caller: CallerId,
-    /// End user behind a workload. Reserved: always `None` until signed assertions exist.
+    /// The person who answers for the call: the end user the call proved, or the handler of the grant's approved job.
+    /// Always the text of a [`CallerId`].
     #[n(3)]
     pub end_user: Option<String>,
     /// Purpose the caller named.
@@ -84,6 +91,15 @@ pub struct Header {
     /// can never be dressed up as an allowed command.
     #[n(14)]
     pub denied: Option<DenyReason>,
+    /// The approved job that the call runs as.
+    #[n(15)]
+    pub job: Option<WorkReference>,
+    /// What the caller proved itself with; `None` for a certificate.
+    #[n(16)]
+    pub credential: Option<Credential>,
+    /// The end-user assertion that the call used.
+    #[n(17)]
+    pub assertion: Option<Assertion>,
 }
 
 impl Header {
@@ -92,7 +108,7 @@ impl Header {
             tenant: permit.tenant().cloned(),
             action: permit.action(),
             caller: permit.caller().clone(),
-            end_user: None,
+            end_user: permit.end_user().map(ToString::to_string),
             purpose: permit.purpose().cloned(),
             work_reference: facts.work_reference,
             policy_version: permit.policy_version(),
@@ -104,6 +120,9 @@ impl Header {
             budget: permit.budget(),
             verify_guesses_per_day: permit.verify_guesses_per_day(),
             denied: None,
+            job: permit.job().cloned(),
+            credential: facts.credential,
+            assertion: facts.assertion,
         }
     }
 
@@ -112,7 +131,7 @@ impl Header {
             tenant: denial.tenant().cloned(),
             action: denial.action(),
             caller: denial.caller().clone(),
-            end_user: None,
+            end_user: denial.end_user().map(ToString::to_string),
             purpose: denial.purpose().cloned(),
             work_reference: facts.work_reference,
             policy_version: denial.policy_version(),
@@ -124,6 +143,9 @@ impl Header {
             budget: None,
             verify_guesses_per_day: 0,
             denied: Some(denial.reason()),
+            job: None,
+            credential: facts.credential,
+            assertion: facts.assertion,
         }
     }
 }

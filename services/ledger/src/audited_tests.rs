@@ -2,13 +2,15 @@ use fuda_core::TenantId;
 use fuda_policy::{Policy, Request};
 
 use super::*;
-use crate::samples;
+use crate::{CredentialKind, samples};
 
 fn facts() -> CallFacts {
     CallFacts {
         request_id: RequestId::from_bytes([1; 16]),
         trace: Some(TraceContext { trace_id: TraceId::from_bytes([2; 16]), span_id: [3; 8], sampled: true }),
         work_reference: Some(WorkReference::parse("setup").unwrap()),
+        credential: Some(Credential { kind: CredentialKind::Person, pod: None, signed_in: Some(samples::TIME) }),
+        assertion: Some(Assertion { id: [4; 16], expires: samples::TIME, call: [5; 16] }),
     }
 }
 
@@ -35,6 +37,9 @@ fn a_permit_and_the_facts_of_the_call_become_the_header() {
         budget: None,
         verify_guesses_per_day: 0,
         denied: None,
+        job: None,
+        credential: facts().credential,
+        assertion: facts().assertion,
     };
     assert_eq!(*audited.header(), expected);
     assert_eq!(audited.into_parts(), (expected, "body"));

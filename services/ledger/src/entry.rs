@@ -11,7 +11,7 @@ use fuda_core::{
 use fuda_policy::{Action, DenyReason, GrantId};
 use minicbor::{Decode, Encode};
 
-use crate::{Error, Header, tree};
+use crate::{Credential, Error, Header, tree};
 
 /// Outcome of one item as the ledger states it. The codes are part of the canonical bytes and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -304,7 +304,7 @@ pub struct Common {
     /// Who asked.
     #[n(3)]
     pub caller: CallerId,
-    /// End user behind a workload. Reserved.
+    /// The person who answers for the call: its end user, or the handler of the approved job.
     #[n(4)]
     pub end_user: Option<String>,
     /// Purpose the caller named.
@@ -328,6 +328,12 @@ pub struct Common {
     /// Trace of the call.
     #[n(11)]
     pub trace_id: Option<TraceId>,
+    /// The approved job that the call ran as.
+    #[n(15)]
+    pub job: Option<WorkReference>,
+    /// What the caller proved itself with; `None` for a certificate.
+    #[n(16)]
+    pub credential: Option<Credential>,
 }
 
 impl Common {
@@ -347,6 +353,8 @@ impl Common {
             grant: header.grant,
             request_id: header.request_id,
             trace_id: header.trace.map(|trace| trace.trace_id),
+            job: header.job.clone(),
+            credential: header.credential.clone(),
         }
     }
 }

@@ -68,6 +68,8 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
         grant,
         request_id,
         trace_id,
+        job,
+        credential,
     } = common;
     let _minted_or_checked_by_core: (
         Timestamp,
@@ -78,8 +80,9 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
     ) = (time, tenant, caller, purpose, work_reference);
     let _ids_of_128_bits: (Option<GrantId>, RequestId, Option<TraceId>) = (grant, request_id, trace_id);
     let _closed: (Action, PolicyVersion) = (action, policy_version);
-    // Names of Cedar policies; and a reserved field that no constructor sets.
+    // Names of Cedar policies; and the text of a caller id, which constructors take from one.
     let _named: (Vec<String>, Option<String>) = (policy_ids, end_user);
+    let _checked_when_verified: (Option<WorkReference>, Option<Credential>) = (job, credential);
 
     let EntryItem {
         sequence,
@@ -207,6 +210,9 @@ fn common_takes_the_entry_fields_of_a_header() {
         budget: Some(Budget { persons_max: 9, window_days: 30 }),
         verify_guesses_per_day: 5,
         denied: None,
+        job: None,
+        credential: None,
+        assertion: None,
     };
     assert_eq!(Common::from_header(&header, samples::TIME), expected);
 
@@ -214,4 +220,23 @@ fn common_takes_the_entry_fields_of_a_header() {
     let bytes = to_cbor(&header);
     assert_eq!(hex(&bytes), GOLDEN_HEADER);
     assert_eq!(minicbor::decode::<Header>(&bytes).unwrap(), header);
+}
+
+#[test]
+fn who_answers_and_how_the_caller_proved_itself_stand_behind_the_other_facts() {
+    let credential = Credential {
+        kind: crate::CredentialKind::ServiceAccount,
+        pod: Some("6f1c9c8e-2a0b-4a3f-9d1e-0c5b7a8d9e0f".to_owned()),
+        signed_in: None,
+    };
+    let job = Some(WorkReference::parse("year-end").unwrap());
+    let entry = Entry {
+        common: Common { job, credential: Some(credential), ..samples::common() },
+        item: EntryItem::allowed(Sequence(0)),
+    };
+    let without = Entry { common: samples::common(), item: EntryItem::allowed(Sequence(0)) };
+    assert_eq!(Entry::decode(&entry.canonical()).unwrap(), entry);
+    assert!(entry.canonical().len() > without.canonical().len() + 36);
+    // Fields that are not set take no byte: entries of callers with certificates are as they were.
+    assert_eq!(to_cbor(&without.common).first(), Some(&0x8c));
 }

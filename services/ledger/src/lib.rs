@@ -15,6 +15,7 @@
 pub mod audited;
 pub mod block;
 pub mod checkpoint;
+pub mod credential;
 pub mod entry;
 mod error;
 pub mod note;
@@ -24,6 +25,7 @@ pub mod verifier;
 pub use audited::{Audited, Bookkeeping, CallFacts, DeniedCall, Header, Kept, TraceContext};
 pub use block::Block;
 pub use checkpoint::Checkpoint;
+pub use credential::{Assertion, Credential, CredentialKind};
 pub use entry::{Common, Decision, Detail, DetailKey, Entry, EntryItem};
 pub use error::Error;
 pub use note::{SignedNote, VerifierKey};

@@ -30,6 +30,8 @@ pub(crate) fn common() -> Common {
         grant: Some(GrantId([0x11; 16])),
         request_id: RequestId::from_bytes([0x22; 16]),
         trace_id: Some(TraceId::from_bytes([0x33; 16])),
+        job: None,
+        credential: None,
     }
 }
 

@@ -9,9 +9,9 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId, PolicySet,
     RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use fuda_core::{TenantId, Timestamp};
+use fuda_core::{TenantId, Timestamp, Window};
 
-use crate::{Action, Error, Grant, Policy, Request};
+use crate::{Action, EndUserRule, Error, Grant, Policy, Request};
 
 /// The model of this release, see the file.
 const SCHEMA: &str = include_str!("../data/policy.cedarschema");
@@ -38,6 +38,8 @@ pub(crate) struct Subject {
     entities: Entities,
     caller: EntityUid,
     grant: RestrictedExpression,
+    /// When the grant's approved job may run.
+    job: Option<Window>,
 }
 
 /// What the catalogue and the tenant say about the purpose of a request; all false without one.
@@ -94,6 +96,7 @@ impl Engine {
             ("only_public_kinds".to_owned(), RestrictedExpression::new_bool(grant.only_public_kinds())),
             ("purposes".to_owned(), set(grant.purposes.iter().map(|purpose| purpose.as_str()))),
             ("scopes".to_owned(), set(grant.scopes.iter().map(|scope| scope.as_str()))),
+            ("end_user".to_owned(), text(EndUserRule::code(grant.end_user.as_ref()))),
             ("not_before".to_owned(), moment(grant.window.not_before, i64::MIN)),
             ("not_after".to_owned(), moment(grant.window.not_after, i64::MAX)),
         ]);
@@ -107,7 +110,11 @@ impl Engine {
             Entity::new(uid.clone(), attributes, HashSet::new()).map_err(engine)?,
         ];
         let entities = self.hierarchy.clone().add_entities(entities, Some(&self.schema)).map_err(engine)?;
-        Ok(Subject { entities, caller, grant: RestrictedExpression::new_entity_uid(uid) })
+        let job = match &grant.end_user {
+            Some(EndUserRule::ApprovedJob(job)) => Some(job.window),
+            Some(EndUserRule::Required) | None => None,
+        };
+        Ok(Subject { entities, caller, grant: RestrictedExpression::new_entity_uid(uid), job })
     }
 
     /// Evaluates the text for a request inside one grant. `resource` is the tenant, or `None` for the whole vault.
@@ -219,6 +226,8 @@ fn facts(
         ("action", Some(text(request.action.code()))),
         ("grant", Some(subject.grant.clone())),
         ("now", Some(RestrictedExpression::new_long(now.as_millis()))),
+        ("end_user_proven", Some(RestrictedExpression::new_bool(request.proof.end_user().is_some()))),
+        ("job_open", Some(RestrictedExpression::new_bool(subject.job.is_some_and(|job| job.contains(now))))),
         ("purpose_known", Some(RestrictedExpression::new_bool(purpose.known))),
         ("purpose_enabled", Some(RestrictedExpression::new_bool(purpose.enabled))),
         ("purpose_reveals", Some(RestrictedExpression::new_bool(purpose.reveals))),

@@ -5,7 +5,7 @@ use fuda_core::{
 };
 use minicbor::{Decode, Encode};
 
-use crate::{Action, Role};
+use crate::{Action, EndUserRule, Role};
 
 /// Limits of one grant. [`fuda_core::limits::GRANTS_PER_CALLER_MAX`] bounds how many a caller may hold.
 pub mod limits {
@@ -68,6 +68,9 @@ pub struct Grant {
     /// VerifyNumber guesses per record and day (of the tenant's time zone); 0 only without VerifyNumber.
     #[n(10)]
     pub verify_guesses_per_day: u16,
+    /// Whom the grant wants to see behind the workload; a grant that reveals must say (workloads only).
+    #[n(11)]
+    pub end_user: Option<EndUserRule>,
 }
 
 /// A budget of distinct persons per caller, purpose and window. A retry counts a person once.
@@ -124,7 +127,23 @@ impl Grant {
         ensure(verifies == (guesses > 0), "grant.verify_guesses_per_day", "must be set exactly with verify_number")?;
         let few = guesses <= limits::VERIFY_GUESSES_PER_DAY_MAX;
         ensure(few, "grant.verify_guesses_per_day", "must be at most 100")?;
+        self.check_end_user()?;
         self.budget.as_ref().map_or(Ok(()), Budget::check)
+    }
+
+    /// Nobody reveals without a person who answers for it: the end user of the call, or the handler of a job.
+    fn check_end_user(&self) -> Result<(), Invalid> {
+        const FIELD: &str = "grant.end_user";
+        match &self.end_user {
+            None => {
+                ensure(!self.any(Action::reveals), FIELD, "must be required or approved_job when the grant reveals")
+            }
+            Some(EndUserRule::Required) => Ok(()),
+            Some(EndUserRule::ApprovedJob(job)) => {
+                ensure(job.handler != self.caller, FIELD, "must name a handler who is not the caller")?;
+                ensure(!job.window.is_empty(), FIELD, "must have a job window that does not end before it starts")
+            }
+        }
     }
 
     /// The other roles touch no number: facts that only make sense for tokens are refused rather than ignored.
@@ -135,6 +154,7 @@ impl Grant {
         ensure(self.purposes.is_empty(), "grant.purposes", "must be empty unless for a workload")?;
         ensure(self.scopes.is_empty(), "grant.scopes", "must be empty unless for a workload")?;
         ensure(self.budget.is_none(), "grant.budget", "must not be set unless for a workload")?;
+        ensure(self.end_user.is_none(), "grant.end_user", "must not be set unless for a workload")?;
         ensure(self.verify_guesses_per_day == 0, "grant.verify_guesses_per_day", "must be 0 unless for a workload")
     }
 
@@ -232,6 +252,13 @@ mod tests {
         samples::grants().unwrap().into_iter().find(|grant| grant.caller.path() == "demo/payroll").unwrap()
     }
 
+    fn job(grant: &mut Grant) -> &mut crate::ApprovedJob {
+        match &mut grant.end_user {
+            Some(EndUserRule::ApprovedJob(job)) => job,
+            _ => panic!("payroll runs as a job"),
+        }
+    }
+
     #[test]
     fn the_demo_grants_are_valid() {
         for grant in samples::grants().unwrap() {
@@ -242,7 +269,7 @@ mod tests {
     #[test]
     fn each_rule_refuses_its_breach() {
         type Breach<'a> = (&'a str, &'a dyn Fn(&mut Grant));
-        let broken: [Breach<'_>; 20] = [
+        let broken: [Breach<'_>; 23] = [
             ("grant.actions", &|grant| grant.actions.clear()),
             ("grant.actions", &|grant| grant.actions.push(Action::ReadLedger)),
             ("grant.actions", &|grant| grant.actions.push(Action::Bootstrap)),
@@ -268,6 +295,14 @@ mod tests {
             ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 0),
             ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 101),
             ("grant.verify_guesses_per_day", &|grant| grant.actions.retain(|action| *action != Action::VerifyNumber)),
+            ("grant.end_user", &|grant| grant.end_user = None),
+            ("grant.end_user", &|grant| {
+                let caller = grant.caller.clone();
+                job(grant).handler = caller;
+            }),
+            ("grant.end_user", &|grant| {
+                job(grant).window = Window { not_before: Some(Timestamp(2)), not_after: Some(Timestamp(1)) };
+            }),
         ];
         for (index, (field, breach)) in broken.iter().enumerate() {
             let mut grant = payroll();
@@ -285,6 +320,8 @@ mod tests {
         assert_eq!(of_tenant.check_shape(), Ok(()));
         let with_kinds = Grant { kinds: vec![Kind::MyNumber], ..auditor.clone() };
         assert_eq!(with_kinds.check_shape().unwrap_err().field, "grant.kinds");
+        let with_end_user = Grant { end_user: Some(EndUserRule::Required), ..auditor.clone() };
+        assert_eq!(with_end_user.check_shape().unwrap_err().field, "grant.end_user");
         let with_guesses = Grant { verify_guesses_per_day: 1, ..auditor };
         assert_eq!(with_guesses.check_shape().unwrap_err().field, "grant.verify_guesses_per_day");
     }

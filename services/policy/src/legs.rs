@@ -2,11 +2,11 @@
 
 use fuda_core::{Catalogue, RelationSet, Timestamp};
 
-use crate::{DenyReason, Grant, Request, Tenant, cedar::PurposeFlags};
+use crate::{DenyReason, EndUserRule, Grant, Request, Tenant, cedar::PurposeFlags};
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 10] = [
+const NEARNESS: [DenyReason; 12] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
@@ -15,6 +15,8 @@ const NEARNESS: [DenyReason; 10] = [
     DenyReason::PurposeReveals,
     DenyReason::KindNotGranted,
     DenyReason::ScopeNotGranted,
+    DenyReason::EndUserRequired,
+    DenyReason::JobExpired,
     DenyReason::GrantExpired,
     DenyReason::ForbiddenByPolicy,
 ];
@@ -55,7 +57,18 @@ pub(crate) fn check(request: &Request, grant: &Grant, purpose: PurposeFlags, now
     ensure(request.kind.is_none_or(|kind| grant.kinds.contains(&kind)), DenyReason::KindNotGranted)?;
     ensure(request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
     ensure(request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
+    check_end_user(request, grant, now)?;
     ensure(grant.window.contains(now), DenyReason::GrantExpired)
+}
+
+/// A verified end user satisfies every rule.
+fn check_end_user(request: &Request, grant: &Grant, now: Timestamp) -> Result<(), DenyReason> {
+    match &grant.end_user {
+        _ if request.proof.end_user().is_some() => Ok(()),
+        None => ensure(!request.action.reveals(), DenyReason::EndUserRequired),
+        Some(EndUserRule::Required) => Err(DenyReason::EndUserRequired),
+        Some(EndUserRule::ApprovedJob(job)) => ensure(job.window.contains(now), DenyReason::JobExpired),
+    }
 }
 
 /// The reason that was nearer to success.

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
-use fuda_core::{CallerId, Kind, PolicyVersion, PurposeCode, RelationSet, ScopeId, TenantId, Timestamp, Window};
+use fuda_core::{
+    CallerId, Kind, PolicyVersion, PurposeCode, RelationSet, ScopeId, TenantId, Timestamp, Window, WorkReference,
+};
 
-use crate::{Action, Budget, DenyReason, Frozen, Grant, GrantId, RecordFacts, Request, Role};
+use crate::{Action, ApprovedJob, Budget, DenyReason, EndUserRule, Frozen, Grant, GrantId, RecordFacts, Request, Role};
 
 /// Proof that a request was allowed, and what it was allowed for. Made only by [`crate::Policy::decide`]; not
 /// `Clone`, so that one decision does not silently become many.
@@ -102,10 +104,35 @@ impl Permit {
         &self.policy_ids
     }
 
-    /// When the decision holds: the grant's window. Apply refuses the command outside it.
+    /// When the decision holds: the grant's window, as far as the caller's proof and the approved job reach. Apply
+    /// refuses the command outside it.
     #[must_use]
     pub fn window(&self) -> Window {
-        self.grant.window
+        let proven = self.grant.window.intersect(&self.request.proof.window(self.action()));
+        match self.job_in_use() {
+            Some(job) => proven.intersect(&job.window),
+            None => proven,
+        }
+    }
+
+    /// The person who answers for the call: the verified end user, or the handler of the approved job.
+    #[must_use]
+    pub fn end_user(&self) -> Option<&CallerId> {
+        self.request.proof.end_user().or_else(|| self.job_in_use().map(|job| &job.handler))
+    }
+
+    /// The approved job that the call runs as.
+    #[must_use]
+    pub fn job(&self) -> Option<&WorkReference> {
+        self.job_in_use().map(|job| &job.job)
+    }
+
+    /// The job stands in for an end user; with one, the call is the end user's.
+    fn job_in_use(&self) -> Option<&ApprovedJob> {
+        match &self.grant.end_user {
+            Some(EndUserRule::ApprovedJob(job)) if self.request.proof.end_user().is_none() => Some(job),
+            _ => None,
+        }
     }
 
     /// The kinds of the grant, for items whose kind is known only later.
@@ -273,6 +300,12 @@ impl Denial {
     #[must_use]
     pub const fn reason(&self) -> DenyReason {
         self.reason
+    }
+
+    /// The end user the call proved, if it did.
+    #[must_use]
+    pub const fn end_user(&self) -> Option<&CallerId> {
+        self.request.proof.end_user()
     }
 
     /// The version of the policy that decided.

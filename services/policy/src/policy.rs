@@ -129,9 +129,11 @@ impl Policy {
     /// For tokens the kind is unknown before the row is read: leave it out and check each record afterwards with
     /// [`Permit::check_record`].
     pub fn decide(&self, request: &Request, now: Timestamp) -> Result<Permit, Denial> {
-        let decided = match &self.live {
-            Some(live) => live.decide(request, now, self.version),
-            None => self.decide_bootstrap(request),
+        // A false proof is refused before anything that depends on what exists.
+        let decided = match (request.proof.refusal(request.action, now), &self.live) {
+            (Some(reason), _) => Err(reason.into()),
+            (None, Some(live)) => live.decide(request, now, self.version),
+            (None, None) => self.decide_bootstrap(request),
         };
         decided.map_err(|refusal| Denial::new(request.clone(), refusal.reason, self.version, refusal.policy_ids))
     }
@@ -179,6 +181,7 @@ impl Policy {
             window: Window::ALWAYS,
             budget: None,
             verify_guesses_per_day: 0,
+            end_user: None,
         };
         let policy_ids = vec![Self::BOOTSTRAP_POLICY_ID.to_owned()];
         let relations = PurposeFacts::default().relations;

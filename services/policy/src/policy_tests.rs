@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use fuda_core::{Kind, PurposeCode, ScopeId};
+use fuda_core::{Kind, PurposeCode, ScopeId, WorkReference};
 
 use super::*;
-use crate::samples;
+use crate::{ApprovedJob, EndUserProof, EndUserRule, Proof, SignIn, samples};
 
 const CASES: u64 = 2_000;
 const CALLERS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -86,10 +86,39 @@ fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
         window: Window { not_before: dice.bound(), not_after: dice.bound() },
         budget: None,
         verify_guesses_per_day: 0,
+        end_user: if workload { end_user_rule(dice) } else { None },
     };
     let guesses = u16::from(grant.actions.contains(&Action::VerifyNumber));
     let grant = Grant { verify_guesses_per_day: guesses, ..grant };
     grant.check_shape().is_ok().then_some(grant)
+}
+
+fn end_user_rule(dice: &mut Dice) -> Option<EndUserRule> {
+    match dice.below(6) {
+        0 => None,
+        1 | 2 => Some(EndUserRule::Required),
+        _ => Some(EndUserRule::ApprovedJob(ApprovedJob {
+            job: WorkReference::parse("job").unwrap(),
+            handler: CallerId::parse("oidc:demo/tanaka").unwrap(),
+            window: Window { not_before: dice.bound(), not_after: dice.bound() },
+        })),
+    }
+}
+
+fn proof(dice: &mut Dice) -> Proof {
+    let until = Timestamp(i64::try_from(dice.below(6)).unwrap());
+    let user = CallerId::parse("oidc:demo/suzuki").unwrap();
+    let end_user = match dice.below(10) {
+        0 => EndUserProof::Refused,
+        1..=4 => EndUserProof::Verified { user, until },
+        _ => EndUserProof::Absent,
+    };
+    let sign_in = match dice.below(6) {
+        0 => SignIn::Weak,
+        1 => SignIn::Until(until),
+        _ => SignIn::Lasting,
+    };
+    Proof { end_user, sign_in }
 }
 
 fn world(dice: &mut Dice) -> PolicyData {
@@ -139,6 +168,7 @@ fn request(dice: &mut Dice, data: &PolicyData) -> Request {
         kind: if dice.one_in(2) { shot.kind } else { None },
         scope: if dice.one_in(2) { shot.scope } else { None },
         to_scope: if dice.one_in(2) { shot.to_scope } else { None },
+        proof: shot.proof,
     }
 }
 
@@ -151,6 +181,7 @@ fn wild_request(dice: &mut Dice) -> Request {
         purpose: (!dice.one_in(3)).then(|| PurposeCode::parse(dice.pick(&PURPOSES)).unwrap()),
         scope: dice.one_in(3).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
         to_scope: dice.one_in(4).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
+        proof: proof(dice),
     }
 }
 
@@ -159,6 +190,30 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     use Action as A;
     let vault_only = [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus];
     let reveals = [A::Detokenize, A::VerifyNumber].contains(&request.action);
+    let proven = match &request.proof.end_user {
+        EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
+        EndUserProof::Verified { until, .. } if until.0 < now.0 => return Err(DenyReason::EndUserRefused),
+        EndUserProof::Verified { .. } => true,
+        EndUserProof::Absent => false,
+    };
+    let changes = [
+        A::Bootstrap,
+        A::CreateTenant,
+        A::ProposeGrants,
+        A::ApproveGrants,
+        A::AddMember,
+        A::RemoveMember,
+        A::Freeze,
+        A::Thaw,
+    ];
+    let fresh = match request.proof.sign_in {
+        SignIn::Lasting => true,
+        SignIn::Until(until) => now.0 <= until.0,
+        SignIn::Weak => false,
+    };
+    if changes.contains(&request.action) && !fresh {
+        return Err(DenyReason::StepUpRequired);
+    }
     let about = if vault_only.contains(&request.action) { None } else { request.tenant.clone() };
     let tenant = data.tenants.iter().find(|tenant| Some(&tenant.id) == about.as_ref());
     let guard = [A::Freeze, A::Thaw, A::ListFreezes];
@@ -182,6 +237,25 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
             (DenyReason::KindNotGranted, request.kind.is_none_or(|kind| grant.kinds.contains(&kind))),
             (DenyReason::ScopeNotGranted, request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope))),
             (DenyReason::ScopeNotGranted, request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope))),
+            (
+                DenyReason::EndUserRequired,
+                proven
+                    || match &grant.end_user {
+                        None => !reveals,
+                        Some(rule) => *rule != EndUserRule::Required,
+                    },
+            ),
+            (
+                DenyReason::JobExpired,
+                proven
+                    || match &grant.end_user {
+                        Some(EndUserRule::ApprovedJob(job)) => {
+                            job.window.not_before.is_none_or(|start| start.0 <= now.0)
+                                && job.window.not_after.is_none_or(|end| now.0 <= end.0)
+                        }
+                        _ => true,
+                    },
+            ),
             (
                 DenyReason::GrantExpired,
                 grant.window.not_before.is_none_or(|start| start.0 <= now.0)
@@ -249,7 +323,7 @@ fn decisions_agree_with_the_reference() {
     }
     // The worlds must not be so strange that everything is denied for one reason.
     assert!(permits > CASES, "{permits} permits");
-    assert_eq!(reasons.len(), 12, "{reasons:?}");
+    assert_eq!(reasons.len(), 16, "{reasons:?}");
 }
 
 /// Each lock alone decides like both together: the default text states every leg, and the legs follow the text.

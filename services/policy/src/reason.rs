@@ -101,11 +101,26 @@ pub enum DenyReason {
     /// The caller is frozen.
     #[n(41)]
     CallerFrozen = 41,
+    /// The grant demands an end user, and the call brought no assertion of one.
+    #[n(50)]
+    EndUserRequired = 50,
+    /// The assertion of an end user that the call brought does not hold.
+    #[n(51)]
+    EndUserRefused = 51,
+    /// The assertion of an end user was used before, for another call.
+    #[n(52)]
+    EndUserReplayed = 52,
+    /// The person's sign-in is too old or too weak for the action.
+    #[n(53)]
+    StepUpRequired = 53,
+    /// The grant's approved job has not begun or is over.
+    #[n(54)]
+    JobExpired = 54,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -136,6 +151,11 @@ impl DenyReason {
         Self::TooManyTokens,
         Self::Frozen,
         Self::CallerFrozen,
+        Self::EndUserRequired,
+        Self::EndUserRefused,
+        Self::EndUserReplayed,
+        Self::StepUpRequired,
+        Self::JobExpired,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -172,6 +192,11 @@ impl DenyReason {
             Self::TooManyTokens => "too_many_tokens",
             Self::Frozen => "frozen",
             Self::CallerFrozen => "caller_frozen",
+            Self::EndUserRequired => "end_user_required",
+            Self::EndUserRefused => "end_user_refused",
+            Self::EndUserReplayed => "end_user_replayed",
+            Self::StepUpRequired => "step_up_required",
+            Self::JobExpired => "job_expired",
         }
     }
 

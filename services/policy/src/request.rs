@@ -1,6 +1,6 @@
 use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId};
 
-use crate::Action;
+use crate::{Action, Proof};
 
 /// One question to [`crate::Policy::decide`]: the facts of a call, or of a class of a call's items.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,19 +20,23 @@ pub struct Request {
     pub scope: Option<ScopeId>,
     /// The scope a new token is asked for (Exchange); the same grant must cover it.
     pub to_scope: Option<ScopeId>,
+    /// What the call proved beside the caller's identity.
+    pub proof: Proof,
 }
 
 impl Request {
     /// A request about the whole vault: no tenant, no kind, no purpose, no scope.
     #[must_use]
     pub const fn vault(action: Action, caller: CallerId) -> Self {
-        Self { action, caller, tenant: None, kind: None, purpose: None, scope: None, to_scope: None }
+        let (tenant, kind, purpose) = (None, None, None);
+        Self { action, caller, tenant, kind, purpose, scope: None, to_scope: None, proof: Proof::NONE }
     }
 
     /// A request about a tenant.
     #[must_use]
     pub const fn tenant(action: Action, caller: CallerId, tenant: TenantId) -> Self {
-        Self { action, caller, tenant: Some(tenant), kind: None, purpose: None, scope: None, to_scope: None }
+        let (tenant, kind, purpose) = (Some(tenant), None, None);
+        Self { action, caller, tenant, kind, purpose, scope: None, to_scope: None, proof: Proof::NONE }
     }
 
     /// The same request with a kind of number.
@@ -57,5 +61,11 @@ impl Request {
     #[must_use]
     pub fn to_scope(self, to_scope: ScopeId) -> Self {
         Self { to_scope: Some(to_scope), ..self }
+    }
+
+    /// The same request with what the call proved.
+    #[must_use]
+    pub fn proven(self, proof: Proof) -> Self {
+        Self { proof, ..self }
     }
 }

@@ -5,10 +5,12 @@
 
 use fuda_core::{
     CallerId, Catalogue, Invalid, KeyDomainId, Kind, PolicyVersion, PurposeCode, ScopeId, TenantId, Timestamp, Window,
-    Zone, limits::VERIFY_GUESSES_PER_DAY_DEFAULT,
+    WorkReference, Zone, limits::VERIFY_GUESSES_PER_DAY_DEFAULT,
 };
 
-use crate::{Action, Budget, Grant, GrantId, Policy, PolicyData, RecoveryChoice, Role, Tenant};
+use crate::{
+    Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Policy, PolicyData, RecoveryChoice, Role, Tenant,
+};
 
 /// The trust domain and path prefix of every demo caller; live clusters must not trust `fuda.test`.
 pub const CALLER_PREFIX: &str = "spiffe://fuda.test/demo/";
@@ -34,6 +36,10 @@ pub const ACCOUNTING: &str = "accounting";
 pub const PURPOSE: &str = "tax.withholding_slip";
 /// The purpose HR collects for.
 pub const COLLECT_PURPOSE: &str = "op.collect";
+/// The approved job that payroll runs as.
+pub const JOB: &str = "payroll-monthly";
+/// The person who handles that job.
+pub const HANDLER: &str = "oidc:demo/tanaka";
 /// Payroll's scope.
 pub const PAYROLL_SCOPE: &str = "payroll";
 /// Accounting's scope.
@@ -102,6 +108,11 @@ pub fn grants() -> Result<Vec<Grant>, Invalid> {
             purposes: vec![PurposeCode::parse(PURPOSE)?],
             scopes: vec![ScopeId::parse(PAYROLL_SCOPE)?],
             budget: Some(Budget { persons_max: 10_000, window_days: 31 }),
+            end_user: Some(EndUserRule::ApprovedJob(ApprovedJob {
+                job: WorkReference::parse(JOB)?,
+                handler: CallerId::parse(HANDLER)?,
+                window: Window::ALWAYS,
+            })),
             verify_guesses_per_day: u16::try_from(VERIFY_GUESSES_PER_DAY_DEFAULT).unwrap_or(u16::MAX),
             ..workload(7, PAYROLL)?
         },
@@ -128,6 +139,7 @@ fn administrative(id: u8, name: &str, role: Role) -> Result<Grant, Invalid> {
         window: Window::ALWAYS,
         budget: None,
         verify_guesses_per_day: 0,
+        end_user: None,
     })
 }
 

@@ -3,9 +3,11 @@
 
 use fuda_core::{
     CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, Relation, ScopeId, TenantId, Timestamp, Window,
+    WorkReference,
 };
 use fuda_policy::{
-    Action, DenyReason, Error, Grant, GrantId, Notified, Permit, Policy, PolicyData, RecordFacts, Request, Role,
+    Action, ApprovedJob, DenyReason, EndUserProof, EndUserRule, Error, Grant, GrantId, Notified, Permit, Policy,
+    PolicyData, Proof, RecordFacts, Request, Role, SignIn,
     samples::{self, ACCOUNTING, APPROVER, AUDITOR, HR, OPERATOR, OWNER, PAYROLL, PURPOSE},
 };
 
@@ -362,4 +364,88 @@ fn texts_are_validated_strictly() {
     let many: String = (0..=Policy::POLICIES_MAX).map(|n| format!("@id(\"p{n}\") {plain}")).collect();
     assert!(matches!(refused(&many), Error::TooManyPolicies { policies: 101, max: 100 }));
     assert!(matches!(refused(&" ".repeat(Policy::TEXT_BYTES_MAX + 1)), Error::TextTooLong { .. }));
+}
+
+/// Payroll's grant with another rule for the end user.
+fn with_rule(rule: EndUserRule) -> Policy {
+    let mut data = data();
+    for grant in data.grants.iter_mut().filter(|grant| grant.caller == caller(PAYROLL)) {
+        grant.end_user = Some(rule.clone());
+    }
+    Policy::build(data).unwrap()
+}
+
+fn verified(until: Timestamp) -> Proof {
+    let user = CallerId::parse("oidc:corp/suzuki").unwrap();
+    Proof { end_user: EndUserProof::Verified { user, until }, sign_in: SignIn::Lasting }
+}
+
+#[test]
+fn a_grant_that_wants_an_end_user_gets_one_or_denies() {
+    let policy = with_rule(EndUserRule::Required);
+    let reveal = || ask(PAYROLL, Action::Detokenize).purpose(purpose(PURPOSE));
+    assert_eq!(reason(&policy, &reveal()), Some(DenyReason::EndUserRequired));
+    assert_eq!(reason(&policy, &ask(PAYROLL, Action::DescribeToken)), Some(DenyReason::EndUserRequired));
+
+    // The permit names the end user and does not outlive the assertion.
+    let until = Timestamp(NOW.0 + 1_000);
+    let permit = policy.decide(&reveal().proven(verified(until)), NOW).unwrap();
+    assert_eq!(permit.end_user().map(CallerId::as_str), Some("oidc:corp/suzuki"));
+    assert_eq!((permit.window().not_after, permit.job()), (Some(until), None));
+    assert_eq!(policy.decide(&reveal().proven(verified(until)), Timestamp(until.0 + 1)).unwrap_err().reason(), {
+        DenyReason::EndUserRefused
+    });
+
+    // A false assertion is worse than none, also where none is wanted.
+    let refused = Proof { end_user: EndUserProof::Refused, sign_in: SignIn::Lasting };
+    assert_eq!(reason(&policy, &reveal().proven(refused.clone())), Some(DenyReason::EndUserRefused));
+    assert_eq!(reason(&policy, &ask(HR, Action::Tokenize).proven(refused)), Some(DenyReason::EndUserRefused));
+}
+
+#[test]
+fn an_approved_job_names_its_handler_and_has_its_time() {
+    let window = Window { not_before: Some(NOW), not_after: Some(Timestamp(NOW.0 + 5_000)) };
+    let handler = CallerId::parse("oidc:corp/tanaka").unwrap();
+    let job = ApprovedJob { job: WorkReference::parse("year-end-2026").unwrap(), handler: handler.clone(), window };
+    let policy = with_rule(EndUserRule::ApprovedJob(job));
+    let reveal = || ask(PAYROLL, Action::Detokenize).purpose(purpose(PURPOSE));
+    let permit = policy.decide(&reveal(), NOW).unwrap();
+    assert_eq!((permit.end_user(), permit.window()), (Some(&handler), window));
+    assert_eq!(permit.job().map(WorkReference::as_str), Some("year-end-2026"));
+    for outside in [Timestamp(NOW.0 - 1), Timestamp(NOW.0 + 5_001)] {
+        assert_eq!(policy.decide(&reveal(), outside).unwrap_err().reason(), DenyReason::JobExpired);
+    }
+    // With an end user it is his call, and the job's time does not matter.
+    let permit = policy.decide(&reveal().proven(verified(Timestamp(NOW.0 + 9_000))), Timestamp(NOW.0 + 6_000)).unwrap();
+    assert_eq!((permit.end_user().map(CallerId::as_str), permit.job()), (Some("oidc:corp/suzuki"), None));
+}
+
+#[test]
+fn only_a_recent_and_strong_sign_in_changes_policy() {
+    let policy = policy();
+    let vault = |name, action, sign_in| {
+        let proof = Proof { end_user: EndUserProof::Absent, sign_in };
+        policy.decide(&Request::vault(action, caller(name)).proven(proof), NOW).map_err(|denial| denial.reason())
+    };
+    let fresh = SignIn::Until(Timestamp(NOW.0 + 1_000));
+    for old in [SignIn::Weak, SignIn::Until(Timestamp(NOW.0 - 1))] {
+        for (name, action) in [
+            (OWNER, Action::ProposeGrants),
+            (OWNER, Action::CreateTenant),
+            (APPROVER, Action::ApproveGrants),
+            (OPERATOR, Action::AddMember),
+            (OPERATOR, Action::RemoveMember),
+        ] {
+            assert_eq!(vault(name, action, old).unwrap_err(), DenyReason::StepUpRequired, "{action}");
+            let permit = vault(name, action, fresh).unwrap();
+            assert_eq!(permit.window().not_after, Some(Timestamp(NOW.0 + 1_000)), "apply checks it again");
+        }
+        // Looking is open, and so is what workloads do.
+        assert!(vault(AUDITOR, Action::ReadLedger, old).is_ok());
+        assert!(vault(OPERATOR, Action::ClusterStatus, old).is_ok());
+    }
+    // Without a grant the answer is the same: it says nothing about grants.
+    assert_eq!(vault(HR, Action::ApproveGrants, SignIn::Weak).unwrap_err(), DenyReason::StepUpRequired);
+    // A sign-in that is not asked about does not bound a decision.
+    assert_eq!(vault(AUDITOR, Action::ReadLedger, fresh).unwrap().window(), Window::ALWAYS);
 }

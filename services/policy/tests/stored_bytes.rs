@@ -1,8 +1,11 @@
 //! The bytes of what is persisted. A change here is a change of data on disk.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use fuda_core::{KeyDomainId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, Zone};
-use fuda_policy::{Action, Budget, DenyReason, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant, samples};
+use fuda_core::{CallerId, KeyDomainId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference, Zone};
+use fuda_policy::{
+    Action, ApprovedJob, Budget, DenyReason, EndUserRule, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant,
+    samples,
+};
 use minicbor::{Decode, Encode};
 
 fn check<T>(value: &T, golden: &str)
@@ -29,6 +32,7 @@ fn grants() {
         window: Window { not_before: Some(Timestamp(1)), not_after: Some(Timestamp(2)) },
         budget: Some(Budget { persons_max: 1_000, window_days: 31 }),
         verify_guesses_per_day: 5,
+        end_user: None,
     };
     check(
         &full,
@@ -44,7 +48,7 @@ fn grants() {
         window: Window::ALWAYS,
         budget: None,
         verify_guesses_per_day: 0,
-        ..full
+        ..full.clone()
     };
     check(
         &bare,
@@ -52,6 +56,17 @@ fn grants() {
          781f 7370696666653a2f2f667564612e746573742f64656d6f2f706179726f6c6c
          05 f6 82 0b 10 80 80 80 80 f6 00",
     );
+}
+
+#[test]
+fn grants_with_an_end_user_rule() {
+    let job = ApprovedJob {
+        job: WorkReference::parse("job").unwrap(),
+        handler: CallerId::parse("oidc:c/t").unwrap(),
+        window: Window { not_before: None, not_after: Some(Timestamp(2)) },
+    };
+    check(&EndUserRule::Required, "82 01 80");
+    check(&EndUserRule::ApprovedJob(job), "82 02 81 83 63 6a6f62 68 6f6964633a632f74 82 f6 02");
 }
 
 #[test]

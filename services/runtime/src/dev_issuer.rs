@@ -95,6 +95,12 @@ impl DevIssuer {
         Ok(jwk)
     }
 
+    /// Its public key in PEM, as attackers find it.
+    #[must_use]
+    pub fn public_pem(&self) -> String {
+        self.key.public_key_pem()
+    }
+
     /// Signs claims under a proper header.
     ///
     /// # Errors

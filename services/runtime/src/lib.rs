@@ -14,7 +14,9 @@
 pub mod config;
 pub mod dev_ca;
 pub mod dev_issuer;
+pub mod fetch;
 pub mod health;
+pub mod key_source;
 pub mod layer;
 pub mod listener;
 mod metrics;

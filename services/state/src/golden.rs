@@ -105,6 +105,9 @@ fn header() -> Header {
         budget: Some(Budget { persons_max: 10, window_days: 1 }),
         verify_guesses_per_day: 5,
         denied: None,
+        job: None,
+        credential: None,
+        assertion: None,
     }
 }
 
@@ -227,6 +230,7 @@ fn grant() -> Grant {
         window: Window::ALWAYS,
         budget: None,
         verify_guesses_per_day: 0,
+        end_user: None,
     }
 }
 

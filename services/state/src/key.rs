@@ -184,6 +184,11 @@ pub fn checkpoint(size: u64) -> Vec<u8> {
     size.to_be_bytes().to_vec()
 }
 
+/// Key of a used end-user assertion: the digest of its issuer and id.
+pub fn assertion(id: &[u8; 16]) -> Vec<u8> {
+    id.to_vec()
+}
+
 /// Reads a key of one big-endian u64 ([`entries`], [`checkpoint`]).
 pub fn number_of(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)

@@ -12,6 +12,7 @@ use fuda_ledger::tree::{Edge, TreeHead};
 use fuda_ledger::{Block, Common, Detail, DetailKey, EntryItem, Header};
 use fuda_policy::{Action, Grant, PolicyData, Touched};
 
+use crate::assertions::Assertions;
 use crate::budget::Budgets;
 use crate::command::{self, Body, Command, Inner};
 use crate::freezes::Freezes;
@@ -43,6 +44,7 @@ pub struct Machine {
     pub(crate) buckets: BTreeMap<(KeyDomainId, BucketId), BucketVersion>,
     pub(crate) budgets: Budgets,
     pub(crate) freezes: Freezes,
+    pub(crate) assertions: Assertions,
     pub(crate) checkpoint_size: u64,
 }
 
@@ -75,6 +77,7 @@ impl Machine {
             buckets: load_buckets(view)?,
             budgets: Budgets::load(view, LOAD_ROWS)?,
             freezes: Freezes::load(view)?,
+            assertions: Assertions::load(view)?,
             checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
         })
     }
@@ -225,6 +228,9 @@ impl<T: Txn> Applying<'_, T> {
         if self.is_frozen() {
             return self.refuse(Refusal::Frozen, Vec::new());
         }
+        if let Err(refusal) = self.take_assertion() {
+            return self.refuse(refusal, Vec::new());
+        }
         match body {
             Body::Bootstrap(body) => command::bootstrap::apply(&mut self, body),
             Body::CreateTenant(body) => command::create_tenant::apply(&mut self, body),
@@ -253,6 +259,13 @@ impl<T: Txn> Applying<'_, T> {
             purpose: self.header.purpose.as_ref(),
         };
         self.header.denied.is_none() && self.machine.freezes.frozen().stops(&touched).is_some()
+    }
+
+    /// Uses up the end-user assertion of the call. A denial is entered whether or not its assertion was used before.
+    fn take_assertion(&mut self) -> Result<(), Refusal> {
+        let Some(assertion) = &self.header.assertion else { return Ok(()) };
+        let taken = self.machine.assertions.take(self.txn, assertion, self.time);
+        if self.header.denied.is_some() { Ok(()) } else { taken }
     }
 
     /// What the very same command came to when it was applied before; `None` if it was not, or if applying it again

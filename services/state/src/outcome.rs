@@ -193,6 +193,12 @@ pub enum Refusal {
     /// What the command needs is frozen.
     #[n(42)]
     Frozen = 42,
+    /// The end-user assertion was used before, for another call.
+    #[n(50)]
+    AssertionReplayed = 50,
+    /// More unexpired end-user assertions are remembered than [`fuda_core::limits`] allow.
+    #[n(51)]
+    AssertionsFull = 51,
 }
 
 impl Refusal {
@@ -229,6 +235,8 @@ impl Refusal {
             Self::AlreadyFrozen => "already_frozen",
             Self::NotFrozen => "not_frozen",
             Self::Frozen => "frozen",
+            Self::AssertionReplayed => "assertion_replayed",
+            Self::AssertionsFull => "assertions_full",
         }
     }
 
@@ -245,6 +253,8 @@ impl Refusal {
             Self::AlreadyFrozen => Code::AlreadyFrozen,
             Self::NotFrozen => Code::NotFound,
             Self::Frozen => Code::Frozen,
+            Self::AssertionReplayed => Code::EndUserRequired,
+            Self::AssertionsFull => Code::Overloaded,
             Self::ItemCount => Code::TooManyItems,
             Self::ActionMismatch
             | Self::CheckpointUnsigned
@@ -276,6 +286,7 @@ impl Refusal {
                 Some(DenyReason::AlreadyExists)
             }
             Self::Frozen => Some(DenyReason::Frozen),
+            Self::AssertionReplayed => Some(DenyReason::EndUserReplayed),
             _ => None,
         }
     }

@@ -46,11 +46,13 @@ pub enum Table {
     BudgetLog = 15,
     /// Signed tree heads, by tree size.
     Checkpoints = 16,
+    /// End-user assertions that were used and could be used again, by the digest of issuer and id.
+    Assertions = 17,
 }
 
 impl Table {
     /// All tables, in the order of their numbers: the order of digests and snapshots.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Tenants,
         Self::Grants,
@@ -67,6 +69,7 @@ impl Table {
         Self::Tiles,
         Self::BudgetLog,
         Self::Checkpoints,
+        Self::Assertions,
     ];
 
     /// The stable name: column family, metric label, error text.
@@ -88,10 +91,11 @@ impl Table {
             Self::Tiles => "tiles",
             Self::BudgetLog => "budget_log",
             Self::Checkpoints => "checkpoints",
+            Self::Assertions => "assertions",
         }
     }
 
-    /// The stable number (1–16).
+    /// The stable number (1–17).
     pub const fn number(self) -> u8 {
         self as u8
     }
@@ -430,8 +434,9 @@ mod tests {
         let names: std::collections::BTreeSet<_> = Table::ALL.into_iter().map(Table::name).collect();
         assert_eq!(names.len(), Table::ALL.len());
         assert_eq!(Table::from_number(0), None);
-        assert_eq!(Table::from_number(17), None);
+        assert_eq!(Table::from_number(18), None);
         assert_eq!(Table::Checkpoints.number(), 16);
+        assert_eq!(Table::Assertions.number(), 17);
     }
 
     #[test]

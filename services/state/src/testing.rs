@@ -342,7 +342,13 @@ pub(crate) fn catalogue() -> Catalogue {
 }
 
 pub(crate) fn facts(request_id: u8) -> CallFacts {
-    CallFacts { request_id: RequestId::from_bytes([request_id; 16]), trace: None, work_reference: None }
+    CallFacts {
+        request_id: RequestId::from_bytes([request_id; 16]),
+        trace: None,
+        work_reference: None,
+        credential: None,
+        assertion: None,
+    }
 }
 
 pub(crate) fn caller(name: &str) -> CallerId {

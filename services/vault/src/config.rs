@@ -8,6 +8,8 @@ use fuda_runtime::telemetry::TelemetryConfig;
 use fuda_runtime::tls::TlsPaths;
 use serde::Deserialize;
 
+use crate::identity::Identity;
+
 /// The whole file. Unknown keys are refused: a knob that does nothing is a bug.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub(crate) struct Config {
     pub(crate) custodian: Custodian,
     /// The one caller who may bootstrap a vault on this node; absent: nobody.
     pub(crate) bootstrap_operator: Option<String>,
+    /// Who may call, beside holders of certificates, and how callers prove who they are.
+    #[serde(default)]
+    pub(crate) identity: Identity,
     /// Bounds on work in flight.
     #[serde(default)]
     pub(crate) limits: Limits,

@@ -63,16 +63,14 @@ impl PeerConnector for TlsPeers {
 pub(crate) fn guard(trust_domain: String) -> PeerGuard {
     Arc::new(move |extensions, claim: &PeerClaim| {
         let refused = || Status::permission_denied("the certificate is not the node's that the call claims to be");
-        let peer = extensions.get::<PeerInfo>().ok_or_else(refused)?;
-        if !peer.is_valid_at(std::time::SystemTime::now()) || peer.caller.trust_domain() != trust_domain {
-            return Err(refused());
-        }
+        let peer = extensions.get::<PeerInfo>().and_then(|peer| peer.caller_at(std::time::SystemTime::now()));
+        let peer = peer.filter(|peer| peer.trust_domain() == trust_domain).ok_or_else(refused)?;
         match &claim.member {
             Some(member) => {
                 let expected = node_id(&trust_domain, &member.name).map_err(|_| refused())?;
-                if peer.caller == expected { Ok(()) } else { Err(refused()) }
+                if *peer == expected { Ok(()) } else { Err(refused()) }
             }
-            None if peer.caller.path().trim_start_matches('/').starts_with("node/") => Ok(()),
+            None if peer.path().trim_start_matches('/').starts_with("node/") => Ok(()),
             None => Err(refused()),
         }
     })

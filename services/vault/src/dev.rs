@@ -9,9 +9,11 @@ use anyhow::Context as _;
 use clap::Args;
 use fuda_consensus::LogPlace;
 use fuda_consensus::log::MemoryDisk;
-use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, Zone, limits};
+use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference, Zone, limits};
 use fuda_custodian::FileCustodian;
-use fuda_policy::{Action, Grant, GrantId, RecoveryChoice, Request as PolicyRequest, Role, Tenant};
+use fuda_policy::{
+    Action, ApprovedJob, EndUserRule, Grant, GrantId, RecoveryChoice, Request as PolicyRequest, Role, Tenant,
+};
 use fuda_runtime::dev_ca::{DevCa, Pems};
 use fuda_runtime::layer::AdmissionOptions;
 use fuda_runtime::shutdown;
@@ -22,6 +24,7 @@ use fuda_state::{Body, OrderId};
 use fuda_storage::Store;
 
 use crate::gate::{Call, Gate, Round, local_time};
+use crate::identity::Identity;
 use crate::node::{Node, Parts};
 use crate::service::cluster::{Cluster, People};
 
@@ -96,6 +99,7 @@ fn parts(certificates: &DevCa, temporary: &Path, port: u16) -> anyhow::Result<Pa
         log: LogPlace::Memory(MemoryDisk::default()),
         custodian: Arc::new(FileCustodian::open(custodian_dir)?),
         bootstrap_operator: Some(CallerId::parse(&demo("operator"))?),
+        identity: Identity::default(),
         admission: AdmissionOptions::default(),
         connections_max: 256,
     })
@@ -163,6 +167,14 @@ fn grant(number: u8, name: &str, actions: &[Action], purposes: &[&str]) -> anyho
             true => u16::try_from(limits::VERIFY_GUESSES_PER_DAY_DEFAULT)?,
             false => 0,
         },
+        end_user: match actions.iter().any(|action| action.reveals()) {
+            true => Some(EndUserRule::ApprovedJob(ApprovedJob {
+                job: WorkReference::parse("demo-payroll")?,
+                handler: CallerId::parse("oidc:demo/tanaka")?,
+                window: Window::ALWAYS,
+            })),
+            false => None,
+        },
     })
 }
 
@@ -181,12 +193,7 @@ async fn act(gate: &Gate, name: &str, number: u8, action: Action, body: Body) ->
 fn call(name: &str, number: u8) -> anyhow::Result<Call> {
     let mut request_id = [number; 16];
     request_id[..8].copy_from_slice(&local_time().0.to_be_bytes());
-    Ok(Call {
-        caller: CallerId::parse(&demo(name))?,
-        request_id: fuda_core::RequestId::from_bytes(request_id),
-        trace: None,
-        work_reference: None,
-    })
+    Ok(Call::inside(CallerId::parse(&demo(name))?, fuda_core::RequestId::from_bytes(request_id)))
 }
 
 async fn unsealed(gate: &Gate) -> anyhow::Result<()> {

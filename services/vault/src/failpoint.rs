@@ -14,7 +14,7 @@ static KEPT: Mutex<BTreeMap<[u8; 32], Zeroizing<Vec<u8>>>> = Mutex::new(BTreeMap
 
 /// A careless log line, when `FUDA_MUTANT=leak-number`. The plaintext scanner must find it.
 pub(crate) fn leak(number: &Number) {
-    if planted("leak-number") {
+    if is_planted("leak-number") {
         tracing::warn!(number = %String::from_utf8_lossy(number.expose()), "a planted bug leaks");
     }
 }
@@ -22,7 +22,7 @@ pub(crate) fn leak(number: &Number) {
 /// A cache that no update clears, when `FUDA_MUTANT=keep-old-version`: one token of a record stays on the version that
 /// it was first read with. The evidence `number-change` must find it.
 pub(crate) fn keep_old_version(lookup: &LookupKey, scope: &ScopeId, number: Number) -> Number {
-    if !planted("keep-old-version") || scope.as_str() != KEPT_SCOPE {
+    if !is_planted("keep-old-version") || scope.as_str() != KEPT_SCOPE {
         return number;
     }
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,6 +30,7 @@ pub(crate) fn keep_old_version(lookup: &LookupKey, scope: &ScopeId, number: Numb
     Number::from_normalised(number.kind(), first.as_slice()).unwrap_or(number)
 }
 
-fn planted(bug: &str) -> bool {
+/// Whether this bug is planted.
+pub(crate) fn is_planted(bug: &str) -> bool {
     std::env::var("FUDA_MUTANT").is_ok_and(|mutant| mutant == bug)
 }

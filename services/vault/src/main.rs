@@ -11,6 +11,7 @@ mod dev;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 mod gate;
+mod identity;
 mod keys;
 mod methods;
 mod metrics;
@@ -137,6 +138,7 @@ fn parts(config: &Config, data_dir: &Path) -> anyhow::Result<Parts> {
         log: LogPlace::Volume,
         custodian,
         bootstrap_operator: config.bootstrap_operator()?,
+        identity: config.identity.clone(),
         admission: AdmissionOptions {
             calls_in_flight_max: config.limits.calls_inflight_max,
             timeout_default: Duration::from_millis(config.limits.call_deadline_ms),

@@ -21,7 +21,7 @@ use fuda_proto::ledger::v1::ledger_service_server::LedgerServiceServer;
 use fuda_proto::tenant::v1::tenant_service_server::TenantServiceServer;
 use fuda_proto::vault::v1::token_service_server::TokenServiceServer;
 use fuda_runtime::health::{HealthState, drive_grpc_health};
-use fuda_runtime::layer::{AdmissionLayer, AdmissionOptions, CallLayer};
+use fuda_runtime::layer::{AdmissionLayer, AdmissionOptions, AuthenticationLayer, CallLayer};
 use fuda_runtime::listener::{ListenerOptions, TlsListener};
 use fuda_runtime::ops::OpsServer;
 use fuda_runtime::telemetry::Telemetry;
@@ -34,7 +34,8 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::connector::{TlsPeers, guard};
-use crate::gate::Gate;
+use crate::gate::{Gate, local_time};
+use crate::identity::{Callers, Clock, Identity};
 use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
@@ -67,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) log: LogPlace,
     pub(crate) custodian: Arc<dyn Custodian>,
     pub(crate) bootstrap_operator: Option<CallerId>,
+    pub(crate) identity: Identity,
     pub(crate) admission: AdmissionOptions,
     pub(crate) connections_max: usize,
 }
@@ -142,7 +144,13 @@ impl Node {
     }
 
     fn serve_clients(&self, parts: &Parts, telemetry: &Telemetry, meter: &Meter) -> anyhow::Result<()> {
-        let tls = Arc::new(ServerTls::load(&parts.client_tls, "client", meter)?);
+        let tls = match parts.identity.takes_tokens() {
+            true => ServerTls::load_optional(&parts.client_tls, "client", meter)?,
+            false => ServerTls::load(&parts.client_tls, "client", meter)?,
+        };
+        let tls = Arc::new(tls);
+        let callers = Arc::new(Callers::open(&parts.identity, clock(&self.gate), meter)?);
+        callers.watch(&self.stop);
         self.tracker.spawn(forget(tls.watch(self.stop.clone())));
         let mut options = ListenerOptions::new(parts.client_listen, "client");
         options.connections_max = parts.connections_max;
@@ -170,6 +178,8 @@ impl Node {
             .layer(CallLayer::new(meter, telemetry.sampling(), methods::METHODS))
             // Full means RESOURCE_EXHAUSTED now, not latency later; no call is without a deadline.
             .layer(AdmissionLayer::new(parts.admission))
+            // Whoever is not known comes no further, not even to health and reflection.
+            .layer(AuthenticationLayer::new(callers))
             .add_service(sized(TokenServiceServer::new(Tokens::new(Arc::clone(gate)))))
             .add_service(sized_cluster(ClusterServiceServer::new(Cluster::new(
                 Arc::clone(gate),
@@ -199,6 +209,12 @@ impl Node {
         self.tracker.spawn(tasks::sign_checkpoints(Arc::clone(gate), stop.clone()));
         self.tracker.spawn(tasks::expire_replies(Arc::clone(gate), stop.clone()));
     }
+}
+
+/// The majority's time. Without it nothing is decided ([`Gate::now`]), but status can be seen: by this machine's clock.
+fn clock(gate: &Arc<Gate>) -> Clock {
+    let gate = Arc::clone(gate);
+    Arc::new(move || gate.replica.cluster_time().unwrap_or_else(local_time))
 }
 
 fn serve_peers(

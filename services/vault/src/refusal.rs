@@ -36,8 +36,8 @@ impl Refusal {
         Self { code: Code::TooManyItems, broken: Some(Invalid::new(field, rule)) }
     }
 
-    /// What a denial looks like from outside: budgets and guesses are told apart, everything else looks as if it did
-    /// not exist. The reason itself is in the ledger, under the request id.
+    /// What a denial looks like from outside: budgets, guesses and what is missing of the caller's own proof are told
+    /// apart, everything else looks as if it did not exist. The reason itself is in the ledger, under the request id.
     pub(crate) const fn denied(reason: DenyReason) -> Self {
         Self::new(match reason {
             DenyReason::BudgetExhausted => Code::BudgetExhausted,
@@ -48,6 +48,11 @@ impl Refusal {
             DenyReason::TooManyTokens => Code::TooManyTokens,
             // Only what would be allowed is told; a caller that is itself frozen learns nothing.
             DenyReason::Frozen => Code::Frozen,
+            DenyReason::StepUpRequired => Code::StepUpRequired,
+            DenyReason::EndUserRequired
+            | DenyReason::EndUserRefused
+            | DenyReason::EndUserReplayed
+            | DenyReason::JobExpired => Code::EndUserRequired,
             _ => Code::DeniedOrNotFound,
         })
     }

@@ -4,7 +4,7 @@ use fuda_core::{
     CallerId, Kind, Number, PurposeCode, Relation, RequestId, ScopeId, SubjectRef, TenantId, Timestamp, Window,
     WorkReference, Zone, limits, parse_number,
 };
-use fuda_policy::{Action, Budget, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant};
+use fuda_policy::{Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant};
 use fuda_proto::tenant::v1 as tenant_pb;
 use fuda_proto::vault::v1 as pb;
 use fuda_state::row::{RecordRow, RecordStatus};
@@ -247,11 +247,46 @@ pub(crate) fn new_grant(wire: &tenant_pb::Grant, id: GrantId) -> Result<Grant, R
             }
             asked => guesses(asked)?,
         },
+        end_user: end_user_rule(wire)?,
     })
+}
+
+fn end_user_rule(wire: &tenant_pb::Grant) -> Result<Option<EndUserRule>, Refusal> {
+    use tenant_pb::EndUserRule as Wire;
+    let rule = Wire::try_from(wire.end_user)
+        .map_err(|_| fuda_core::Invalid::new("end_user", "must be one of the listed rules"))?;
+    match (rule, &wire.approved_job) {
+        (Wire::Unspecified | Wire::None, None) => Ok(None),
+        (Wire::Required, None) => Ok(Some(EndUserRule::Required)),
+        (Wire::ApprovedJob, Some(job)) => Ok(Some(EndUserRule::ApprovedJob(ApprovedJob {
+            job: WorkReference::parse(&job.job)?,
+            handler: CallerId::parse(&job.handler)?,
+            window: window(job.not_before.as_ref(), job.not_after.as_ref())?,
+        }))),
+        (Wire::ApprovedJob, None) => Err(Refusal::missing("approved_job")),
+        (_, Some(_)) => Err(fuda_core::Invalid::new("approved_job", "must stand with the rule approved_job").into()),
+    }
+}
+
+fn end_user_rule_to_wire(rule: Option<&EndUserRule>) -> (tenant_pb::EndUserRule, Option<tenant_pb::ApprovedJob>) {
+    match rule {
+        None => (tenant_pb::EndUserRule::None, None),
+        Some(EndUserRule::Required) => (tenant_pb::EndUserRule::Required, None),
+        Some(EndUserRule::ApprovedJob(job)) => {
+            let wire = tenant_pb::ApprovedJob {
+                job: job.job.to_string(),
+                handler: job.handler.to_string(),
+                not_before: job.window.not_before.map(timestamp_to_wire),
+                not_after: job.window.not_after.map(timestamp_to_wire),
+            };
+            (tenant_pb::EndUserRule::ApprovedJob, Some(wire))
+        }
+    }
 }
 
 /// A grant as the API writes it.
 pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
+    let (end_user, approved_job) = end_user_rule_to_wire(grant.end_user.as_ref());
     tenant_pb::Grant {
         grant: grant.id.to_string(),
         caller: grant.caller.to_string(),
@@ -268,6 +303,8 @@ pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
             window_days: budget.window_days.into(),
         }),
         verify_guesses_per_day: grant.verify_guesses_per_day.into(),
+        end_user: end_user.into(),
+        approved_job,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use fuda_client::tenant::{ApproveGrantsRequest, Budget, Grant, ListGrantsRequest, ProposeGrantsRequest};
+use fuda_client::tenant::{
+    ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, ListGrantsRequest, ProposeGrantsRequest,
+};
 use fuda_core::limits::PAGE_SIZE_MAX;
 use serde::Deserialize;
 use serde_json::json;
@@ -107,6 +109,18 @@ struct GrantTable {
     budget: Option<BudgetTable>,
     #[serde(default)]
     verify_guesses_per_day: u32,
+    #[serde(default)]
+    end_user: String,
+    approved_job: Option<JobTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobTable {
+    job: String,
+    handler: String,
+    not_before: Option<String>,
+    not_after: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +151,21 @@ fn grant(table: GrantTable) -> Result<Grant, String> {
     let moment = |name: &str, text: Option<String>| {
         text.map(|text| wire::moment(&text).map_err(|rule| format!("{name} {rule}"))).transpose()
     };
+    let end_user = match table.end_user.as_str() {
+        "" | "none" => EndUserRule::None,
+        "required" => EndUserRule::Required,
+        "approved_job" => EndUserRule::ApprovedJob,
+        _ => return Err("end_user must be none, required or approved_job".to_owned()),
+    };
+    let approved_job = match table.approved_job {
+        Some(it) => Some(ApprovedJob {
+            job: it.job,
+            handler: it.handler,
+            not_before: moment("approved_job.not_before", it.not_before)?,
+            not_after: moment("approved_job.not_after", it.not_after)?,
+        }),
+        None => None,
+    };
     Ok(Grant {
         grant: String::new(),
         caller: table.caller,
@@ -150,6 +179,8 @@ fn grant(table: GrantTable) -> Result<Grant, String> {
         not_after: moment("not_after", table.not_after)?,
         budget: table.budget.map(|it| Budget { persons_max: it.persons_max, window_days: it.window_days }),
         verify_guesses_per_day: table.verify_guesses_per_day,
+        end_user: end_user.into(),
+        approved_job,
     })
 }
 
@@ -173,6 +204,8 @@ mod tests {
             scopes = ["payroll"]
             not_after = "2027-01-31T23:59:59+09:00"
             budget = { persons_max = 500, window_days = 31 }
+            end_user = "approved_job"
+            approved_job = { job = "payroll-monthly", handler = "oidc:corp/tanaka", not_after = "2027-01-31T23:59:59+09:00" }
 
             [[grant]]
             caller = "spiffe://fuda.test/person/auditor"
@@ -184,6 +217,9 @@ mod tests {
         assert_eq!(grants[0].budget, Some(Budget { persons_max: 500, window_days: 31 }));
         assert!(grants[0].not_before.is_none() && grants[0].not_after.is_some());
         assert!(grants[1].tenant.is_empty());
+        let job = grants[0].approved_job.as_ref().unwrap();
+        assert_eq!((grants[0].end_user(), job.handler.as_str()), (EndUserRule::ApprovedJob, "oidc:corp/tanaka"));
+        assert_eq!((grants[1].end_user(), &grants[1].approved_job), (EndUserRule::None, &None));
     }
 
     #[test]
@@ -192,6 +228,7 @@ mod tests {
         assert!(wrong("role = \"root\"").starts_with("grant 1: role must be"));
         assert!(wrong("role = \"workload\"\npurpose = [\"x\"]").contains("purpose"));
         assert!(wrong("role = \"workload\"\nnot_after = \"tomorrow\"").starts_with("grant 1: not_after must be"));
+        assert!(wrong("role = \"workload\"\nend_user = \"maybe\"").contains("end_user must be"));
         assert!(parse_grants("").is_err());
     }
 }

@@ -15,7 +15,13 @@ fn caller(name: &str) -> CallerId {
 fn facts(request: u64) -> CallFacts {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&request.to_be_bytes());
-    CallFacts { request_id: RequestId::from_bytes(id), trace: None, work_reference: None }
+    CallFacts {
+        request_id: RequestId::from_bytes(id),
+        trace: None,
+        work_reference: None,
+        credential: None,
+        assertion: None,
+    }
 }
 
 /// Entry 0 of the node's cluster.

@@ -4,13 +4,16 @@
 //! Server::builder()
 //!     .layer(CallLayer::new(&meter, telemetry.sampling(), METHODS))   // measures everything below, refusals included
 //!     .layer(AdmissionLayer::new(options))                            // refuses what would only wait, ends what is late
+//!     .layer(AuthenticationLayer::new(callers))                       // nobody unknown comes further
 //! ```
 
 mod admission;
+mod authenticate;
 mod call;
 mod status;
 mod trace;
 
 pub use admission::{AdmissionLayer, AdmissionOptions, AdmissionService, AdmittedBody, Deadline};
+pub use authenticate::{Authenticate, AuthenticationLayer, AuthenticationService};
 pub use call::{CallBody, CallLayer, CallService};
 pub use trace::{CallTrace, Sampling};

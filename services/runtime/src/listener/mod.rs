@@ -128,22 +128,21 @@ impl tokio_stream::Stream for TlsIncoming {
     }
 }
 
-/// Who is at the other end; in the extensions of every request of the connection.
+/// What is at the other end; in the extensions of every request of the connection.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// The SPIFFE id of its certificate.
-    pub caller: CallerId,
-    /// When that certificate ends. A connection may outlive it: check [`PeerInfo::is_valid_at`] at every request.
-    pub not_after: SystemTime,
+    /// What its certificate says; `None` where the listener's TLS takes callers without one, and this is one.
+    pub certificate: Option<Arc<PeerIdentity>>,
     /// Its network address, which identifies nobody.
     pub remote_addr: SocketAddr,
 }
 
 impl PeerInfo {
-    /// Whether the certificate of the connection is still valid at `now`.
+    /// The SPIFFE id of its certificate, if it is still valid at `now`: a connection may outlive its certificate, so
+    /// this is asked at every request.
     #[must_use]
-    pub fn is_valid_at(&self, now: SystemTime) -> bool {
-        now < self.not_after
+    pub fn caller_at(&self, now: SystemTime) -> Option<&CallerId> {
+        self.certificate.as_ref().filter(|identity| now < identity.not_after).map(|identity| &identity.caller)
     }
 }
 
@@ -283,10 +282,11 @@ impl Acceptor {
             .await
             .map_err(|_| HandshakeFailure::Timeout)?
             .map_err(HandshakeFailure::Tls)?;
+        // Without a certificate the handshake ends well only where `ServerTls` lets it.
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = certificate.ok_or(HandshakeFailure::Identity(IdentityError::Malformed))?;
-        let identity = PeerIdentity::from_certificate(certificate).map_err(HandshakeFailure::Identity)?;
-        let peer = PeerInfo { caller: identity.caller, not_after: identity.not_after, remote_addr };
+        let identity = certificate.map(PeerIdentity::from_certificate).transpose();
+        let certificate = identity.map_err(HandshakeFailure::Identity)?.map(Arc::new);
+        let peer = PeerInfo { certificate, remote_addr };
         Ok((stream, peer))
     }
 

@@ -83,8 +83,9 @@ async fn handlers_see_caller_trace_and_deadline_and_the_call_is_measured() {
     {
         let seen = seen.lock().unwrap();
         let (peer, trace) = &seen[0];
-        assert_eq!(peer.caller, CallerId::parse(CALLER).unwrap());
-        assert!(peer.is_valid_at(SystemTime::now()) && !peer.is_valid_at(peer.not_after));
+        let certificate = peer.certificate.clone().unwrap();
+        assert_eq!(certificate.caller, CallerId::parse(CALLER).unwrap());
+        assert!(peer.caller_at(SystemTime::now()).is_some() && peer.caller_at(certificate.not_after).is_none());
         assert!(trace.traceparent().starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
         assert_ne!(trace.traceparent(), traceparent, "the span is ours");
         assert!(!trace.sampled);

@@ -5,6 +5,7 @@
 //! handshake, so a reload needs no new connector.
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,14 +20,14 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::identity::{PeerIdentity, SpiffeMatcher};
-use super::material::{Material, MaterialStore};
+use super::material::{self, Material, MaterialStore};
 use super::reloading::Reloading;
 use super::{ALPN_H2, IdentityError, TlsError, TlsPaths, provider};
 
@@ -53,17 +54,8 @@ impl ClientTls {
     /// # Errors
     /// Never in practice: rustls would have to refuse TLS 1.3 on ring.
     pub fn connector_for(&self, expected: Option<SpiffeMatcher>) -> Result<TlsConnector, TlsError> {
-        let provider = provider();
-        let algorithms = provider.signature_verification_algorithms;
-        let verifier = Verifier { store: Arc::clone(&self.store), expected, algorithms };
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(OwnCertificate { store: Arc::clone(&self.store) }));
-        config.alpn_protocols = vec![ALPN_H2.to_vec()];
-        config.resumption = Resumption::disabled();
-        Ok(TlsConnector { inner: tokio_rustls::TlsConnector::from(Arc::new(config)) })
+        let own = Arc::new(OwnCertificate { store: Arc::clone(&self.store) });
+        TlsConnector::new(Authorities::Reloaded(Arc::clone(&self.store)), expected, own)
     }
 }
 
@@ -75,6 +67,34 @@ pub struct TlsConnector {
 }
 
 impl TlsConnector {
+    /// A connector of a caller without a certificate, who proves who he is by a token. `expected` as for
+    /// [`ClientTls::connector_for`]; the authorities (PEM) are read once.
+    ///
+    /// # Errors
+    /// When the authorities are missing or unusable.
+    pub fn anonymous(authorities_file: &Path, expected: Option<SpiffeMatcher>) -> Result<Self, TlsError> {
+        let authorities = Arc::new(material::authorities(authorities_file)?);
+        Self::new(Authorities::Fixed(authorities), expected, Arc::new(NoCertificate))
+    }
+
+    fn new(
+        authorities: Authorities,
+        expected: Option<SpiffeMatcher>,
+        own: Arc<dyn ResolvesClientCert>,
+    ) -> Result<Self, TlsError> {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Verifier { authorities, expected, algorithms };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(own);
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Self { inner: tokio_rustls::TlsConnector::from(Arc::new(config)) })
+    }
+
     /// Connects to `host` (a DNS name or an address) within 5 s.
     ///
     /// # Errors
@@ -134,10 +154,40 @@ impl ResolvesClientCert for OwnCertificate {
     }
 }
 
+/// Offers nothing.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// Whom servers must chain to.
+#[derive(Debug)]
+enum Authorities {
+    Reloaded(Arc<MaterialStore<Material>>),
+    Fixed(Arc<RootCertStore>),
+}
+
+impl Authorities {
+    fn current(&self) -> Arc<RootCertStore> {
+        match self {
+            Self::Reloaded(store) => Arc::clone(&store.current().value.authorities),
+            Self::Fixed(authorities) => Arc::clone(authorities),
+        }
+    }
+}
+
 /// The chain is checked as rustls' own verifier does; only the check of the name differs.
 #[derive(Debug)]
 struct Verifier {
-    store: Arc<MaterialStore<Material>>,
+    authorities: Authorities,
     expected: Option<SpiffeMatcher>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -152,10 +202,9 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        let current = self.store.current();
-        let authorities = &current.value.authorities;
+        let authorities = self.authorities.current();
         let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, authorities, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &authorities, intermediates, now, algorithms)?;
         match &self.expected {
             None => verify_server_name(&certificate, server_name)?,
             Some(expected) => {

@@ -34,6 +34,10 @@ pub struct PeerIdentity {
     pub caller: CallerId,
     /// When the certificate ends.
     pub not_after: SystemTime,
+    /// Its issuer's name, as DER.
+    pub issuer: Vec<u8>,
+    /// Its serial number, big endian without leading zeros.
+    pub serial: Vec<u8>,
 }
 
 impl PeerIdentity {
@@ -53,14 +57,21 @@ impl PeerIdentity {
         if uris.next().is_some() {
             return Err(IdentityError::SeveralUriNames);
         }
-        let caller = CallerId::parse(uri).map_err(|_| IdentityError::NotSpiffe)?;
-        Ok(Self { caller, not_after: end_of(&certificate)? })
+        // A URI of another form of caller id (`oidc:…`) would let an authority of certificates name a person.
+        let caller = CallerId::parse(uri).ok().filter(CallerId::is_spiffe).ok_or(IdentityError::NotSpiffe)?;
+        let (issuer, serial) = (certificate.issuer().as_raw().to_vec(), serial_of(certificate.raw_serial()));
+        Ok(Self { caller, not_after: end_of(&certificate)?, issuer, serial })
     }
 }
 
 /// When a certificate ends, also for one that names nobody (a DNS-only client certificate towards a collector).
 pub(super) fn not_after(certificate: &CertificateDer<'_>) -> Result<SystemTime, IdentityError> {
     end_of(&parse(certificate)?)
+}
+
+/// The number without the zero bytes that only say it is positive.
+pub(crate) fn serial_of(raw: &[u8]) -> Vec<u8> {
+    raw.iter().copied().skip_while(|byte| *byte == 0).collect()
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, IdentityError> {

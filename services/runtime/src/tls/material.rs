@@ -72,10 +72,7 @@ impl Material {
         let identity = PeerIdentity::from_certificate(own).ok();
         let key = PrivateKeyDer::from_pem_slice(&files.key)
             .map_err(|_| TlsError::Pem { path: display(&paths.key_file), expected: "private key" })?;
-        let mut authorities = RootCertStore::empty();
-        for authority in certificates(&paths.authorities_file, &files.authorities)? {
-            authorities.add(authority)?;
-        }
+        let authorities = root_store(certificates(&paths.authorities_file, &files.authorities)?)?;
         let certified = CertifiedKey::from_der(chain, key, &provider())?;
         Ok(Self { certified: Arc::new(certified), authorities: Arc::new(authorities), identity, not_after })
     }
@@ -167,6 +164,19 @@ fn make<T>(paths: &TlsPaths, files: &Files, build: fn(Material) -> Result<T, Tls
     let material = Material::parse(paths, files, SystemTime::now())?;
     let (identity, not_after) = (material.identity.clone(), material.not_after);
     Ok(Loaded { value: build(material)?, identity, not_after })
+}
+
+/// Reads a file of authorities.
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    root_store(certificates(path, &read(path)?)?)
+}
+
+fn root_store(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, TlsError> {
+    let mut authorities = RootCertStore::empty();
+    for authority in certificates {
+        authorities.add(authority)?;
+    }
+    Ok(authorities)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

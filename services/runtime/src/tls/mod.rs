@@ -8,7 +8,7 @@ mod identity;
 mod material;
 mod reloading;
 mod server;
-mod watch;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub enum TlsError {
 }
 
 /// ring, and nothing installed process-wide: a library must not change what the binary chose.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

@@ -1,4 +1,4 @@
-//! The accepting side: a client certificate is always required.
+//! The accepting side: a client certificate is required, or checked when there is one.
 
 use std::sync::Arc;
 
@@ -21,7 +21,18 @@ impl ServerTls {
     /// # Errors
     /// When a file is missing or unusable, or our certificate has expired.
     pub fn load(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
-        Ok(Self { store: Arc::new(MaterialStore::load(paths, role, meter, server_config)?) })
+        let store = MaterialStore::load(paths, role, meter, |material| server_config(material, false))?;
+        Ok(Self { store: Arc::new(store) })
+    }
+
+    /// As [`ServerTls::load`], but a caller may also come without a certificate. Whoever serves it must then have
+    /// another proof of identity; one that shows a certificate must show a good one.
+    ///
+    /// # Errors
+    /// As [`ServerTls::load`].
+    pub fn load_optional(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
+        let store = MaterialStore::load(paths, role, meter, |material| server_config(material, true))?;
+        Ok(Self { store: Arc::new(store) })
     }
 
     /// The configuration for the next handshake.
@@ -31,10 +42,10 @@ impl ServerTls {
     }
 }
 
-fn server_config(material: Material) -> Result<Arc<ServerConfig>, TlsError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(material.authorities, provider())
-        .build()
-        .map_err(|error| TlsError::Verifier(error.to_string()))?;
+fn server_config(material: Material, without_certificate: bool) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(material.authorities, provider());
+    let verifier = if without_certificate { verifier.allow_unauthenticated() } else { verifier };
+    let verifier = verifier.build().map_err(|error| TlsError::Verifier(error.to_string()))?;
     let key = Arc::unwrap_or_clone(material.certified);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?

@@ -1,4 +1,4 @@
-//! Notices new certificate files: by inotify on their directories, and by looking every ten seconds.
+//! Notices new files of certificates and keys: by inotify on their directories, and by looking every ten seconds.
 //!
 //! Kubernetes replaces a mounted secret by renaming the symlink `..data`, which is an event in the directory and not
 //! on the file. Looking anyway covers file systems without events and directories that are symlinks themselves.
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 /// A certificate and its key are two files: wait until the writer is done with both.
 const DEBOUNCE: Duration = Duration::from_millis(250);
 /// How often files are looked at without an event.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Calls `reload` after events in `directories` and every `poll_interval`, until `shutdown`.
-pub(super) fn spawn(
+pub(crate) fn spawn(
     directories: Vec<PathBuf>,
     poll_interval: Duration,
     reload: impl Fn() + Clone + Send + 'static,
@@ -36,7 +36,7 @@ pub(super) fn spawn(
             }
             let reload = reload.clone();
             if tokio::task::spawn_blocking(reload).await.is_err() {
-                tracing::error!("certificate reload ended abnormally");
+                tracing::error!("a reload ended abnormally");
             }
         }
     })
@@ -50,5 +50,5 @@ fn watcher(directories: &[PathBuf], changed: Arc<Notify>) -> Option<RecommendedW
         }
         Ok(watcher)
     });
-    watcher.inspect_err(|error| tracing::warn!(%error, "certificate directories cannot be watched, polling only")).ok()
+    watcher.inspect_err(|error| tracing::warn!(%error, "directories cannot be watched, polling only")).ok()
 }

@@ -215,6 +215,7 @@ fn write_policy<T: Txn>(applying: &mut Applying<'_, T>, body: &Bootstrap) {
             window: Window::ALWAYS,
             budget: None,
             verify_guesses_per_day: 0,
+            end_user: None,
         };
         applying.put(key::grant(grant.id), &GrantRow { grant, order: None, sequence });
     }

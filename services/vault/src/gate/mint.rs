@@ -72,6 +72,7 @@ impl Gate {
         retry: Option<&RetrySecret>,
     ) -> Result<Vec<Result<NewToken, Refusal>>, Refusal> {
         let request = mint_request(call, to, wanted);
+        let call = &call.about(request.action, presented.iter().map(Presented::public_part));
         let mut permit = self.authorize(call, request.clone(), presented.len()).await?;
         let asked = asked(call, &permit, to, wanted, retry)?;
         let mut settled = vec![None; presented.len()];

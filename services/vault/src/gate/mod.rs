@@ -21,8 +21,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuda_consensus::{ClockReading, Replica};
 use fuda_core::{CallerId, Code, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, TokenClass, WorkReference};
-use fuda_ledger::{Audited, CallFacts, TraceContext};
-use fuda_policy::{Denial, Permit, Policy, Request};
+use fuda_crypto::{Sha256, sha256};
+use fuda_ledger::{Assertion, Audited, CallFacts, Credential, TraceContext};
+use fuda_policy::{Action, Denial, Permit, Policy, Proof, Request};
 use fuda_state::command::Denied;
 use fuda_state::{Body, Command, Outcome};
 use fuda_storage::Store;
@@ -32,6 +33,7 @@ pub(crate) use reveal::{Described, Presented, Revealed, Verified};
 pub(crate) use tokenize::Tokenized;
 pub(crate) use update::Updated;
 
+use crate::identity::Authenticated;
 use crate::keys::Keys;
 use crate::policy::PolicyCell;
 use crate::refusal::Refusal;
@@ -49,12 +51,83 @@ pub(crate) struct Call {
     pub(crate) request_id: RequestId,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) work_reference: Option<WorkReference>,
+    credential: Option<Credential>,
+    proof: Proof,
+    assertion: Option<Assertion>,
 }
 
+const CALL_LABEL: &[u8] = b"fuda/assertion-call\0";
+
 impl Call {
-    fn facts(&self) -> CallFacts {
-        CallFacts { request_id: self.request_id, trace: self.trace, work_reference: self.work_reference.clone() }
+    /// A call of an established caller.
+    pub(crate) fn new(
+        known: &Authenticated,
+        request_id: RequestId,
+        trace: Option<TraceContext>,
+        work_reference: Option<WorkReference>,
+    ) -> Self {
+        let assertion = known.assertion.map(|presented| {
+            let call = sha256(&[CALL_LABEL, known.caller.as_str().as_bytes(), b"\0", request_id.as_bytes()]);
+            Assertion { id: presented.id, expires: presented.expires, call: half(call) }
+        });
+        Self {
+            caller: known.caller.clone(),
+            request_id,
+            trace,
+            work_reference,
+            credential: known.credential.clone(),
+            proof: known.proof.clone(),
+            assertion,
+        }
     }
+
+    /// A call made inside this process, by a caller who would hold a certificate.
+    pub(crate) fn inside(caller: CallerId, request_id: RequestId) -> Self {
+        let known = Authenticated { caller, credential: None, proof: Proof::NONE, assertion: None };
+        Self::new(&known, request_id, None, None)
+    }
+
+    /// What the call proved beside its caller.
+    pub(crate) fn proof(&self) -> Proof {
+        self.proof.clone()
+    }
+
+    /// The same call, with its end-user assertion bound to what it is about: under the same request id it can then be
+    /// used for nothing else. `parts` never hold a number or a hash of one, because the digest stands in the log.
+    pub(crate) fn about<'a>(&self, action: Action, parts: impl Iterator<Item = Vec<u8>> + 'a) -> Self {
+        let Some(assertion) = self.assertion else { return self.clone() };
+        let mut digest = Sha256::new();
+        digest.update(&assertion.call);
+        digest.update(&[action.number()]);
+        for part in parts {
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(&part);
+        }
+        Self { assertion: Some(Assertion { call: half(digest.finish()), ..assertion }), ..self.clone() }
+    }
+
+    fn facts(&self) -> CallFacts {
+        CallFacts {
+            request_id: self.request_id,
+            trace: self.trace,
+            work_reference: self.work_reference.clone(),
+            credential: self.credential.clone(),
+            assertion: self.used_assertion(),
+        }
+    }
+
+    fn used_assertion(&self) -> Option<Assertion> {
+        #[cfg(feature = "failpoints")]
+        if crate::failpoint::is_planted("skip-replay") {
+            return None;
+        }
+        self.assertion
+    }
+}
+
+fn half(digest: [u8; 32]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = digest;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
 /// A proposal's fate: the outcome and the log index at which it was reached.
@@ -87,6 +160,7 @@ impl Gate {
 
     /// Decides one request; a denial becomes an entry before anybody hears of it.
     pub(crate) async fn authorize(&self, call: &Call, request: Request, items: usize) -> Result<Permit, Refusal> {
+        let request = request.proven(call.proof());
         self.time_known().await;
         for _ in 0..fuda_core::limits::PROPOSAL_ROUNDS_MAX {
             let denial = match self.decide(request.clone())? {

@@ -27,6 +27,7 @@ impl Gate {
         subject: &str,
         kind: &str,
     ) -> Result<RecordRow, Refusal> {
+        let call = &call.about(Action::GetRecord, std::iter::empty());
         let mut permit = self.authorize_read(call, Action::GetRecord, tenant).await?;
         let tenant = tenant_of(&permit)?;
         let subject = SubjectRef::parse(subject)?;
@@ -53,6 +54,7 @@ impl Gate {
         page_size: i32,
         page_token: &str,
     ) -> Result<RecordPage, Refusal> {
+        let call = &call.about(Action::ListRecords, std::iter::empty());
         let mut permit = self.authorize_read(call, Action::ListRecords, tenant).await?;
         let tenant = tenant_of(&permit)?;
         let subject = match subject {

@@ -35,6 +35,11 @@ impl Presented {
     pub(crate) fn new(text: Zeroizing<String>) -> Self {
         Self(text)
     }
+
+    /// The token's lookup key, which stands in the log anyhow; nothing of a text that is no token, which may be a number.
+    pub(super) fn public_part(&self) -> Vec<u8> {
+        Token::parse(&self.0).map(|token| lookup_key(&token).as_bytes().to_vec()).unwrap_or_default()
+    }
 }
 
 /// A revealed number.
@@ -161,6 +166,7 @@ impl Gate {
         let count = presented.len();
         let mut settled: Settled = vec![None; count];
         let mut allowed = Vec::with_capacity(count);
+        let call = &call.about(action, presented.iter().map(Presented::public_part));
         let request = request(call, action, to);
         let mut permit = self.authorize(call, request.clone(), count).await?;
         // A permit for a token is always about a tenant; without one the request was denied.

@@ -52,6 +52,7 @@ impl Gate {
         retry: Option<&RetrySecret>,
     ) -> Result<Vec<Result<Tokenized, Refusal>>, Refusal> {
         let tenant = wire::tenant(tenant_text);
+        let call = &call.about(Action::Tokenize, items.iter().map(public_part));
         let request = match &tenant {
             Some(tenant) => Request::tenant(Action::Tokenize, call.caller.clone(), tenant.clone()),
             None => Request::vault(Action::Tokenize, call.caller.clone()),
@@ -168,6 +169,11 @@ struct Class<'a> {
     kind: Kind,
     scope: &'a ScopeId,
     retry: Option<&'a RetrySecret>,
+}
+
+/// Whom an item is about; nothing of a subject that is none, which may be a number.
+fn public_part(item: &pb::TokenizeItem) -> Vec<u8> {
+    fuda_core::SubjectRef::parse(&item.subject).map(|subject| subject.as_str().as_bytes().to_vec()).unwrap_or_default()
 }
 
 fn settle(pending: Vec<Pending>, results: &mut Results, refusal: Refusal) -> Result<(), Refusal> {

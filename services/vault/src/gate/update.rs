@@ -46,6 +46,7 @@ impl Gate {
         numbers: &[Zeroizing<String>],
     ) -> Result<Vec<Result<Updated, Refusal>>, Refusal> {
         let request = request(call, Action::UpdateNumber, to);
+        let call = &call.about(request.action, presented.iter().map(Presented::public_part));
         let mut permit = self.authorize(call, request.clone(), presented.len()).await?;
         // A permit for a token is always about a tenant; without one the request was denied.
         let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;

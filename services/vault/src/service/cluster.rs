@@ -80,7 +80,7 @@ impl Cluster {
         };
         let permit = self
             .gate
-            .decide(PolicyRequest::vault(Action::Bootstrap, call.caller.clone()))?
+            .decide(PolicyRequest::vault(Action::Bootstrap, call.caller.clone()).proven(call.proof()))?
             .map_err(|denial| Refusal::denied(denial.reason()))?;
         let committed = self.gate.commit(call, &permit, Body::Bootstrap(Box::new(bootstrap))).await?;
         match committed.outcome {

@@ -151,6 +151,7 @@ fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
         return pb::Entry { sequence: item.sequence.0, ..pb::Entry::default() };
     }
     let text = |value: Option<String>| value.unwrap_or_default();
+    let credential = common.credential.as_ref();
     pb::Entry {
         sequence: item.sequence.0,
         time: Some(wire::timestamp_to_wire(common.time)),
@@ -160,6 +161,10 @@ fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
         reason: text(item.reason.map(|reason| reason.code().to_owned())),
         caller: common.caller.to_string(),
         end_user: text(common.end_user.clone()),
+        job: text(common.job.as_ref().map(ToString::to_string)),
+        credential: text(credential.map(|credential| credential.kind.code().to_owned())),
+        pod: text(credential.and_then(|credential| credential.pod.clone())),
+        sign_in_time: credential.and_then(|credential| credential.signed_in).map(wire::timestamp_to_wire),
         purpose: text(common.purpose.as_ref().map(ToString::to_string)),
         subject: text(item.subject.as_ref().map(ToString::to_string)),
         kind: text(item.kind.map(|kind| kind.code().to_owned())),

@@ -11,29 +11,26 @@ use fuda_core::{Code, RequestId, TraceId};
 use fuda_crypto::Random as _;
 use fuda_ledger::TraceContext;
 use fuda_runtime::layer::CallTrace;
-use fuda_runtime::listener::PeerInfo;
 use tonic::{Request, Status};
 
 use crate::gate::Call;
+use crate::identity::Authenticated;
 use crate::refusal::Refusal;
 use crate::wire;
 
-/// Who calls, under which request id, and the message. Only the identity that TLS proved counts.
+/// Who calls, under which request id, and the message. Only the identity that was established in front of us counts.
 ///
 /// The request id and the work reference are the only caller text that is looked at before authorization: both end up
 /// in the entry, so neither may hold a number.
 pub(crate) fn call<T>(request: &Request<T>, request_id: &str, work_reference: &str) -> Result<Call, Status> {
-    let peer =
-        request.extensions().get::<PeerInfo>().ok_or_else(|| Refusal::new(Code::Unauthenticated).status(None))?;
-    if !peer.is_valid_at(std::time::SystemTime::now()) {
-        return Err(Refusal::new(Code::Unauthenticated).status(None));
-    }
+    let known = request.extensions().get::<Authenticated>();
+    let known = known.ok_or_else(|| Refusal::new(Code::Unauthenticated).status(None))?;
     let request_id = match wire::request_id(request_id).map_err(|refusal| refusal.status(None))? {
         Some(request_id) => request_id,
         None => draw_request_id().map_err(|refusal| refusal.status(None))?,
     };
     let work_reference = wire::work_reference(work_reference).map_err(|refusal| refusal.status(Some(request_id)))?;
-    Ok(Call { caller: peer.caller.clone(), request_id, trace: trace(request), work_reference })
+    Ok(Call::new(known, request_id, trace(request), work_reference))
 }
 
 /// The caller's trace, or the one that the server span began.
