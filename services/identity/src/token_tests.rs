@@ -125,7 +125,7 @@ fn claims_are_checked_one_by_one() {
     assert!(accepted(json!({"aud": ["other", "fuda"]})));
 
     // At the edges of 30 s of leeway.
-    assert!(accepted(json!({"exp": NOW_S - 29})) && accepted(json!({"iat": NOW_S + 30})));
+    assert!(accepted(json!({"exp": NOW_S - 29, "iat": NOW_S - 60})) && accepted(json!({"iat": NOW_S + 30})));
     assert!(accepted(json!({"nbf": NOW_S + 30})));
     assert_eq!(refused(json!({"exp": NOW_S - 30, "iat": NOW_S - 60})), Reason::Expired);
     assert_eq!(refused(json!({"nbf": NOW_S + 31})), Reason::NotYetValid);

@@ -100,7 +100,7 @@ fn end_user_rule(dice: &mut Dice) -> Option<EndUserRule> {
         _ => Some(EndUserRule::ApprovedJob(ApprovedJob {
             job: WorkReference::parse("job").unwrap(),
             handler: CallerId::parse("oidc:demo/tanaka").unwrap(),
-            window: Window { not_before: dice.bound(), not_after: dice.bound() },
+            window: Window { not_before: None, not_after: dice.bound() },
         })),
     }
 }
@@ -108,12 +108,13 @@ fn end_user_rule(dice: &mut Dice) -> Option<EndUserRule> {
 fn proof(dice: &mut Dice) -> Proof {
     let until = Timestamp(i64::try_from(dice.below(6)).unwrap());
     let user = CallerId::parse("oidc:demo/suzuki").unwrap();
-    let end_user = match dice.below(10) {
+    let end_user = match dice.below(40) {
         0 => EndUserProof::Refused,
-        1..=4 => EndUserProof::Verified { user, until },
+        1 => EndUserProof::Verified { user, until },
+        2..=20 => EndUserProof::Verified { user, until: Timestamp(9) },
         _ => EndUserProof::Absent,
     };
-    let sign_in = match dice.below(6) {
+    let sign_in = match dice.below(24) {
         0 => SignIn::Weak,
         1 => SignIn::Until(until),
         _ => SignIn::Lasting,
