@@ -28,15 +28,31 @@ impl Request {
     /// A request about the whole vault: no tenant, no kind, no purpose, no scope.
     #[must_use]
     pub const fn vault(action: Action, caller: CallerId) -> Self {
-        let (tenant, kind, purpose) = (None, None, None);
-        Self { action, caller, tenant, kind, purpose, scope: None, to_scope: None, proof: Proof::NONE }
+        Self {
+            action,
+            caller,
+            tenant: None,
+            kind: None,
+            purpose: None,
+            scope: None,
+            to_scope: None,
+            proof: Proof::NONE,
+        }
     }
 
     /// A request about a tenant.
     #[must_use]
     pub const fn tenant(action: Action, caller: CallerId, tenant: TenantId) -> Self {
-        let (tenant, kind, purpose) = (Some(tenant), None, None);
-        Self { action, caller, tenant, kind, purpose, scope: None, to_scope: None, proof: Proof::NONE }
+        Self {
+            action,
+            caller,
+            tenant: Some(tenant),
+            kind: None,
+            purpose: None,
+            scope: None,
+            to_scope: None,
+            proof: Proof::NONE,
+        }
     }
 
     /// The same request with a kind of number.
