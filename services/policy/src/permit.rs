@@ -244,20 +244,21 @@ impl Permit {
 /// Proof that a request was denied, and why. Made only by [`crate::Policy::decide`]; it becomes a ledger entry.
 #[derive(Debug)]
 pub struct Denial {
-    request: Request,
+    /// Boxed: every decision's result would otherwise be as large as a denial.
+    request: Box<Request>,
     reason: DenyReason,
     policy_version: PolicyVersion,
     policy_ids: Vec<String>,
 }
 
 impl Denial {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         request: Request,
         reason: DenyReason,
         policy_version: PolicyVersion,
         policy_ids: Vec<String>,
     ) -> Self {
-        Self { request, reason, policy_version, policy_ids }
+        Self { request: Box::new(request), reason, policy_version, policy_ids }
     }
 
     /// What was denied.
