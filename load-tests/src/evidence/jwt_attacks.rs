@@ -5,7 +5,7 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use fuda_core::Code;
 use serde_json::{Value, json};
 use tonic::Status;
@@ -134,11 +134,15 @@ async fn replay_all(stage: &Stage, tally: &mut Tally) -> Result<()> {
     let request_id = crate::wire::new_request_id()?;
     let assertion = stage.good(Sort::EndUser)?;
     let first = stage.reveal(0, Some(&assertion), &request_id, 0).await;
-    ensure!(first.is_ok(), "the first use of an assertion was refused: {}", describe(&first.unwrap_err()));
+    if let Err(status) = first {
+        bail!("the first use of an assertion was refused: {}", describe(&status));
+    }
     // The same call again is a retry, also at another node.
     let last = stage.nodes() - 1;
     let again = stage.reveal(last, Some(&assertion), &request_id, 0).await;
-    ensure!(again.is_ok(), "a retry of the same call was refused: {}", describe(&again.unwrap_err()));
+    if let Err(status) = again {
+        bail!("a retry of the same call was refused: {}", describe(&status));
+    }
     for node in 0..stage.nodes() {
         let other_id = crate::wire::new_request_id()?;
         let answer = stage.reveal(node, Some(&assertion), &other_id, 0).await;
