@@ -13,6 +13,7 @@ mod jwt_attacks;
 mod kill9;
 mod number_change;
 mod plaintext_scan;
+mod policy_oracle;
 mod power_cut;
 mod quickstart;
 mod store_alone;
@@ -38,6 +39,7 @@ pub const ALL: &[Evidence] = &[
     store_alone::EVIDENCE,
     identity_matrix::EVIDENCE,
     jwt_attacks::EVIDENCE,
+    policy_oracle::EVIDENCE,
     group_commit::EVIDENCE,
     foreign_client::EVIDENCE,
     clock_jump::EVIDENCE,

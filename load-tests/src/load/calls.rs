@@ -93,6 +93,7 @@ impl Stock {
                 purpose: identity.purpose.clone(),
                 ..NotifiedPurpose::default()
             }],
+            ..TokenizeItem::default()
         }
     }
 

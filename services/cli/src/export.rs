@@ -166,6 +166,7 @@ pub(crate) mod tests {
                 trace_id: None,
                 job: None,
                 credential: None,
+                source_zone: None,
             };
             Entry { common, item: EntryItem::allowed(Sequence(sequence)) }.canonical()
         };

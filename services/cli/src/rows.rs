@@ -17,8 +17,8 @@ use crate::input::{self, SecretBytes};
 use crate::wire;
 
 /// Columns of the numbers to store. The first two are required.
-pub(crate) const NUMBER_COLUMNS: [&str; 5] =
-    ["subject", "number", "principal_subject", "relation", "notified_purposes"];
+pub(crate) const NUMBER_COLUMNS: [&str; 6] =
+    ["subject", "number", "principal_subject", "relation", "notified_purposes", "label"];
 /// Column of the tokens to reveal.
 pub(crate) const TOKEN_COLUMN: &str = "token";
 
@@ -35,6 +35,8 @@ pub(crate) struct NumberRow {
 pub(crate) struct Stored {
     pub(crate) kind: String,
     pub(crate) scope: String,
+    /// The label of the records; empty: none.
+    pub(crate) label: String,
 }
 
 /// The rows of a CSV of numbers, one at a time.
@@ -79,7 +81,12 @@ impl<'a> NumberRows<'a> {
             place.and_then(|place| self.record.get(place)).unwrap_or_default().trim()
         };
         let subject = field(0).to_owned();
-        let item = item(&self.stored, &subject, field(1), field(2), field(3), field(4));
+        let labelled = match field(5) {
+            "" => None,
+            label => Some(Stored { label: label.to_owned(), ..self.stored.clone() }),
+        };
+        let stored = labelled.as_ref().unwrap_or(&self.stored);
+        let item = item(stored, &subject, field(1), field(2), field(3), field(4));
         Ok(Some(NumberRow { subject, item }))
     }
 }
@@ -108,6 +115,7 @@ pub(crate) fn item(
         scope: stored.scope.clone(),
         notified_purposes: purposes.collect(),
         number: number.to_owned(),
+        label: stored.label.clone(),
     }))
 }
 
@@ -239,7 +247,7 @@ mod tests {
     }
 
     fn stored() -> Stored {
-        Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned() }
+        Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned(), label: String::new() }
     }
 
     fn read(text: &str) -> Result<Vec<NumberRow>, Failure> {
@@ -255,11 +263,11 @@ mod tests {
     #[test]
     fn rows_become_items() {
         let rows = read(
-            "\u{feff}number,subject,relation,principal_subject,notified_purposes\r\n\
-             123456789018,E1,,,\r\n\
-             \"1234 5678 9018\",E1-1,spouse,E1,tax.yearend_decl; si.dependents;\r\n\
-             123456789018,E2-1,,E2,\r\n\
-             123456789018,E3,friend,,\r\n",
+            "\u{feff}number,subject,relation,principal_subject,notified_purposes,label\r\n\
+             123456789018,E1,,,,executives\r\n\
+             \"1234 5678 9018\",E1-1,spouse,E1,tax.yearend_decl; si.dependents;,\r\n\
+             123456789018,E2-1,,E2,,\r\n\
+             123456789018,E3,friend,,,\r\n",
         )
         .unwrap();
         let first = rows[0].item.as_ref().ok().unwrap();
@@ -268,6 +276,7 @@ mod tests {
             (Relation::Self_, "my_number", "payroll")
         );
         assert!(first.notified_purposes.is_empty());
+        assert_eq!(first.label, "executives");
 
         let second = rows[1].item.as_ref().ok().unwrap();
         assert_eq!((second.number.as_str(), second.relation()), ("1234 5678 9018", Relation::Spouse));

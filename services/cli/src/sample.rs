@@ -31,13 +31,15 @@ pub(crate) fn write(count: u64, seed: u64, to: impl Write) -> Result<u64, Failur
     let mut rows = 0;
     for employee in 1..=count {
         let subject = format!("E{employee:04}");
-        writer.write_record([&subject, &people.number()?, "", "self", OWN_PURPOSES]).map_err(unwritable)?;
+        writer.write_record([&subject, &people.number()?, "", "self", OWN_PURPOSES, ""]).map_err(unwritable)?;
         rows += 1;
         for index in 1..=dependants(&mut random) {
             let (relation, purposes) =
                 if index == 1 { ("spouse", SPOUSE_PURPOSES) } else { ("dependant", DEPENDANT_PURPOSES) };
             let dependant = format!("{subject}-{index}");
-            writer.write_record([&dependant, &people.number()?, &subject, relation, purposes]).map_err(unwritable)?;
+            writer
+                .write_record([&dependant, &people.number()?, &subject, relation, purposes, ""])
+                .map_err(unwritable)?;
             rows += 1;
         }
     }
@@ -106,7 +108,7 @@ mod tests {
     #[test]
     fn a_sample_is_valid_input_and_no_two_people_share_a_number() {
         let bytes = Zeroizing::new(file(500, 1));
-        let stored = Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned() };
+        let stored = Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned(), label: String::new() };
         let mut rows = NumberRows::open(&bytes, stored).unwrap();
         let catalogue = Catalogue::from_toml(Catalogue::default_text()).unwrap();
         let (mut numbers, mut subjects) = (BTreeSet::new(), BTreeSet::new());

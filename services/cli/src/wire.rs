@@ -1,6 +1,6 @@
 //! Words of the command line to words of the API and back.
 
-use fuda_client::tenant::{Grant, Role};
+use fuda_client::tenant::{Grant, Hours, Role};
 use fuda_client::vault::{NotifiedPurpose, Record, RecordStatus, Relation as WireRelation};
 use fuda_core::{Relation, Timestamp};
 use prost_types::Timestamp as WireTimestamp;
@@ -45,7 +45,7 @@ pub(crate) fn moment_value(moment: Option<&WireTimestamp>) -> Value {
 }
 
 /// Columns of a record.
-pub(crate) const RECORD_COLUMNS: [&str; 11] = [
+pub(crate) const RECORD_COLUMNS: [&str; 12] = [
     "subject",
     "kind",
     "record",
@@ -57,6 +57,7 @@ pub(crate) const RECORD_COLUMNS: [&str; 11] = [
     "notified_purposes",
     "create_time",
     "tenant",
+    "label",
 ];
 
 /// A record in [`RECORD_COLUMNS`].
@@ -77,11 +78,12 @@ pub(crate) fn record_row(record: &Record) -> Vec<Value> {
         record.notified_purposes.iter().map(notified).collect(),
         moment_value(record.create_time.as_ref()),
         text(&record.tenant),
+        text(&record.label),
     ]
 }
 
 /// Columns of a grant.
-pub(crate) const GRANT_COLUMNS: [&str; 14] = [
+pub(crate) const GRANT_COLUMNS: [&str; 15] = [
     "grant",
     "caller",
     "role",
@@ -96,6 +98,7 @@ pub(crate) const GRANT_COLUMNS: [&str; 14] = [
     "verify_guesses_per_day",
     "end_user",
     "approved_job",
+    "conditions",
 ];
 
 /// A grant in [`GRANT_COLUMNS`].
@@ -123,7 +126,47 @@ pub(crate) fn grant_row(grant: &Grant) -> Vec<Value> {
                 "not_after": moment_value(it.not_after.as_ref()),
             })
         }),
+        conditions(grant),
     ]
+}
+
+/// What a grant asks for beyond who, what and until when; only what is there, in the words of a file of grants.
+fn conditions(grant: &Grant) -> Value {
+    let mut asked = serde_json::Map::new();
+    let mut add = |name: &str, given: bool, value: Value| {
+        if given {
+            asked.insert(name.to_owned(), value);
+        }
+    };
+    add("relations", !grant.relations.is_empty(), json!(grant.relations));
+    add("subjects", !grant.subjects.is_empty(), json!(grant.subjects));
+    add("label", !grant.label.is_empty(), json!(grant.label));
+    add("hours", !grant.hours.is_empty(), grant.hours.iter().map(hours_value).collect());
+    add("source_zones", !grant.source_zones.is_empty(), json!(grant.source_zones));
+    add("trained_until", grant.trained_until.is_some(), moment_value(grant.trained_until.as_ref()));
+    if asked.is_empty() { Value::Null } else { Value::Object(asked) }
+}
+
+fn hours_value(hours: &Hours) -> Value {
+    json!({"days": hours.days, "from": clock_text(hours.from_minute), "to": clock_text(hours.to_minute)})
+}
+
+/// Minutes after midnight as a clock shows them, `09:30`; `24:00` is midnight at the day's end.
+pub(crate) fn clock_text(minute: u32) -> String {
+    format!("{:02}:{:02}", minute / 60, minute % 60)
+}
+
+/// Reads [`clock_text`].
+pub(crate) fn clock(text: &str) -> Result<u32, String> {
+    const RULE: &str = "must be a time of day such as 09:30, at most 24:00";
+    let (hour, minute) = text.split_once(':').ok_or(RULE)?;
+    let two_digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !two_digits(hour) || !two_digits(minute) {
+        return Err(RULE.to_owned());
+    }
+    let (hour, minute): (u32, u32) = (hour.parse().map_err(|_| RULE)?, minute.parse().map_err(|_| RULE)?);
+    let minutes = hour * 60 + minute;
+    if minute < 60 && minutes <= 1_440 { Ok(minutes) } else { Err(RULE.to_owned()) }
 }
 
 fn notified(purpose: &NotifiedPurpose) -> Value {

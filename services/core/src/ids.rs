@@ -321,6 +321,15 @@ text_id! {
     ScopeId, check_scope
 }
 text_id! {
+    /// A label of a record, by which grants and policies pick people (`executives`): `[a-z][a-z0-9_-]{0,31}`, without a
+    /// valid My Number in it.
+    RecordLabel, check_label
+}
+text_id! {
+    /// A part of the network as the nodes' configuration names it (`hq`, `batch-subnet`): `[a-z][a-z0-9_-]{0,31}`.
+    SourceZone, check_source_zone
+}
+text_id! {
     /// A caller, at most 255 bytes, in one of two forms that never meet:
     ///
     /// - `spiffe://trust-domain/path`: a workload or a person with a certificate, or a Kubernetes service account
@@ -461,11 +470,24 @@ fn check_tenant(text: &str) -> Result<(), Invalid> {
 }
 
 fn check_scope(text: &str) -> Result<(), Invalid> {
+    check_word("scope", text)
+}
+
+fn check_label(text: &str) -> Result<(), Invalid> {
+    check_word("label", text)?;
+    refuse_secrets("label", text)
+}
+
+fn check_source_zone(text: &str) -> Result<(), Invalid> {
+    check_word("source_zone", text)
+}
+
+fn check_word(field: &'static str, text: &str) -> Result<(), Invalid> {
     let bytes = text.as_bytes();
     let fits = bytes.len() <= limits::SCOPE_BYTES_MAX
         && bytes.first().is_some_and(u8::is_ascii_lowercase)
         && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
-    fits.then_some(()).ok_or(Invalid::new("scope", "must match [a-z][a-z0-9_-]{0,31}"))
+    fits.then_some(()).ok_or(Invalid::new(field, "must match [a-z][a-z0-9_-]{0,31}"))
 }
 
 fn check_purpose(text: &str) -> Result<(), Invalid> {

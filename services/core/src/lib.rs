@@ -23,8 +23,8 @@ pub use error::{Code, GrpcStatus, Invalid, Retry};
 pub use forbidden::ForbiddenUse;
 pub use ids::{
     BucketId, BucketVersion, CallerId, FreezeReason, KeyDomainId, LookupKey, PersonId, PolicyVersion, PurposeCode,
-    RecordId, RecordVersion, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef, TenantId, TraceId,
-    VaultId, WorkReference, bucket_of,
+    RecordId, RecordLabel, RecordVersion, RequestId, Revision, RootVersion, ScopeId, Sequence, SourceZone, SubjectRef,
+    TenantId, TraceId, VaultId, WorkReference, bucket_of,
 };
 pub use kind::{Kind, LegalClass, Number, parse_number};
 pub use purpose::{Aspect, Catalogue, CatalogueChange, CatalogueError, ChangeError, Delivery, Purpose};

@@ -25,6 +25,8 @@ pub const WORK_REFERENCE_CHARS_MAX: usize = 128;
 pub const TENANT_BYTES_MAX: usize = 40;
 /// Bytes of a scope id.
 pub const SCOPE_BYTES_MAX: usize = 32;
+/// Bytes of a record label and of the name of a source zone.
+pub const LABEL_BYTES_MAX: usize = SCOPE_BYTES_MAX;
 /// Bytes of a caller id (a SPIFFE id).
 pub const CALLER_BYTES_MAX: usize = 255;
 /// Bytes of a purpose code.

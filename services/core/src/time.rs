@@ -76,6 +76,13 @@ impl Timestamp {
         zone.rules.to_datetime(self.to_jiff()).date()
     }
 
+    /// The civil date and the minute of the day (0 to 1,439) in a zone.
+    pub fn minute_in(self, zone: &Zone) -> (Date, u16) {
+        let civil = zone.rules.to_datetime(self.to_jiff());
+        let minute = i32::from(civil.hour()) * 60 + i32::from(civil.minute());
+        (civil.date(), u16::try_from(minute).unwrap_or(0))
+    }
+
     fn to_jiff(self) -> jiff::Timestamp {
         let edge = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(edge)
@@ -210,6 +217,15 @@ impl Zone {
     /// The IANA name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The moment at which the clocks of the zone show `minute` minutes after midnight of `date`; 1,440 is the next
+    /// midnight. Where the clocks are set back the earlier moment, where they are set forward the moment of the change
+    /// counts on; `None` beyond the calendar.
+    pub fn moment_of(&self, date: Date, minute: u16) -> Option<Timestamp> {
+        let civil = date.to_datetime(jiff::civil::Time::midnight()).checked_add(Span::new().minutes(i64::from(minute)));
+        let moment = self.rules.to_timestamp(civil.ok()?).ok()?;
+        Some(Timestamp(moment.as_millisecond()))
     }
 }
 

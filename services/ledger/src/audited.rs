@@ -1,7 +1,8 @@
 //! The proof that a command carries the facts of its own audit entry.
 
 use fuda_core::{
-    CallerId, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, TenantId, Timestamp, TraceId, Window, WorkReference,
+    CallerId, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, SourceZone, TenantId, Timestamp, TraceId, Window,
+    WorkReference,
 };
 use fuda_policy::{Action, Budget, Denial, DenyReason, GrantId, Permit};
 use minicbor::{Decode, Encode};
@@ -100,6 +101,9 @@ pub struct Header {
     /// The end-user assertion that the call used.
     #[n(17)]
     pub assertion: Option<Assertion>,
+    /// The part of the network the call came from, as the node's configuration names it.
+    #[n(22)]
+    pub source_zone: Option<SourceZone>,
 }
 
 impl Header {
@@ -123,6 +127,7 @@ impl Header {
             job: permit.job().cloned(),
             credential: facts.credential,
             assertion: facts.assertion,
+            source_zone: permit.source().cloned(),
         }
     }
 
@@ -146,6 +151,7 @@ impl Header {
             job: None,
             credential: facts.credential,
             assertion: facts.assertion,
+            source_zone: denial.source().cloned(),
         }
     }
 }

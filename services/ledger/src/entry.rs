@@ -5,8 +5,8 @@
 //! of the caller, a closed code, a count or a time.
 
 use fuda_core::{
-    CallerId, Kind, PolicyVersion, PurposeCode, RecordId, Relation, RequestId, ScopeId, Sequence, SubjectRef, TenantId,
-    Timestamp, TraceId, WorkReference, text,
+    CallerId, Kind, PolicyVersion, PurposeCode, RecordId, Relation, RequestId, ScopeId, Sequence, SourceZone,
+    SubjectRef, TenantId, Timestamp, TraceId, WorkReference, text,
 };
 use fuda_policy::{Action, DenyReason, GrantId};
 use minicbor::{Decode, Encode};
@@ -334,6 +334,9 @@ pub struct Common {
     /// What the caller proved itself with; `None` for a certificate.
     #[n(16)]
     pub credential: Option<Credential>,
+    /// The part of the network the call came from.
+    #[n(22)]
+    pub source_zone: Option<SourceZone>,
 }
 
 impl Common {
@@ -355,6 +358,7 @@ impl Common {
             trace_id: header.trace.map(|trace| trace.trace_id),
             job: header.job.clone(),
             credential: header.credential.clone(),
+            source_zone: header.source_zone.clone(),
         }
     }
 }

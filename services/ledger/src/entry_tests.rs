@@ -42,6 +42,7 @@ fn canonical_bytes_are_golden() {
             policy_ids: Vec::new(),
             grant: None,
             trace_id: None,
+            source_zone: None,
             ..samples::common()
         },
         item: EntryItem::allowed(Sequence(0)),
@@ -70,6 +71,7 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
         trace_id,
         job,
         credential,
+        source_zone,
     } = common;
     let _minted_or_checked_by_core: (
         Timestamp,
@@ -80,6 +82,8 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
     ) = (time, tenant, caller, purpose, work_reference);
     let _ids_of_128_bits: (Option<GrantId>, RequestId, Option<TraceId>) = (grant, request_id, trace_id);
     let _closed: (Action, PolicyVersion) = (action, policy_version);
+    // A name of the node's configuration.
+    let _configured: Option<SourceZone> = source_zone;
     // Names of Cedar policies; and the text of a caller id, which constructors take from one.
     let _named: (Vec<String>, Option<String>) = (policy_ids, end_user);
     let _checked_when_verified: (Option<WorkReference>, Option<Credential>) = (job, credential);
@@ -213,6 +217,7 @@ fn common_takes_the_entry_fields_of_a_header() {
         job: None,
         credential: None,
         assertion: None,
+        source_zone: None,
     };
     assert_eq!(Common::from_header(&header, samples::TIME), expected);
 

@@ -32,6 +32,7 @@ pub(crate) fn common() -> Common {
         trace_id: Some(TraceId::from_bytes([0x33; 16])),
         job: None,
         credential: None,
+        source_zone: None,
     }
 }
 

@@ -222,6 +222,8 @@ fn facts(
         ("kind", request.kind.map(|kind| text(kind.code()))),
         ("scope", request.scope.as_ref().map(|scope| text(scope.as_str()))),
         ("to_scope", request.to_scope.as_ref().map(|scope| text(scope.as_str()))),
+        ("label", request.label.as_ref().map(|label| text(label.as_str()))),
+        ("source_zone", request.source.as_ref().map(|zone| text(zone.as_str()))),
         ("purpose", request.purpose.as_ref().map(|purpose| text(purpose.as_str()))),
         ("action", Some(text(request.action.code()))),
         ("grant", Some(subject.grant.clone())),

@@ -5,7 +5,7 @@ use fuda_core::{
 };
 use minicbor::{Decode, Encode};
 
-use crate::{Action, EndUserRule, Role};
+use crate::{Action, Conditions, EndUserRule, Role};
 
 /// Limits of one grant. [`fuda_core::limits::GRANTS_PER_CALLER_MAX`] bounds how many a caller may hold.
 pub mod limits {
@@ -71,6 +71,9 @@ pub struct Grant {
     /// Whom the grant wants to see behind the workload; a grant that reveals must say (workloads only).
     #[n(11)]
     pub end_user: Option<EndUserRule>,
+    /// What else must hold. Stored only when it asks for something.
+    #[cbor(n(14), skip_if = "Conditions::are_none")]
+    pub conditions: Conditions,
 }
 
 /// A budget of distinct persons per caller, purpose and window. A retry counts a person once.
@@ -103,6 +106,7 @@ impl Grant {
         ensure(self.actions.iter().all(|action| self.role.allows(*action)), "grant.actions", "must be of the role")?;
         ensure(distinct(&self.actions), "grant.actions", "must not repeat")?;
         ensure(!self.window.is_empty(), "grant.window", "must not end before it starts")?;
+        self.conditions.check_shape()?;
         if self.role == Role::Workload { self.check_workload() } else { self.check_administrative() }
     }
 
@@ -155,6 +159,8 @@ impl Grant {
         ensure(self.scopes.is_empty(), "grant.scopes", "must be empty unless for a workload")?;
         ensure(self.budget.is_none(), "grant.budget", "must not be set unless for a workload")?;
         ensure(self.end_user.is_none(), "grant.end_user", "must not be set unless for a workload")?;
+        let nobody = !self.conditions.pick_people();
+        ensure(nobody, "grant.subjects", "must not pick people unless for a workload")?;
         ensure(self.verify_guesses_per_day == 0, "grant.verify_guesses_per_day", "must be 0 unless for a workload")
     }
 

@@ -1,12 +1,12 @@
 //! The rules of a decision that no policy text may loosen, and the order that finds the most telling reason.
 
-use fuda_core::{Catalogue, RelationSet, Timestamp};
+use fuda_core::{Catalogue, Kind, RelationSet, ScopeId, Timestamp, Window, Zone};
 
-use crate::{DenyReason, EndUserRule, Grant, Request, Tenant, cedar::PurposeFlags};
+use crate::{DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Tenant, cedar::PurposeFlags};
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 12] = [
+const NEARNESS: [DenyReason; 24] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
@@ -18,6 +18,19 @@ const NEARNESS: [DenyReason; 12] = [
     DenyReason::EndUserRequired,
     DenyReason::JobExpired,
     DenyReason::GrantExpired,
+    DenyReason::TrainingExpired,
+    DenyReason::OutsideHours,
+    DenyReason::SourceZoneNotGranted,
+    // Of a record, see `Permit::check_record`.
+    DenyReason::TokenOfOtherScope,
+    DenyReason::RecordDisabled,
+    DenyReason::RelationNotGranted,
+    DenyReason::SubjectNotGranted,
+    DenyReason::LabelNotGranted,
+    DenyReason::RelationNotRevealable,
+    DenyReason::NotNotified,
+    DenyReason::NotifiedWindow,
+    DenyReason::Frozen,
     DenyReason::ForbiddenByPolicy,
 ];
 
@@ -40,8 +53,15 @@ impl PurposeFacts {
     }
 }
 
-/// Checks one candidate grant of the request's caller and tenant. The error is the first leg that fails.
-pub(crate) fn check(request: &Request, grant: &Grant, purpose: PurposeFlags, now: Timestamp) -> Result<(), DenyReason> {
+/// Checks one candidate grant of the request's caller and tenant, and returns the time in which the answer stays the
+/// same. The error is the first leg that fails. `zone` is the tenant's, whose clocks the grant's hours follow.
+pub(crate) fn check(
+    request: &Request,
+    grant: &Grant,
+    purpose: PurposeFlags,
+    zone: &Zone,
+    now: Timestamp,
+) -> Result<Window, DenyReason> {
     let action = request.action;
     // The role is asked again although no stored grant exceeds its role: P8 must not hang on one check elsewhere.
     ensure(grant.role.allows(action) && grant.actions.contains(&action), DenyReason::NoGrant)?;
@@ -58,7 +78,70 @@ pub(crate) fn check(request: &Request, grant: &Grant, purpose: PurposeFlags, now
     ensure(request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
     ensure(request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
     check_end_user(request, grant, now)?;
-    ensure(grant.window.contains(now), DenyReason::GrantExpired)
+    ensure(grant.window.contains(now), DenyReason::GrantExpired)?;
+    let open = grant.conditions.check_call(zone, request.source.as_ref(), now)?;
+    Ok(grant.window.intersect(&open))
+}
+
+/// Checks the record of a presented token, or one that is about to be stored, inside one candidate grant: see
+/// [`crate::Permit::check_record`] for the rules and their order. `request` is the call's own, without what its items
+/// turned out to be; `relations` are those of its purpose, `window` is when the decision on the call holds. Returns
+/// when the record's answer holds.
+pub(crate) fn check_record(
+    request: &Request,
+    grant: &Grant,
+    frozen: &Frozen,
+    relations: RelationSet,
+    window: Window,
+    record: &RecordFacts<'_>,
+    now: Timestamp,
+) -> Result<Window, DenyReason> {
+    let action = request.action;
+    ensure(request.tenant.as_ref() == Some(record.tenant), DenyReason::TokenOfOtherTenant)?;
+    match record.scope {
+        Some(scope) => check_scope(request, grant, frozen, scope)?,
+        None => ensure(!action.needs_scope(), DenyReason::ScopeNotGranted)?,
+    }
+    ensure(window.contains(now), DenyReason::GrantExpired)?;
+    ensure(!record.disabled || !action.needs_scope(), DenyReason::RecordDisabled)?;
+    check_kind(request, grant, record.kind)?;
+    grant.conditions.check_person(record)?;
+    if action.reveals() && record.kind.needs_purpose() {
+        let notified = check_purpose(request, relations, record, now)?;
+        return Ok(window.intersect(&notified));
+    }
+    Ok(window)
+}
+
+pub(crate) fn check_kind(request: &Request, grant: &Grant, kind: Kind) -> Result<(), DenyReason> {
+    let granted = grant.kinds.contains(&kind) && request.kind.is_none_or(|named| named == kind);
+    ensure(granted, DenyReason::KindNotGranted)
+}
+
+pub(crate) fn check_scope(
+    request: &Request,
+    grant: &Grant,
+    frozen: &Frozen,
+    scope: &ScopeId,
+) -> Result<(), DenyReason> {
+    ensure(grant.scopes.contains(scope), DenyReason::ScopeNotGranted)?;
+    ensure(request.scope.as_ref().is_none_or(|named| named == scope), DenyReason::TokenOfOtherScope)?;
+    ensure(!request.tenant.as_ref().is_some_and(|tenant| frozen.scope(tenant, scope)), DenyReason::Frozen)
+}
+
+/// A permit without a purpose comes from a grant of public kinds only; the first line holds even if it did not.
+fn check_purpose(
+    request: &Request,
+    relations: RelationSet,
+    record: &RecordFacts<'_>,
+    now: Timestamp,
+) -> Result<Window, DenyReason> {
+    let purpose = request.purpose.as_ref().ok_or(DenyReason::PurposeMissing)?;
+    ensure(relations.contains(record.relation), DenyReason::RelationNotRevealable)?;
+    let mut notified = record.notified.iter().filter(|notified| notified.purpose == *purpose).peekable();
+    ensure(notified.peek().is_some(), DenyReason::NotNotified)?;
+    let open = notified.find(|notified| notified.window.contains(now));
+    open.map(|notified| notified.window).ok_or(DenyReason::NotifiedWindow)
 }
 
 /// A verified end user satisfies every rule.

@@ -16,6 +16,7 @@
 
 mod action;
 mod cedar;
+mod condition;
 mod error;
 mod freeze;
 mod grant;
@@ -25,17 +26,19 @@ mod policy;
 mod proof;
 mod reason;
 mod record;
+mod records;
 mod request;
 mod role;
 pub mod samples;
 mod tenant;
 
 pub use action::Action;
+pub use condition::{Conditions, Hours, Subjects, limits as condition_limits};
 pub use error::Error;
 pub use freeze::{FreezeTarget, Frozen, Touched};
 pub use grant::{Budget, Grant, GrantId, grants_over_limit, limits, roles_conflict};
 pub use permit::{Denial, Permit};
-pub use policy::{Policy, PolicyData};
+pub use policy::{Policy, PolicyData, Share};
 pub use proof::{ApprovedJob, EndUserProof, EndUserRule, Proof, SignIn};
 pub use reason::DenyReason;
 pub use record::{Notified, RecordFacts};

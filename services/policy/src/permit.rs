@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
 use fuda_core::{
-    CallerId, Kind, PolicyVersion, PurposeCode, RelationSet, ScopeId, TenantId, Timestamp, Window, WorkReference,
+    CallerId, Kind, PolicyVersion, PurposeCode, RelationSet, ScopeId, SourceZone, TenantId, Timestamp, Window,
+    WorkReference,
 };
 
-use crate::{Action, ApprovedJob, Budget, DenyReason, EndUserRule, Frozen, Grant, GrantId, RecordFacts, Request, Role};
+use crate::{
+    Action, ApprovedJob, Budget, DenyReason, EndUserRule, Frozen, Grant, GrantId, RecordFacts, Request, Role, legs,
+};
 
 /// Proof that a request was allowed, and what it was allowed for. Made only by [`crate::Policy::decide`]; not
 /// `Clone`, so that one decision does not silently become many.
@@ -19,18 +22,20 @@ pub struct Permit {
     policy_ids: Vec<String>,
     relations: RelationSet,
     frozen: Arc<Frozen>,
+    window: Window,
 }
 
 impl Permit {
-    /// `relations` are those of the request's purpose; empty without a purpose.
+    /// `relations` are those of the request's purpose; empty without a purpose. `window` is when the decision holds.
     pub(crate) fn new(
         request: Request,
         grant: Arc<Grant>,
         policy_version: PolicyVersion,
         policy_ids: Vec<String>,
         relations: RelationSet,
+        window: Window,
     ) -> Self {
-        Self { request, grant, policy_version, policy_ids, relations, frozen: Arc::default() }
+        Self { request, grant, policy_version, policy_ids, relations, frozen: Arc::default(), window }
     }
 
     /// The same permit, which knows what is frozen: scopes are often known only with an item's row.
@@ -104,11 +109,12 @@ impl Permit {
         &self.policy_ids
     }
 
-    /// When the decision holds: the grant's window, as far as the caller's proof and the approved job reach. Apply
+    /// When the decision holds: the grant's window, narrowed to its present span of hours and its attested
+    /// training, as far as the caller's proof and the approved job reach. Apply
     /// refuses the command outside it.
     #[must_use]
     pub fn window(&self) -> Window {
-        let proven = self.grant.window.intersect(&self.request.proof.window(self.action()));
+        let proven = self.window.intersect(&self.request.proof.window(self.action()));
         match self.job_in_use() {
             Some(job) => proven.intersect(&job.window),
             None => proven,
@@ -133,6 +139,12 @@ impl Permit {
             Some(EndUserRule::ApprovedJob(job)) if self.request.proof.end_user().is_none() => Some(job),
             _ => None,
         }
+    }
+
+    /// The part of the network the call came from.
+    #[must_use]
+    pub const fn source(&self) -> Option<&SourceZone> {
+        self.request.source.as_ref()
     }
 
     /// The kinds of the grant, for items whose kind is known only later.
@@ -165,11 +177,18 @@ impl Permit {
         self.grant.verify_guesses_per_day
     }
 
+    /// The denial of items that this permit does not cover. It takes rights away and gives none, so that anybody who
+    /// holds the permit may make one.
+    #[must_use]
+    pub fn denied(&self, reason: DenyReason) -> Denial {
+        Denial::new(self.request.clone(), reason, self.policy_version, self.policy_ids.clone())
+    }
+
     /// Checks an item that is about to be stored: its kind and scope must be granted, and must be those the request
     /// was decided for where it named any.
     pub fn check_item(&self, kind: Kind, scope: &ScopeId) -> Result<(), DenyReason> {
-        self.check_kind(kind)?;
-        self.check_scope(scope)
+        legs::check_kind(&self.request, &self.grant, kind)?;
+        legs::check_scope(&self.request, &self.grant, &self.frozen, scope)
     }
 
     /// Checks one record against the permit: the three-way rule (P9) and everything else that needs the record's row.
@@ -178,9 +197,10 @@ impl Permit {
     /// - The token's scope is granted ([`DenyReason::ScopeNotGranted`]) and the one the request named, if any
     ///   ([`DenyReason::TokenOfOtherScope`]), and not frozen ([`DenyReason::Frozen`]). Revealing and describing need
     ///   a token.
-    /// - The grant's window contains `now` ([`DenyReason::GrantExpired`]).
+    /// - The decision still holds at `now` ([`DenyReason::GrantExpired`]).
     /// - A disabled record answers to no token ([`DenyReason::RecordDisabled`]); its facts stay readable by record id.
-    /// - The kind is granted ([`DenyReason::KindNotGranted`]).
+    /// - The kind is granted ([`DenyReason::KindNotGranted`]), and the person is one the grant is for
+    ///   ([`DenyReason::RelationNotGranted`], [`DenyReason::SubjectNotGranted`], [`DenyReason::LabelNotGranted`]).
     /// - To reveal a number that is not public by law: the purpose may reveal the relation
     ///   ([`DenyReason::RelationNotRevealable`]), and the person was notified of it ([`DenyReason::NotNotified`])
     ///   for this time ([`DenyReason::NotifiedWindow`]).
@@ -188,63 +208,15 @@ impl Permit {
     /// The first broken rule in this order is the reason. It is for the ledger; whether the caller may see more than
     /// "unknown token" is the vault's to decide.
     pub fn check_record(&self, record: &RecordFacts<'_>, now: Timestamp) -> Result<(), DenyReason> {
-        if self.tenant() != Some(record.tenant) {
-            return Err(DenyReason::TokenOfOtherTenant);
-        }
-        match record.scope {
-            Some(scope) => self.check_scope(scope)?,
-            None if self.action().needs_scope() => return Err(DenyReason::ScopeNotGranted),
-            None => {}
-        }
-        if !self.grant.window.contains(now) {
-            return Err(DenyReason::GrantExpired);
-        }
-        if record.disabled && self.action().needs_scope() {
-            return Err(DenyReason::RecordDisabled);
-        }
-        self.check_kind(record.kind)?;
-        if self.action().reveals() && record.kind.needs_purpose() {
-            self.check_purpose(record, now)?;
-        }
-        Ok(())
-    }
-
-    fn check_kind(&self, kind: Kind) -> Result<(), DenyReason> {
-        let granted = self.grant.kinds.contains(&kind) && self.kind().is_none_or(|named| named == kind);
-        if granted { Ok(()) } else { Err(DenyReason::KindNotGranted) }
-    }
-
-    fn check_scope(&self, scope: &ScopeId) -> Result<(), DenyReason> {
-        if !self.grant.scopes.contains(scope) {
-            return Err(DenyReason::ScopeNotGranted);
-        }
-        if self.scope().is_some_and(|named| named != scope) {
-            return Err(DenyReason::TokenOfOtherScope);
-        }
-        if self.tenant().is_some_and(|tenant| self.frozen.scope(tenant, scope)) {
-            return Err(DenyReason::Frozen);
-        }
-        Ok(())
-    }
-
-    /// A permit without a purpose comes from a grant of public kinds only; the first line holds even if it did not.
-    fn check_purpose(&self, record: &RecordFacts<'_>, now: Timestamp) -> Result<(), DenyReason> {
-        let purpose = self.purpose().ok_or(DenyReason::PurposeMissing)?;
-        if !self.relations.contains(record.relation) {
-            return Err(DenyReason::RelationNotRevealable);
-        }
-        let mut notified = record.notified.iter().filter(|notified| notified.purpose == *purpose).peekable();
-        if notified.peek().is_none() {
-            return Err(DenyReason::NotNotified);
-        }
-        if notified.any(|notified| notified.window.contains(now)) { Ok(()) } else { Err(DenyReason::NotifiedWindow) }
+        let relations = self.relations;
+        legs::check_record(&self.request, &self.grant, &self.frozen, relations, self.window, record, now).map(|_| ())
     }
 }
 
 /// Proof that a request was denied, and why. Made only by [`crate::Policy::decide`]; it becomes a ledger entry.
 #[derive(Debug)]
 pub struct Denial {
-    /// Boxed: every decision's result would otherwise be as large as a denial.
+    /// Boxed, so that an error is not the largest part of a result.
     request: Box<Request>,
     reason: DenyReason,
     policy_version: PolicyVersion,
@@ -263,38 +235,44 @@ impl Denial {
 
     /// What was denied.
     #[must_use]
-    pub const fn action(&self) -> Action {
+    pub fn action(&self) -> Action {
         self.request.action
     }
 
     /// Who was denied.
     #[must_use]
-    pub const fn caller(&self) -> &CallerId {
+    pub fn caller(&self) -> &CallerId {
         &self.request.caller
     }
 
     /// The tenant the request named, whether it exists or not.
     #[must_use]
-    pub const fn tenant(&self) -> Option<&TenantId> {
+    pub fn tenant(&self) -> Option<&TenantId> {
         self.request.tenant.as_ref()
     }
 
     /// The kind the request named.
     #[must_use]
-    pub const fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<Kind> {
         self.request.kind
     }
 
     /// The purpose the request named.
     #[must_use]
-    pub const fn purpose(&self) -> Option<&PurposeCode> {
+    pub fn purpose(&self) -> Option<&PurposeCode> {
         self.request.purpose.as_ref()
     }
 
     /// The scope the request named.
     #[must_use]
-    pub const fn scope(&self) -> Option<&ScopeId> {
+    pub fn scope(&self) -> Option<&ScopeId> {
         self.request.scope.as_ref()
+    }
+
+    /// The part of the network the call came from.
+    #[must_use]
+    pub fn source(&self) -> Option<&SourceZone> {
+        self.request.source.as_ref()
     }
 
     /// Why: the failure nearest to success. For the ledger; callers get a coarser answer.

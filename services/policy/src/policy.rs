@@ -1,13 +1,13 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use fuda_core::{CallerId, Catalogue, PolicyVersion, TenantId, Timestamp, Window};
+use fuda_core::{CallerId, Catalogue, PolicyVersion, TenantId, Timestamp, Window, Zone};
 
 use crate::{
-    Action, Denial, DenyReason, Error, FreezeTarget, Frozen, Grant, GrantId, Notified, Permit, Request, Role, Tenant,
-    Touched,
+    Action, Conditions, Denial, DenyReason, Error, FreezeTarget, Frozen, Grant, GrantId, Notified, Permit, RecordFacts,
+    Request, Role, Tenant, Touched,
     cedar::{Engine, Subject, Verdict},
     legs::{self, PurposeFacts},
-    roles_conflict,
+    records, roles_conflict,
 };
 
 /// Everything a decision depends on, as replicated state holds it.
@@ -41,21 +41,33 @@ struct Live {
     catalogue: Catalogue,
     tenants: BTreeMap<TenantId, Tenant>,
     frozen: Arc<Frozen>,
+    /// Whose clocks the hours of a grant for the whole vault follow.
+    vault_zone: Zone,
     candidates: CandidateIndex,
 }
 
 /// Candidates in the order of grant ids. Nested, so that a look-up copies no key.
 type CandidateIndex = BTreeMap<CallerId, BTreeMap<Option<TenantId>, Vec<Candidate>>>;
 
-struct Candidate {
-    grant: Arc<Grant>,
-    subject: Subject,
+pub(crate) struct Candidate {
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) subject: Subject,
+}
+
+/// The items of one call that were decided inside one grant, or that no grant carries.
+#[derive(Debug)]
+pub struct Share {
+    /// The permit under which the items are committed, denied ones too, or the denial that stands for all of them.
+    pub decision: Result<Permit, Denial>,
+    /// The places of the items in the call, ascending, and whether each is allowed. Under a denial none is.
+    pub items: Vec<(usize, Result<(), DenyReason>)>,
 }
 
 /// Why a request was denied, before it is bound to the request.
-struct Refusal {
-    reason: DenyReason,
-    policy_ids: Vec<String>,
+#[derive(Clone)]
+pub(crate) struct Refusal {
+    pub(crate) reason: DenyReason,
+    pub(crate) policy_ids: Vec<String>,
 }
 
 impl Policy {
@@ -135,7 +147,63 @@ impl Policy {
             (None, Some(live)) => live.decide(request, now, self.version),
             (None, None) => self.decide_bootstrap(request),
         };
-        decided.map_err(|refusal| Denial::new(request.clone(), refusal.reason, self.version, refusal.policy_ids))
+        decided.map_err(|refusal| self.denial(request, refusal))
+    }
+
+    /// Whether any grant could carry the request: the legs without the policy text, and the cheap first step of a call
+    /// whose items are then decided by [`Policy::decide_records`]. It says yes or no, never who may.
+    pub fn screen(&self, request: &Request, now: Timestamp) -> Result<(), Denial> {
+        let screened = match (request.proof.refusal(request.action, now), &self.live) {
+            (Some(reason), _) => Err(reason.into()),
+            (None, Some(live)) => live.question(request).and_then(|question| {
+                question.fitting(now)?;
+                question.check_frozen()
+            }),
+            (None, None) => self.decide_bootstrap(request).map(|_| ()),
+        };
+        screened.map_err(|refusal| self.denial(request, refusal))
+    }
+
+    /// Decides the records of one call, each inside the first grant, in the order of ids, that allows it. `None` stands
+    /// for a token that answers to no record. The policy text is evaluated once per grant and class of records (kind,
+    /// scope, label), and not at all for a grant that the legs refuse.
+    ///
+    /// Every place of `records` is in exactly one share. A record that no grant allows is denied for the failure
+    /// nearest to success, under the first permit that could carry it; what the policy text forbids, and everything
+    /// when no grant fits the call, stands under a denial.
+    #[must_use]
+    pub fn decide_records(&self, request: &Request, records: &[Option<RecordFacts<'_>>], now: Timestamp) -> Vec<Share> {
+        let refused = |refusal: Refusal| {
+            let items = (0..records.len()).map(|place| (place, Err(refusal.reason))).collect();
+            vec![Share { decision: Err(self.denial(request, refusal)), items }]
+        };
+        if let Some(reason) = request.proof.refusal(request.action, now) {
+            return refused(reason.into());
+        }
+        let Some(live) = &self.live else { return refused(DenyReason::NotBootstrapped.into()) };
+        let question = match live.question(request) {
+            Ok(question) => question,
+            Err(refusal) => return refused(refusal),
+        };
+        let fitting = match question.fitting(now) {
+            Ok(fitting) => fitting,
+            Err(refusal) => return refused(refusal),
+        };
+        if let Err(refusal) = question.check_frozen() {
+            return refused(refusal);
+        }
+        let share = |part: records::Part<'_>| Share {
+            decision: part
+                .decision
+                .map(|carrier| carrier.permit(request, self.version))
+                .map_err(|refusal| self.denial(request, refusal)),
+            items: part.items,
+        };
+        records::decide(&question, fitting, records, now).into_iter().map(share).collect()
+    }
+
+    fn denial(&self, request: &Request, refusal: Refusal) -> Denial {
+        Denial::new(request.clone(), refusal.reason, self.version, refusal.policy_ids)
     }
 
     /// Checks the purposes a person is notified of when a record of the tenant is made: each must be in the
@@ -161,7 +229,8 @@ impl Policy {
         }
         let candidates = index(data.grants, &engine)?;
         let frozen = Arc::new(Frozen::of(&data.freezes));
-        let live = Live { text: data.text, engine, catalogue: data.catalogue, tenants, frozen, candidates };
+        let (text, catalogue, vault_zone) = (data.text, data.catalogue, Zone::default());
+        let live = Live { text, engine, catalogue, tenants, frozen, vault_zone, candidates };
         Ok(Self { version: data.version, live: Some(live) })
     }
 
@@ -182,15 +251,34 @@ impl Policy {
             budget: None,
             verify_guesses_per_day: 0,
             end_user: None,
+            conditions: Conditions::default(),
         };
         let policy_ids = vec![Self::BOOTSTRAP_POLICY_ID.to_owned()];
         let relations = PurposeFacts::default().relations;
-        Ok(Permit::new(request.clone(), Arc::new(grant), self.version, policy_ids, relations))
+        Ok(Permit::new(request.clone(), Arc::new(grant), self.version, policy_ids, relations, Window::ALWAYS))
     }
 }
 
 impl Live {
     fn decide(&self, request: &Request, now: Timestamp, version: PolicyVersion) -> Result<Permit, Refusal> {
+        let question = self.question(request)?;
+        let mut refusal = None;
+        for (candidate, window) in question.fitting(now)? {
+            match question.evaluate(candidate, request, now) {
+                Verdict::Permitted(policy_ids) => {
+                    question.check_frozen()?;
+                    return Ok(Carrier { question: &question, candidate, window, policy_ids }.permit(request, version));
+                }
+                Verdict::Forbidden(policy_ids) => {
+                    refusal = Some(Refusal { reason: DenyReason::ForbiddenByPolicy, policy_ids });
+                }
+            }
+        }
+        Err(refusal.unwrap_or_else(|| DenyReason::NoGrant.into()))
+    }
+
+    /// Looks up everything the request names, once for all candidates.
+    fn question<'a>(&'a self, request: &'a Request) -> Result<Question<'a>, Refusal> {
         // The resource of the decision. An action on the whole vault has no tenant, even if its request names one
         // (a tenant that is to be created, say).
         let about = request.tenant.as_ref().filter(|_| !request.action.whole_vault());
@@ -200,28 +288,7 @@ impl Live {
             None => None,
         };
         let purpose = PurposeFacts::look_up(request, tenant, &self.catalogue);
-        let mut refusal = Refusal::from(DenyReason::NoGrant);
-        for candidate in self.candidates(&request.caller, about) {
-            if let Err(reason) = legs::check(request, &candidate.grant, purpose.flags, now) {
-                refusal.reason = legs::nearer(refusal.reason, reason);
-                continue;
-            }
-            match self.engine.evaluate(&candidate.subject, request, about, purpose.flags, now) {
-                Verdict::Permitted(policy_ids) => {
-                    // Asked last: whoever has no grant does not learn what is frozen.
-                    if let Some(reason) = self.stopped(request) {
-                        return Err(reason.into());
-                    }
-                    let grant = Arc::clone(&candidate.grant);
-                    let permit = Permit::new(request.clone(), grant, version, policy_ids, purpose.relations);
-                    return Ok(permit.under(&self.frozen));
-                }
-                Verdict::Forbidden(policy_ids) => {
-                    refusal = Refusal { reason: DenyReason::ForbiddenByPolicy, policy_ids };
-                }
-            }
-        }
-        Err(refusal)
+        Ok(Question { live: self, request, about, tenant, purpose })
     }
 
     /// Whether anything that the request touches is frozen; the scope of a token to be made counts like the other.
@@ -250,6 +317,66 @@ fn touched(request: &Request) -> Touched<'_> {
         tenant: request.tenant.as_ref(),
         scope: request.scope.as_ref(),
         purpose: request.purpose.as_ref(),
+    }
+}
+
+/// A request with what it names looked up.
+pub(crate) struct Question<'a> {
+    live: &'a Live,
+    pub(crate) request: &'a Request,
+    about: Option<&'a TenantId>,
+    tenant: Option<&'a Tenant>,
+    pub(crate) purpose: PurposeFacts,
+}
+
+/// A candidate that passes the legs, and when they hold.
+pub(crate) type Fitting<'a> = (&'a Candidate, Window);
+
+impl<'a> Question<'a> {
+    /// The candidates that pass the legs, in the order of their ids, or the failure nearest to success.
+    fn fitting(&self, now: Timestamp) -> Result<Vec<Fitting<'a>>, Refusal> {
+        let zone = self.tenant.map_or(&self.live.vault_zone, |tenant| &tenant.time_zone);
+        let mut reason = DenyReason::NoGrant;
+        let mut fitting = Vec::new();
+        for candidate in self.live.candidates(&self.request.caller, self.about) {
+            match legs::check(self.request, &candidate.grant, self.purpose.flags, zone, now) {
+                Ok(window) => fitting.push((candidate, window)),
+                Err(failed) => reason = legs::nearer(reason, failed),
+            }
+        }
+        if fitting.is_empty() { Err(reason.into()) } else { Ok(fitting) }
+    }
+
+    /// Whether anything that the request names is frozen. Asked last: whoever has no grant does not learn what is.
+    fn check_frozen(&self) -> Result<(), Refusal> {
+        self.live.stopped(self.request).map_or(Ok(()), |reason| Err(reason.into()))
+    }
+
+    /// What is frozen.
+    pub(crate) fn frozen(&self) -> &Frozen {
+        &self.live.frozen
+    }
+
+    /// Asks the policy text. `request` is the question's own, or one of a class of its records.
+    pub(crate) fn evaluate(&self, candidate: &Candidate, request: &Request, now: Timestamp) -> Verdict {
+        self.live.engine.evaluate(&candidate.subject, request, self.about, self.purpose.flags, now)
+    }
+}
+
+/// A candidate that policy allowed: all that a permit is made of.
+pub(crate) struct Carrier<'a> {
+    pub(crate) question: &'a Question<'a>,
+    pub(crate) candidate: &'a Candidate,
+    pub(crate) window: Window,
+    pub(crate) policy_ids: Vec<String>,
+}
+
+impl Carrier<'_> {
+    fn permit(self, request: &Request, version: PolicyVersion) -> Permit {
+        let grant = Arc::clone(&self.candidate.grant);
+        let relations = self.question.purpose.relations;
+        let permit = Permit::new(request.clone(), grant, version, self.policy_ids, relations, self.window);
+        permit.under(&self.question.live.frozen)
     }
 }
 

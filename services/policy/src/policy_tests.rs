@@ -87,6 +87,7 @@ fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
         budget: None,
         verify_guesses_per_day: 0,
         end_user: if workload { end_user_rule(dice) } else { None },
+        conditions: Conditions::default(),
     };
     let guesses = u16::from(grant.actions.contains(&Action::VerifyNumber));
     let grant = Grant { verify_guesses_per_day: guesses, ..grant };
@@ -170,6 +171,7 @@ fn request(dice: &mut Dice, data: &PolicyData) -> Request {
         scope: if dice.one_in(2) { shot.scope } else { None },
         to_scope: if dice.one_in(2) { shot.to_scope } else { None },
         proof: shot.proof,
+        ..shot
     }
 }
 
@@ -183,6 +185,8 @@ fn wild_request(dice: &mut Dice) -> Request {
         scope: dice.one_in(3).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
         to_scope: dice.one_in(4).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
         proof: proof(dice),
+        label: None,
+        source: None,
     }
 }
 
@@ -346,7 +350,7 @@ fn text_and_legs_are_both_complete() {
                 continue;
             }
             for candidate in live.candidates(&request.caller, about) {
-                let legs = legs::check(&request, &candidate.grant, purpose.flags, now);
+                let legs = legs::check(&request, &candidate.grant, purpose.flags, &live.vault_zone, now);
                 let verdict = live.engine.evaluate(&candidate.subject, &request, about, purpose.flags, now);
                 let permitted = matches!(verdict, Verdict::Permitted(_));
                 assert_eq!(permitted, legs.is_ok(), "seed {seed}, {request:?} at {now}, {:?}", candidate.grant);

@@ -116,11 +116,29 @@ pub enum DenyReason {
     /// The grant's approved job has not begun or is over.
     #[n(54)]
     JobExpired = 54,
+    /// A grant would fit, but not from this part of the network.
+    #[n(60)]
+    SourceZoneNotGranted = 60,
+    /// A grant would fit, but not at this hour of the week.
+    #[n(61)]
+    OutsideHours = 61,
+    /// A grant would fit, but the attested training of the people behind the caller has run out.
+    #[n(62)]
+    TrainingExpired = 62,
+    /// The fitting grants are not for people in this relation to the principal subject.
+    #[n(63)]
+    RelationNotGranted = 63,
+    /// The fitting grants list other people.
+    #[n(64)]
+    SubjectNotGranted = 64,
+    /// The fitting grants are for records with another label.
+    #[n(65)]
+    LabelNotGranted = 65,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 41] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -156,6 +174,12 @@ impl DenyReason {
         Self::EndUserReplayed,
         Self::StepUpRequired,
         Self::JobExpired,
+        Self::SourceZoneNotGranted,
+        Self::OutsideHours,
+        Self::TrainingExpired,
+        Self::RelationNotGranted,
+        Self::SubjectNotGranted,
+        Self::LabelNotGranted,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -197,6 +221,12 @@ impl DenyReason {
             Self::EndUserReplayed => "end_user_replayed",
             Self::StepUpRequired => "step_up_required",
             Self::JobExpired => "job_expired",
+            Self::SourceZoneNotGranted => "source_zone_not_granted",
+            Self::OutsideHours => "outside_hours",
+            Self::TrainingExpired => "training_expired",
+            Self::RelationNotGranted => "relation_not_granted",
+            Self::SubjectNotGranted => "subject_not_granted",
+            Self::LabelNotGranted => "label_not_granted",
         }
     }
 

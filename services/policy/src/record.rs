@@ -1,4 +1,4 @@
-use fuda_core::{Kind, PurposeCode, Relation, ScopeId, TenantId, Window};
+use fuda_core::{Kind, PurposeCode, RecordLabel, Relation, ScopeId, SubjectRef, TenantId, Window};
 use minicbor::{Decode, Encode};
 
 /// A purpose the person was notified of for one record, and when it may be used.
@@ -19,6 +19,10 @@ pub struct RecordFacts<'a> {
     pub tenant: &'a TenantId,
     /// Its kind of number.
     pub kind: Kind,
+    /// The person.
+    pub subject: &'a SubjectRef,
+    /// Its label, if it has one.
+    pub label: Option<&'a RecordLabel>,
     /// The relation of its subject to the principal subject.
     pub relation: Relation,
     /// The scope of the presented token; `None` when the record was named by subject or record id.

@@ -1,4 +1,4 @@
-use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId};
+use fuda_core::{CallerId, Kind, PurposeCode, RecordLabel, ScopeId, SourceZone, TenantId};
 
 use crate::{Action, Proof};
 
@@ -22,6 +22,10 @@ pub struct Request {
     pub to_scope: Option<ScopeId>,
     /// What the call proved beside the caller's identity.
     pub proof: Proof,
+    /// The label of the record; `None` where it has none or is not known yet.
+    pub label: Option<RecordLabel>,
+    /// The part of the network the call came from; `None` for an address that the node's configuration does not name.
+    pub source: Option<SourceZone>,
 }
 
 impl Request {
@@ -37,22 +41,15 @@ impl Request {
             scope: None,
             to_scope: None,
             proof: Proof::NONE,
+            label: None,
+            source: None,
         }
     }
 
     /// A request about a tenant.
     #[must_use]
-    pub const fn tenant(action: Action, caller: CallerId, tenant: TenantId) -> Self {
-        Self {
-            action,
-            caller,
-            tenant: Some(tenant),
-            kind: None,
-            purpose: None,
-            scope: None,
-            to_scope: None,
-            proof: Proof::NONE,
-        }
+    pub fn tenant(action: Action, caller: CallerId, tenant: TenantId) -> Self {
+        Self { tenant: Some(tenant), ..Self::vault(action, caller) }
     }
 
     /// The same request with a kind of number.
@@ -65,6 +62,12 @@ impl Request {
     #[must_use]
     pub fn purpose(self, purpose: PurposeCode) -> Self {
         Self { purpose: Some(purpose), ..self }
+    }
+
+    /// The same request from a part of the network.
+    #[must_use]
+    pub fn source(self, source: Option<SourceZone>) -> Self {
+        Self { source, ..self }
     }
 
     /// The same request with a scope.

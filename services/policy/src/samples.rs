@@ -9,7 +9,8 @@ use fuda_core::{
 };
 
 use crate::{
-    Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Policy, PolicyData, RecoveryChoice, Role, Tenant,
+    Action, ApprovedJob, Budget, Conditions, EndUserRule, Grant, GrantId, Policy, PolicyData, RecoveryChoice, Role,
+    Tenant,
 };
 
 /// The trust domain and path prefix of every demo caller; live clusters must not trust `fuda.test`.
@@ -140,6 +141,7 @@ fn administrative(id: u8, name: &str, role: Role) -> Result<Grant, Invalid> {
         budget: None,
         verify_guesses_per_day: 0,
         end_user: None,
+        conditions: Conditions::default(),
     })
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use fuda_core::{
-    CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, Relation, ScopeId, TenantId, Timestamp, Window,
+    CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, Relation, ScopeId, SubjectRef, TenantId, Timestamp, Window,
     WorkReference,
 };
 use fuda_policy::{
@@ -212,7 +212,17 @@ fn notified(window: Window) -> [Notified; 1] {
 }
 
 fn facts<'a>(tenant: &'a TenantId, scope: Option<&'a ScopeId>, notified: &'a [Notified]) -> RecordFacts<'a> {
-    RecordFacts { tenant, kind: Kind::MyNumber, relation: Relation::SelfRelation, scope, notified, disabled: false }
+    static SUBJECT: std::sync::LazyLock<SubjectRef> = std::sync::LazyLock::new(|| SubjectRef::parse("E-1").unwrap());
+    RecordFacts {
+        tenant,
+        kind: Kind::MyNumber,
+        subject: &SUBJECT,
+        label: None,
+        relation: Relation::SelfRelation,
+        scope,
+        notified,
+        disabled: false,
+    }
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The bytes of what is persisted. A change here is a change of data on disk.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use fuda_core::{CallerId, KeyDomainId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference, Zone};
+use fuda_core::{
+    CallerId, KeyDomainId, Kind, PurposeCode, RecordLabel, Relation, RelationSet, ScopeId, SourceZone, SubjectRef,
+    TenantId, Timestamp, Window, WorkReference, Zone,
+};
 use fuda_policy::{
-    Action, ApprovedJob, Budget, DenyReason, EndUserRule, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant,
-    samples,
+    Action, ApprovedJob, Budget, Conditions, DenyReason, EndUserRule, Grant, GrantId, Hours, Notified, RecoveryChoice,
+    Role, Subjects, Tenant, samples,
 };
 use minicbor::{Decode, Encode};
 
@@ -33,6 +36,7 @@ fn grants() {
         budget: Some(Budget { persons_max: 1_000, window_days: 31 }),
         verify_guesses_per_day: 5,
         end_user: None,
+        conditions: Conditions::default(),
     };
     check(
         &full,
@@ -56,7 +60,23 @@ fn grants() {
          781f 7370696666653a2f2f667564612e746573742f64656d6f2f706179726f6c6c
          05 f6 82 0b 10 80 80 80 80 f6 00",
     );
+    let conditions = Conditions {
+        relations: Some(RelationSet::from_iter([Relation::Spouse])),
+        subjects: Subjects::Listed(vec![SubjectRef::parse("E-1").unwrap()]),
+        hours: vec![Hours { days: 0b1_1111, from_minute: 540, to_minute: 1_080 }],
+        source_zones: vec![SourceZone::parse("hq").unwrap()],
+        trained_until: Some(Timestamp(7)),
+    };
+    check(&Grant { conditions, ..bare.clone() }, CONDITIONED);
+    let labelled =
+        Conditions { subjects: Subjects::Labelled(RecordLabel::parse("executives").unwrap()), ..Conditions::default() };
+    check(&labelled, "82 f6 82 02 81 6a 65786563757469766573");
 }
+
+const CONDITIONED: &str = "8f 50 abababababababababababababababab
+     781f 7370696666653a2f2f667564612e746573742f64656d6f2f706179726f6c6c
+     05 f6 82 0b 10 80 80 80 80 f6 00 f6 f6 f6
+     85 02 82 01 81 81 63 452d31 81 83 18 1f 19 021c 19 0438 81 62 6871 07";
 
 #[test]
 fn grants_with_an_end_user_rule() {
@@ -107,6 +127,7 @@ fn numbers_and_codes_of_enums() {
         assert_eq!(minicbor::to_vec(role).unwrap(), [role.number()]);
         assert_eq!(Role::from_code(role.code()), Some(role));
     }
+    assert!(DenyReason::ALL.is_sorted_by_key(|reason| reason.number()));
     for reason in DenyReason::ALL {
         assert_eq!(minicbor::decode::<DenyReason>(&minicbor::to_vec(reason).unwrap()).unwrap(), reason);
     }
@@ -117,4 +138,5 @@ fn numbers_and_codes_of_enums() {
     assert_eq!((Action::UpdateNumber.number(), Action::UpdateNumber.code()), (19, "update_number"));
     assert_eq!((DenyReason::TokenExists.number(), DenyReason::TokenExists.code()), (30, "token_exists"));
     assert_eq!((DenyReason::GrantInvalid.number(), DenyReason::GrantInvalid.code()), (26, "grant_invalid"));
+    assert_eq!((DenyReason::LabelNotGranted.number(), DenyReason::LabelNotGranted.code()), (65, "label_not_granted"));
 }

@@ -6,7 +6,8 @@ use fuda_core::{
 };
 use fuda_ledger::{Bookkeeping, Header, TraceContext};
 use fuda_policy::{
-    Action, Budget, DenyReason, FreezeTarget, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant, samples,
+    Action, Budget, Conditions, DenyReason, FreezeTarget, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant,
+    samples,
 };
 
 use crate::command::{
@@ -108,6 +109,7 @@ fn header() -> Header {
         job: None,
         credential: None,
         assertion: None,
+        source_zone: None,
     }
 }
 
@@ -231,6 +233,7 @@ fn grant() -> Grant {
         budget: None,
         verify_guesses_per_day: 0,
         end_user: None,
+        conditions: Conditions::default(),
     }
 }
 
@@ -252,6 +255,7 @@ fn item() -> TokenizeItem {
         version_wrap: vec![2; 3],
         number_row: vec![3; 3],
         reply: Some(vec![4; 3]),
+        label: None,
     }
 }
 
@@ -359,6 +363,7 @@ fn record_rows() -> Vec<(String, Vec<u8>)> {
         reply: Some(vec![1, 2]),
         updated: Some(Sequence(8)),
         later_replies: Some(vec![vec![3, 4].into()]),
+        label: None,
     };
     let token = TokenRow {
         tenant: tenant(),
@@ -371,6 +376,7 @@ fn record_rows() -> Vec<(String, Vec<u8>)> {
         revision: Revision(9),
         status: RecordStatus::Disabled,
         made: Some(Sequence(8)),
+        label: None,
     };
     let expires = Timestamp(2_000);
     let reply = ReplyRow { record: item.record, bucket, bucket_version, sealed: vec![4; 3], expires };

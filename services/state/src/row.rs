@@ -3,8 +3,8 @@
 
 use fuda_core::{
     BucketId, BucketVersion, CallerId, Catalogue, KeyDomainId, Kind, LookupKey, PersonId, PolicyVersion, PurposeCode,
-    RecordId, RecordVersion, Relation, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef, TenantId,
-    Timestamp, TokenClass, VaultId,
+    RecordId, RecordLabel, RecordVersion, Relation, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef,
+    TenantId, Timestamp, TokenClass, VaultId,
 };
 use fuda_policy::{Grant, GrantId, Notified, Tenant};
 use minicbor::{Decode, Encode, bytes::ByteVec};
@@ -356,6 +356,9 @@ pub struct RecordRow {
     /// [`fuda_core::limits::REPLIES_PER_RECORD_MAX`].
     #[n(18)]
     pub later_replies: Option<Vec<ByteVec>>,
+    /// Its label, by which grants and policies pick people.
+    #[n(26)]
+    pub label: Option<RecordLabel>,
 }
 
 /// One token of a record.
@@ -411,6 +414,9 @@ pub struct TokenRow {
     /// The entry that made the token; `None` for the record's first one, which the record's own entry made.
     #[n(9)]
     pub made: Option<Sequence>,
+    /// The record's label.
+    #[n(18)]
+    pub label: Option<RecordLabel>,
 }
 
 /// The record key wrapped under a token, inside the outer wrap of a bucket.

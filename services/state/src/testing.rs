@@ -171,6 +171,7 @@ impl World {
             version_wrap: vec![2; 88],
             number_row: vec![3; 73],
             reply: None,
+            label: None,
         }
     }
 
@@ -254,6 +255,8 @@ impl World {
             let record = RecordFacts {
                 tenant: &facts.token.tenant,
                 kind: facts.token.kind,
+                subject: &facts.token.subject,
+                label: facts.token.label.as_ref(),
                 relation: facts.token.relation,
                 scope: Some(&facts.token.scope),
                 notified: &facts.record.notified,

@@ -1,5 +1,6 @@
 //! Settings of a node. Every key has its default, unit and range here; `docs/src/reference/config.md` repeats them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use fuda_runtime::tls::TlsPaths;
 use serde::Deserialize;
 
 use crate::identity::Identity;
+use crate::source_zone::SourceZones;
 
 /// The whole file. Unknown keys are refused: a knob that does nothing is a bug.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,6 +29,11 @@ pub(crate) struct Config {
     /// Who may call, beside holders of certificates, and how callers prove who they are.
     #[serde(default)]
     pub(crate) identity: Identity,
+    /// Parts of the network by name, each a list of address blocks (`hq = ["10.1.0.0/16", "2001:db8::/32"]`), which
+    /// grants and policies may ask for. At most 1,024 blocks; the most specific one counts. Must be the same on all
+    /// nodes.
+    #[serde(default)]
+    pub(crate) source_zones: BTreeMap<String, Vec<String>>,
     /// Bounds on work in flight.
     #[serde(default)]
     pub(crate) limits: Limits,
@@ -115,6 +122,11 @@ impl Config {
         Ok(self.bootstrap_operator.as_deref().map(CallerId::parse).transpose()?)
     }
 
+    /// The parts of the network.
+    pub(crate) fn source_zones(&self) -> anyhow::Result<SourceZones> {
+        SourceZones::parse(&self.source_zones)
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let in_range = |key: &str, value: u64, low: u64, high: u64| {
             anyhow::ensure!((low..=high).contains(&value), "configuration key `{key}` must be in {low}..={high}");
@@ -129,6 +141,7 @@ impl Config {
             "configuration key `node.name` must be letters, digits and hyphens"
         );
         self.bootstrap_operator()?;
+        self.source_zones()?;
         Ok(())
     }
 }

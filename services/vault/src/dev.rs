@@ -12,7 +12,8 @@ use fuda_consensus::log::MemoryDisk;
 use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference, Zone, limits};
 use fuda_custodian::FileCustodian;
 use fuda_policy::{
-    Action, ApprovedJob, EndUserRule, Grant, GrantId, RecoveryChoice, Request as PolicyRequest, Role, Tenant,
+    Action, ApprovedJob, Conditions, EndUserRule, Grant, GrantId, RecoveryChoice, Request as PolicyRequest, Role,
+    Tenant,
 };
 use fuda_runtime::dev_ca::{DevCa, Pems};
 use fuda_runtime::layer::AdmissionOptions;
@@ -27,6 +28,7 @@ use crate::gate::{Call, Gate, Round, local_time};
 use crate::identity::Identity;
 use crate::node::{Node, Parts};
 use crate::service::cluster::{Cluster, People};
+use crate::source_zone::SourceZones;
 
 const TRUST_DOMAIN: &str = "fuda.test";
 const TENANT: &str = "demo";
@@ -102,6 +104,7 @@ fn parts(certificates: &DevCa, temporary: &Path, port: u16) -> anyhow::Result<Pa
         identity: Identity::default(),
         admission: AdmissionOptions::default(),
         connections_max: 256,
+        source_zones: SourceZones::default(),
     })
 }
 
@@ -175,6 +178,7 @@ fn grant(number: u8, name: &str, actions: &[Action], purposes: &[&str]) -> anyho
             })),
             false => None,
         },
+        conditions: Conditions::default(),
     })
 }
 

@@ -21,8 +21,10 @@ mod page;
 mod policy;
 mod refusal;
 mod service;
+mod source_zone;
 mod tasks;
 mod wire;
+mod wire_condition;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -145,6 +147,7 @@ fn parts(config: &Config, data_dir: &Path) -> anyhow::Result<Parts> {
             timeout_max: Duration::from_millis(limits::DEADLINE_MS_MAX),
         },
         connections_max: config.limits.connections_max,
+        source_zones: config.source_zones()?,
     })
 }
 

@@ -40,6 +40,7 @@ use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
 use crate::service::{cluster::Cluster, guard::Guard, ledger::Ledger, tenant::Tenants, token::Tokens};
+use crate::source_zone::SourceZones;
 use crate::{methods, metrics, tasks};
 
 /// Bytes of a request: a full batch fits with room to spare.
@@ -71,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     pub(crate) admission: AdmissionOptions,
     pub(crate) connections_max: usize,
+    pub(crate) source_zones: SourceZones,
 }
 
 /// A node whose listeners are bound.
@@ -105,6 +107,7 @@ impl Node {
             store: parts.store.clone(),
             policy: PolicyCell::unbootstrapped(),
             keys: Arc::new(Keys::new(Arc::clone(&parts.custodian))?),
+            zones: parts.source_zones.clone(),
         });
         metrics::observe(&meter, &gate);
         let peers = serve_peers(&replica, &parts, &meter, &stop_ops)?;

@@ -1,8 +1,8 @@
 //! Between the wire and the words of the domain. Every parse names field and rule; none repeats a value.
 
 use fuda_core::{
-    CallerId, Kind, Number, PurposeCode, Relation, RequestId, ScopeId, SubjectRef, TenantId, Timestamp, Window,
-    WorkReference, Zone, limits, parse_number,
+    CallerId, Kind, Number, PurposeCode, RecordLabel, Relation, RequestId, ScopeId, SubjectRef, TenantId, Timestamp,
+    Window, WorkReference, Zone, limits, parse_number,
 };
 use fuda_policy::{Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant};
 use fuda_proto::tenant::v1 as tenant_pb;
@@ -21,6 +21,7 @@ pub(crate) struct NewNumber {
     pub(crate) relation: Relation,
     pub(crate) scope: ScopeId,
     pub(crate) notified: Vec<Notified>,
+    pub(crate) label: Option<RecordLabel>,
 }
 
 impl NewNumber {
@@ -48,6 +49,10 @@ impl NewNumber {
             relation,
             scope: ScopeId::parse(&item.scope)?,
             notified: item.notified_purposes.iter().map(notified).collect::<Result<_, _>>()?,
+            label: match item.label.as_str() {
+                "" => None,
+                label => Some(RecordLabel::parse(label)?),
+            },
         })
     }
 }
@@ -128,7 +133,7 @@ fn window(from: Option<&ProtoTimestamp>, to: Option<&ProtoTimestamp>) -> Result<
     }
 }
 
-fn timestamp(time: &ProtoTimestamp) -> Result<Timestamp, Refusal> {
+pub(crate) fn timestamp(time: &ProtoTimestamp) -> Result<Timestamp, Refusal> {
     let bad = || Refusal::from(fuda_core::Invalid::new("time", "must be a valid protobuf timestamp"));
     if !(0..1_000_000_000).contains(&time.nanos) {
         return Err(bad());
@@ -171,6 +176,7 @@ pub(crate) fn record_to_wire(row: &RecordRow) -> pb::Record {
         }
         .into(),
         create_time: Some(timestamp_to_wire(row.created)),
+        label: row.label.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -248,6 +254,7 @@ pub(crate) fn new_grant(wire: &tenant_pb::Grant, id: GrantId) -> Result<Grant, R
             asked => guesses(asked)?,
         },
         end_user: end_user_rule(wire)?,
+        conditions: crate::wire_condition::conditions(wire)?,
     })
 }
 
@@ -287,6 +294,7 @@ fn end_user_rule_to_wire(rule: Option<&EndUserRule>) -> (tenant_pb::EndUserRule,
 /// A grant as the API writes it.
 pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
     let (end_user, approved_job) = end_user_rule_to_wire(grant.end_user.as_ref());
+    let conditions = crate::wire_condition::conditions_to_wire(&grant.conditions);
     tenant_pb::Grant {
         grant: grant.id.to_string(),
         caller: grant.caller.to_string(),
@@ -305,6 +313,7 @@ pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
         verify_guesses_per_day: grant.verify_guesses_per_day.into(),
         end_user: end_user.into(),
         approved_job,
+        ..conditions
     }
 }
 

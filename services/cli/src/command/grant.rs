@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use fuda_client::tenant::{
-    ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, ListGrantsRequest, ProposeGrantsRequest,
+    ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, Hours, ListGrantsRequest, ProposeGrantsRequest,
 };
 use fuda_core::limits::PAGE_SIZE_MAX;
 use serde::Deserialize;
@@ -112,6 +112,17 @@ struct GrantTable {
     #[serde(default)]
     end_user: String,
     approved_job: Option<JobTable>,
+    #[serde(default)]
+    relations: Vec<String>,
+    #[serde(default)]
+    subjects: Vec<String>,
+    #[serde(default)]
+    label: String,
+    #[serde(default)]
+    hours: Vec<HoursTable>,
+    #[serde(default)]
+    source_zones: Vec<String>,
+    trained_until: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +132,16 @@ struct JobTable {
     handler: String,
     not_before: Option<String>,
     not_after: Option<String>,
+}
+
+/// `{ days = ["mon", "fri"], from = "09:00", to = "18:00" }`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoursTable {
+    #[serde(default)]
+    days: Vec<String>,
+    from: String,
+    to: String,
 }
 
 #[derive(Deserialize)]
@@ -181,7 +202,18 @@ fn grant(table: GrantTable) -> Result<Grant, String> {
         verify_guesses_per_day: table.verify_guesses_per_day,
         end_user: end_user.into(),
         approved_job,
+        relations: table.relations,
+        subjects: table.subjects,
+        label: table.label,
+        hours: table.hours.into_iter().map(hours).collect::<Result<_, _>>()?,
+        source_zones: table.source_zones,
+        trained_until: moment("trained_until", table.trained_until)?,
     })
+}
+
+fn hours(table: HoursTable) -> Result<Hours, String> {
+    let minute = |name: &str, text: &str| wire::clock(text).map_err(|rule| format!("hours.{name} {rule}"));
+    Ok(Hours { from_minute: minute("from", &table.from)?, to_minute: minute("to", &table.to)?, days: table.days })
 }
 
 #[cfg(test)]
@@ -206,6 +238,11 @@ mod tests {
             budget = { persons_max = 500, window_days = 31 }
             end_user = "approved_job"
             approved_job = { job = "payroll-monthly", handler = "oidc:corp/tanaka", not_after = "2027-01-31T23:59:59+09:00" }
+            relations = ["self", "spouse"]
+            label = "executives"
+            hours = [{ days = ["mon", "fri"], from = "09:30", to = "24:00" }]
+            source_zones = ["hq"]
+            trained_until = "2027-03-31T23:59:59+09:00"
 
             [[grant]]
             caller = "spiffe://fuda.test/person/auditor"
@@ -220,6 +257,10 @@ mod tests {
         let job = grants[0].approved_job.as_ref().unwrap();
         assert_eq!((grants[0].end_user(), job.handler.as_str()), (EndUserRule::ApprovedJob, "oidc:corp/tanaka"));
         assert_eq!((grants[1].end_user(), &grants[1].approved_job), (EndUserRule::None, &None));
+        let hours = &grants[0].hours[0];
+        assert_eq!((hours.from_minute, hours.to_minute, hours.days.len()), (570, 1_440, 2));
+        assert_eq!((grants[0].relations.len(), grants[0].label.as_str()), (2, "executives"));
+        assert!(grants[0].trained_until.is_some() && grants[1].hours.is_empty());
     }
 
     #[test]
@@ -229,6 +270,10 @@ mod tests {
         assert!(wrong("role = \"workload\"\npurpose = [\"x\"]").contains("purpose"));
         assert!(wrong("role = \"workload\"\nnot_after = \"tomorrow\"").starts_with("grant 1: not_after must be"));
         assert!(wrong("role = \"workload\"\nend_user = \"maybe\"").contains("end_user must be"));
+        for clock in ["9:00", "24:01", "12:60", "noon"] {
+            let hours = format!("role = \"workload\"\nhours = [{{ from = \"{clock}\", to = \"24:00\" }}]");
+            assert!(wrong(&hours).starts_with("grant 1: hours.from must be"), "{clock}");
+        }
         assert!(parse_grants("").is_err());
     }
 }

@@ -7,7 +7,7 @@ use fuda_core::{
 };
 use fuda_crypto::sha256;
 use fuda_ledger::{Detail, DetailKey, VerifierKey};
-use fuda_policy::{Grant, GrantId, Policy, Role};
+use fuda_policy::{Conditions, Grant, GrantId, Policy, Role};
 use minicbor::{Decode, Encode};
 
 use super::add_member::AddMember;
@@ -216,6 +216,7 @@ fn write_policy<T: Txn>(applying: &mut Applying<'_, T>, body: &Bootstrap) {
             budget: None,
             verify_guesses_per_day: 0,
             end_user: None,
+            conditions: Conditions::default(),
         };
         applying.put(key::grant(grant.id), &GrantRow { grant, order: None, sequence });
     }

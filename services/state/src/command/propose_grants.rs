@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fuda_core::{CallerId, limits};
+use fuda_core::{CallerId, Window, limits};
 use fuda_ledger::{Detail, DetailKey};
 use fuda_policy::{Grant, GrantId, Role, roles_conflict};
 use minicbor::{Decode, Encode};
@@ -101,8 +101,9 @@ fn check_counts<'a>(grants: impl Iterator<Item = &'a Grant>) -> Result<(), Refus
     let (mut owners, mut approvers) = (BTreeSet::new(), BTreeSet::new());
     for grant in grants {
         *per_caller.entry(&grant.caller).or_default() += 1;
-        // A grant for one tenant or for some time does not keep the vault governable.
-        let lasting = grant.tenant.is_none() && grant.window.not_after.is_none() && grant.window.not_before.is_none();
+        // A grant for one tenant, for some time or under a condition does not keep the vault governable.
+        let bounded = grant.window != Window::ALWAYS || !grant.conditions.are_none();
+        let lasting = grant.tenant.is_none() && !bounded;
         match grant.role {
             Role::Owner if lasting => owners.insert(&grant.caller),
             Role::Approver if lasting => approvers.insert(&grant.caller),
@@ -127,7 +128,6 @@ pub(crate) fn detail(order: OrderId, added: usize, revoked: usize) -> Vec<Detail
 
 #[cfg(test)]
 mod tests {
-    use fuda_core::Window;
     use fuda_policy::samples;
 
     use super::*;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fuda_core::{
-    BucketId, BucketVersion, KeyDomainId, Kind, LookupKey, PersonId, RecordId, RecordVersion, Relation, Revision,
-    ScopeId, Sequence, SubjectRef, TenantId, limits,
+    BucketId, BucketVersion, KeyDomainId, Kind, LookupKey, PersonId, RecordId, RecordLabel, RecordVersion, Relation,
+    Revision, ScopeId, Sequence, SubjectRef, TenantId, limits,
 };
 use fuda_crypto::person_id;
 use fuda_ledger::{Decision, EntryItem};
@@ -95,6 +95,9 @@ pub struct TokenizeItem {
     #[n(15)]
     #[cbor(with = "minicbor::bytes")]
     pub reply: Option<Vec<u8>>,
+    /// The record's label, by which grants and policies pick people.
+    #[n(25)]
+    pub label: Option<RecordLabel>,
 }
 
 /// If every item is stored already with the very token it carries, the command is one forwarded twice: its first
@@ -330,6 +333,7 @@ fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &
         revision,
         status: RecordStatus::Live,
         made: None,
+        label: item.label.clone(),
     };
     applying.put(key::token(&item.lookup), &token);
     let (bucket, bucket_version) = (item.bucket, item.bucket_version);
@@ -359,6 +363,7 @@ fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &
         reply,
         updated: None,
         later_replies: None,
+        label: item.label.clone(),
     };
     applying.put(key::record(tenant, item.record), &record);
 }

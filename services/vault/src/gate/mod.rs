@@ -16,6 +16,7 @@ mod reveal;
 mod tokenize;
 mod update;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,6 +38,7 @@ use crate::identity::Authenticated;
 use crate::keys::Keys;
 use crate::policy::PolicyCell;
 use crate::refusal::Refusal;
+use crate::source_zone::SourceZones;
 
 /// How long a call waits for this node to apply what made it stale, in milliseconds.
 const CATCH_UP_MS_MAX: u64 = 5_000;
@@ -54,6 +56,8 @@ pub(crate) struct Call {
     credential: Option<Credential>,
     proof: Proof,
     assertion: Option<Assertion>,
+    /// Where the call came from; `None` inside the process.
+    address: Option<IpAddr>,
 }
 
 const CALL_LABEL: &[u8] = b"fuda/assertion-call\0";
@@ -78,7 +82,13 @@ impl Call {
             credential: known.credential.clone(),
             proof: known.proof.clone(),
             assertion,
+            address: None,
         }
+    }
+
+    /// The same call from an address.
+    pub(crate) fn from(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
     }
 
     /// A call made inside this process, by a caller who would hold a certificate.
@@ -142,6 +152,7 @@ pub(crate) struct Gate {
     pub(crate) store: Store,
     pub(crate) policy: PolicyCell,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) zones: SourceZones,
 }
 
 impl Gate {
@@ -160,11 +171,31 @@ impl Gate {
 
     /// Decides one request; a denial becomes an entry before anybody hears of it.
     pub(crate) async fn authorize(&self, call: &Call, request: Request, items: usize) -> Result<Permit, Refusal> {
-        let request = request.proven(call.proof());
+        let request = self.located(call, request);
+        self.decided(call, items, |policy, now| policy.decide(&request, now)).await
+    }
+
+    /// The first step of a call whose items are decided one by one: refuses what no grant could carry, with one entry
+    /// for all of them, before anybody looks at an item. The policy text is asked when the items are decided.
+    pub(crate) async fn screen(&self, call: &Call, request: &Request, items: usize) -> Result<(), Refusal> {
+        self.decided(call, items, |policy, now| policy.screen(request, now)).await
+    }
+
+    /// The request with what the call proved and the part of the network it came from.
+    pub(crate) fn located(&self, call: &Call, request: Request) -> Request {
+        request.proven(call.proof()).source(self.zones.of(call.address))
+    }
+
+    async fn decided<T>(
+        &self,
+        call: &Call,
+        items: usize,
+        decide: impl Fn(&Policy, Timestamp) -> Result<T, Denial>,
+    ) -> Result<T, Refusal> {
         self.time_known().await;
         for _ in 0..fuda_core::limits::PROPOSAL_ROUNDS_MAX {
-            let denial = match self.decide(request.clone())? {
-                Ok(permit) => return Ok(permit),
+            let denial = match decide(&self.policy.load(), self.now()?) {
+                Ok(decided) => return Ok(decided),
                 Err(denial) => denial,
             };
             match self.enter_denial(call, &denial, items).await? {
@@ -184,13 +215,13 @@ impl Gate {
     }
 
     /// Decides without entering anything.
-    pub(crate) fn decide(&self, request: Request) -> Result<Result<Permit, Denial>, Refusal> {
+    pub(crate) fn decide(&self, call: &Call, request: Request) -> Result<Result<Permit, Denial>, Refusal> {
         let policy: Arc<Policy> = self.policy.load();
-        Ok(policy.decide(&request, self.now()?))
+        Ok(policy.decide(&self.located(call, request), self.now()?))
     }
 
     /// Commits the entry of a denial.
-    async fn enter_denial(&self, call: &Call, denial: &Denial, items: usize) -> Result<Entered, Refusal> {
+    pub(crate) async fn enter_denial(&self, call: &Call, denial: &Denial, items: usize) -> Result<Entered, Refusal> {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         let audited = Audited::denied(denial, call.facts(), items, |denied| Body::Denied(Denied::from(denied)));
         let committed = self.propose(Command::from(audited)).await?;
@@ -236,7 +267,8 @@ impl Gate {
     }
 }
 
-enum Entered {
+/// Whether a denial has its entry, or has to be decided again because the policy moved.
+pub(crate) enum Entered {
     Yes,
     PolicyMoved,
 }

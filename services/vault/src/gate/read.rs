@@ -1,9 +1,9 @@
 //! Metadata by subject, for reconciliation with HR. No number, no token; one entry per call.
 
-use fuda_core::{Code, Kind, SubjectRef, TenantId, limits};
-use fuda_policy::{Action, Permit, Request};
+use fuda_core::{Code, Kind, SubjectRef, TenantId, Timestamp, limits};
+use fuda_policy::{Action, Permit, RecordFacts, Request};
 use fuda_state::command::ReadRecords;
-use fuda_state::row::RecordRow;
+use fuda_state::row::{RecordRow, RecordStatus};
 use fuda_state::{Body, reader};
 
 use super::{Call, Gate, Round};
@@ -33,8 +33,9 @@ impl Gate {
         let subject = SubjectRef::parse(subject)?;
         let kind = wire::kind(kind)?;
         for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
+            let now = self.now()?;
             let row = Self::read(reader::record_of(&self.store, &tenant, &subject, kind))?;
-            let row = row.filter(|row| permit.kinds().contains(&row.kind));
+            let row = row.filter(|row| visible(&permit, row, now));
             let records = row.iter().map(|row| row.record).collect();
             let body = Body::ReadRecords(ReadRecords { subject: Some(subject.clone()), records });
             match self.round(self.commit(call, &permit, body).await?).await? {
@@ -68,12 +69,13 @@ impl Gate {
             token => Some(after(&listing, token)?),
         };
         for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
+            let now = self.now()?;
             let page = self.page(&tenant, subject.as_ref(), after.as_ref(), size)?;
             let next = match page.last() {
                 Some(last) if page.len() == size && subject.is_none() => encode(&listing, &position(last)),
                 _ => String::new(),
             };
-            let records: Vec<RecordRow> = page.into_iter().filter(|row| permit.kinds().contains(&row.kind)).collect();
+            let records: Vec<RecordRow> = page.into_iter().filter(|row| visible(&permit, row, now)).collect();
             let body = Body::ReadRecords(ReadRecords {
                 subject: subject.clone(),
                 records: records.iter().map(|row| row.record).collect(),
@@ -107,6 +109,21 @@ impl Gate {
         };
         self.authorize(call, request, 1).await
     }
+}
+
+/// Whether the grant is for the record: its kind, its person.
+fn visible(permit: &Permit, row: &RecordRow, now: Timestamp) -> bool {
+    let facts = RecordFacts {
+        tenant: &row.tenant,
+        kind: row.kind,
+        subject: &row.subject,
+        label: row.label.as_ref(),
+        relation: row.relation,
+        scope: None,
+        notified: &row.notified,
+        disabled: row.status != RecordStatus::Live,
+    };
+    permit.check_record(&facts, now).is_ok()
 }
 
 fn tenant_of(permit: &Permit) -> Result<TenantId, Refusal> {

@@ -13,7 +13,7 @@ use fuda_core::{
     Token, limits, parse_number,
 };
 use fuda_crypto::{Keyring, RecordContext, SealedRecord, lookup_key, open_record};
-use fuda_policy::{Action, DenyReason, Permit, RecordFacts, Request};
+use fuda_policy::{Action, DenyReason, Permit, RecordFacts, Request, Share};
 use fuda_state::command::Reveal;
 use fuda_state::reader::{self, SealedKey, SealedRows, TokenFacts as Found};
 use fuda_state::row::{RecordRow, RecordStatus};
@@ -21,7 +21,7 @@ use fuda_state::{Body, Claim, ItemOutcome, RevealItem, Verdict};
 use fuda_storage::Store;
 use zeroize::Zeroizing;
 
-use super::{Call, Gate, Round};
+use super::{Call, Entered, Gate, Round};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
 use crate::refusal::Refusal;
@@ -76,6 +76,13 @@ impl Pending {
     pub(super) fn place(&self) -> u32 {
         u32::try_from(self.position).unwrap_or(u32::MAX)
     }
+}
+
+/// A token that policy has decided on.
+struct Judged {
+    item: Pending,
+    found: Option<Found>,
+    verdict: Result<(), DenyReason>,
 }
 
 /// A token whose entry is committed as allowed; only these are ever opened.
@@ -167,20 +174,15 @@ impl Gate {
         let mut settled: Settled = vec![None; count];
         let mut allowed = Vec::with_capacity(count);
         let call = &call.about(action, presented.iter().map(Presented::public_part));
-        let request = request(call, action, to);
-        let mut permit = self.authorize(call, request.clone(), count).await?;
-        // A permit for a token is always about a tenant; without one the request was denied.
-        let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
+        let request = self.located(call, request(call, action, to));
+        self.screen(call, &request, count).await?;
         let mut pending = self.parse(presented, &mut settled)?;
 
-        for round in 0..limits::PROPOSAL_ROUNDS_MAX {
+        for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
             if pending.is_empty() {
                 return Ok((allowed, settled));
             }
-            if round > 0 {
-                permit = self.authorize(call, request.clone(), pending.len()).await?;
-            }
-            pending = self.reveal_round(call, &permit, &tenant, pending, &mut allowed, &mut settled).await?;
+            pending = self.reveal_round(call, &request, pending, &mut allowed, &mut settled).await?;
         }
         for item in pending {
             refuse(&mut settled, item.position, Refusal::new(Code::StaleRoundsExhausted));
@@ -203,34 +205,66 @@ impl Gate {
         Ok(pending)
     }
 
-    /// One proposal. Returns what moved and has to be decided again.
+    /// Decides and proposes what is pending, one command per share. Returns what moved and has to be decided again.
     async fn reveal_round(
         &self,
         call: &Call,
-        permit: &Permit,
-        tenant: &TenantId,
+        request: &Request,
         pending: Vec<Pending>,
         allowed: &mut Vec<Allowed>,
         settled: &mut Settled,
     ) -> Result<Vec<Pending>, Refusal> {
         let now = self.now()?;
         let looked_up = heavy(pending.len(), || look_up(&self.store, &pending))?;
-        let items = pending.iter().zip(&looked_up).map(|(item, found)| RevealItem {
-            item: item.place(),
-            lookup: item.lookup,
-            claim: found.as_ref().map_or(Claim::Unknown, |found| claim(permit, tenant, found, now)),
+        let facts: Vec<_> = looked_up.iter().map(|found| found.as_ref().map(record_facts)).collect();
+        let shares = self.policy.load().decide_records(request, &facts, now);
+        drop(facts);
+        let mut slots: Vec<Option<(Pending, Option<Found>)>> = pending.into_iter().zip(looked_up).map(Some).collect();
+        let mut again = Vec::new();
+        for Share { decision, items } in shares {
+            let items = items.into_iter().filter_map(|(place, verdict)| {
+                let (item, found) = slots.get_mut(place)?.take()?;
+                Some(Judged { item, found, verdict })
+            });
+            let items: Vec<Judged> = items.collect();
+            match decision {
+                Ok(permit) => again.extend(self.commit_share(call, &permit, items, allowed, settled).await?),
+                Err(denial) => match self.enter_denial(call, &denial, items.len()).await? {
+                    Entered::Yes => {
+                        items.iter().for_each(|it| refuse(settled, it.item.position, Refusal::denied(denial.reason())));
+                    }
+                    Entered::PolicyMoved => again.extend(items.into_iter().map(|judged| judged.item)),
+                },
+            }
+        }
+        Ok(again)
+    }
+
+    /// One proposal: the items that one grant carries. Returns what moved.
+    async fn commit_share(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        judged: Vec<Judged>,
+        allowed: &mut Vec<Allowed>,
+        settled: &mut Settled,
+    ) -> Result<Vec<Pending>, Refusal> {
+        let items = judged.iter().map(|judged| RevealItem {
+            item: judged.item.place(),
+            lookup: judged.item.lookup,
+            claim: judged.found.as_ref().map_or(Claim::Unknown, |found| claimed(found, judged.verdict)),
         });
         let committed = self.commit(call, permit, Body::Reveal(Reveal { items: items.collect() })).await?;
         let index = committed.index;
         let outcomes = match self.round(committed).await? {
             Round::Applied { items, .. } => items,
-            Round::Again => return Ok(pending),
+            Round::Again => return Ok(judged.into_iter().map(|judged| judged.item).collect()),
         };
-        if outcomes.len() != pending.len() {
+        if outcomes.len() != judged.len() {
             return Err(Refusal::new(Code::Internal));
         }
         let mut again = Vec::new();
-        for ((item, found), outcome) in pending.into_iter().zip(looked_up).zip(outcomes) {
+        for (Judged { item, found, .. }, outcome) in judged.into_iter().zip(outcomes) {
             match (outcome, found) {
                 (ItemOutcome::Done { sequence }, Some(found)) => allowed.push(Allowed {
                     position: item.position,
@@ -269,9 +303,18 @@ pub(super) fn request(call: &Call, action: Action, to: &Addressed) -> Request {
     }
 }
 
-/// What this node believes about one token; apply believes it only while the revision is unchanged.
+/// What this node believes about one token inside one permit.
 pub(super) fn claim(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) -> Claim {
-    let verdict = verdict(permit, tenant, found, now);
+    let verdict = if found.token.tenant == *tenant {
+        permit.check_record(&record_facts(found), now)
+    } else {
+        Err(DenyReason::TokenOfOtherTenant)
+    };
+    claimed(found, verdict)
+}
+
+/// What this node believes about one token; apply believes it only while the revision is unchanged.
+fn claimed(found: &Found, verdict: Result<(), DenyReason>) -> Claim {
     Claim::Known {
         record: found.token.record,
         revision: found.token.revision,
@@ -282,21 +325,17 @@ pub(super) fn claim(permit: &Permit, tenant: &TenantId, found: &Found, now: Time
     }
 }
 
-fn verdict(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) -> Result<(), DenyReason> {
-    if found.token.tenant != *tenant {
-        return Err(DenyReason::TokenOfOtherTenant);
+fn record_facts(found: &Found) -> RecordFacts<'_> {
+    RecordFacts {
+        tenant: &found.token.tenant,
+        kind: found.token.kind,
+        subject: &found.token.subject,
+        label: found.token.label.as_ref(),
+        relation: found.token.relation,
+        scope: Some(&found.token.scope),
+        notified: &found.record.notified,
+        disabled: found.token.status != RecordStatus::Live,
     }
-    permit.check_record(
-        &RecordFacts {
-            tenant: &found.token.tenant,
-            kind: found.token.kind,
-            relation: found.token.relation,
-            scope: Some(&found.token.scope),
-            notified: &found.record.notified,
-            disabled: found.token.status != RecordStatus::Live,
-        },
-        now,
-    )
 }
 
 pub(super) fn look_up(store: &Store, pending: &[Pending]) -> Result<Vec<Option<Found>>, Refusal> {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use fuda_core::{Code, KeyDomainId, Kind, RecordId, ScopeId, Sequence, TenantId, Token, bucket_of, limits};
 use fuda_crypto::{OsRandom, Pool, RecordContext, RetrySecret, digest::sha256, seal_new_record};
-use fuda_policy::{Action, Permit, Request};
+use fuda_policy::{Action, DenyReason, Permit, RecordFacts, Request, Share};
 use fuda_proto::vault::v1 as pb;
 use fuda_state::command::Tokenize;
 use fuda_state::command::tokenize::FIRST_VERSION;
 use fuda_state::{Body, ItemOutcome, TokenizeItem};
 
 use super::reply::{REPLY_DAYS, ReplyOf, Stored};
-use super::{Call, Gate, Round};
+use super::{Call, Entered, Gate, Round};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
 use crate::refusal::Refusal;
@@ -43,7 +43,8 @@ struct Minted {
 type Results = Vec<Option<Result<Tokenized, Refusal>>>;
 
 impl Gate {
-    /// Stores numbers. Authorizes, then validates, then seals; one command per class of kind and scope.
+    /// Stores numbers. Authorizes, then validates, then decides and seals; one command per class of kind and scope and
+    /// grant.
     pub(crate) async fn tokenize(
         &self,
         call: &Call,
@@ -57,9 +58,10 @@ impl Gate {
             Some(tenant) => Request::tenant(Action::Tokenize, call.caller.clone(), tenant.clone()),
             None => Request::vault(Action::Tokenize, call.caller.clone()),
         };
-        let permit = self.authorize(call, request, items.len()).await?;
-        // A permit for Tokenize is always about a tenant; without one the request above was denied.
-        let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
+        let request = self.located(call, request);
+        self.screen(call, &request, items.len()).await?;
+        // Tokenize is always about a tenant; without one the request above was denied.
+        let tenant = tenant.ok_or(Refusal::new(Code::DeniedOrNotFound))?;
 
         let mut results: Results = items.iter().map(|_| None).collect();
         let mut classes: BTreeMap<(Kind, ScopeId), Vec<Pending>> = BTreeMap::new();
@@ -72,7 +74,7 @@ impl Gate {
             }
         }
         for ((kind, scope), pending) in classes {
-            let class = Class { call, tenant: &tenant, kind, scope: &scope, retry };
+            let class = Class { call, tenant: &tenant, kind, scope: &scope, retry, request: &request };
             self.tokenize_class(&class, pending, &mut results).await?;
         }
         Ok(results.into_iter().map(|result| result.unwrap_or(Err(Refusal::new(Code::Internal)))).collect())
@@ -96,19 +98,54 @@ impl Gate {
         results: &mut Results,
     ) -> Result<(), Refusal> {
         for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
-            let request = Request::tenant(Action::Tokenize, class.call.caller.clone(), class.tenant.clone())
-                .kind(class.kind)
-                .scope(class.scope.clone());
-            let permit = match self.authorize(class.call, request, pending.len()).await {
-                Ok(permit) => permit,
-                Err(refusal) => return settle(pending, results, refusal),
-            };
-            pending = self.tokenize_round(class, &permit, pending, results).await?;
-            if pending.is_empty() {
+            let facts: Vec<_> = pending.iter().map(|item| Some(record_facts(class, &item.new))).collect();
+            let shares = self.policy.load().decide_records(class.request, &facts, self.now()?);
+            drop(facts);
+            let mut slots: Vec<Option<Pending>> = pending.into_iter().map(Some).collect();
+            let mut again = Vec::new();
+            for share in shares {
+                again.extend(self.tokenize_share(class, share, &mut slots, results).await?);
+            }
+            if again.is_empty() {
                 return Ok(());
             }
+            pending = again;
         }
-        settle(pending, results, Refusal::new(Code::StaleRoundsExhausted))
+        settle(pending, results, Refusal::new(Code::StaleRoundsExhausted));
+        Ok(())
+    }
+
+    /// The items that one grant carries. A denied item becomes an entry of its own kind: nothing of it is stored.
+    async fn tokenize_share(
+        &self,
+        class: &Class<'_>,
+        share: Share,
+        slots: &mut [Option<Pending>],
+        results: &mut Results,
+    ) -> Result<Vec<Pending>, Refusal> {
+        let mut allowed = Vec::new();
+        let mut denied: BTreeMap<DenyReason, Vec<Pending>> = BTreeMap::new();
+        for (place, verdict) in share.items {
+            match (slots.get_mut(place).and_then(Option::take), verdict) {
+                (Some(item), Ok(())) => allowed.push(item),
+                (Some(item), Err(reason)) => denied.entry(reason).or_default().push(item),
+                (None, _) => {}
+            }
+        }
+        let mut again = Vec::new();
+        if let (Ok(permit), false) = (&share.decision, allowed.is_empty()) {
+            again = self.tokenize_round(class, permit, allowed, results).await?;
+        }
+        for (reason, items) in denied {
+            let item_denial = share.decision.as_ref().map(|permit| permit.denied(reason));
+            let denial = item_denial.as_ref().unwrap_or_else(|denial| *denial);
+            match self.enter_denial(class.call, denial, items.len()).await? {
+                Entered::Yes => settle(items, results, Refusal::denied(reason)),
+                Entered::PolicyMoved => again.extend(items),
+            }
+        }
+        again.sort_by_key(|item| item.position);
+        Ok(again)
     }
 
     /// One proposal. Returns what has to be sealed again: a bucket key moved, a record id collided, the policy moved.
@@ -169,6 +206,8 @@ struct Class<'a> {
     kind: Kind,
     scope: &'a ScopeId,
     retry: Option<&'a RetrySecret>,
+    /// The call's own question to policy.
+    request: &'a Request,
 }
 
 /// Whom an item is about; nothing of a subject that is none, which may be a number.
@@ -176,13 +215,25 @@ fn public_part(item: &pb::TokenizeItem) -> Vec<u8> {
     fuda_core::SubjectRef::parse(&item.subject).map(|subject| subject.as_str().as_bytes().to_vec()).unwrap_or_default()
 }
 
-fn settle(pending: Vec<Pending>, results: &mut Results, refusal: Refusal) -> Result<(), Refusal> {
+fn record_facts<'a>(class: &Class<'a>, new: &'a NewNumber) -> RecordFacts<'a> {
+    RecordFacts {
+        tenant: class.tenant,
+        kind: class.kind,
+        subject: &new.subject,
+        label: new.label.as_ref(),
+        relation: new.relation,
+        scope: Some(class.scope),
+        notified: &new.notified,
+        disabled: false,
+    }
+}
+
+fn settle(pending: Vec<Pending>, results: &mut Results, refusal: Refusal) {
     for item in pending {
         if let Some(slot) = results.get_mut(item.position) {
             *slot = Some(Err(refusal));
         }
     }
-    Ok(())
 }
 
 /// Mints and seals every item of a round, each with randomness of its own.
@@ -241,6 +292,7 @@ fn seal_one(
         version_wrap: new.version_wrap,
         number_row: new.number_row,
         reply,
+        label: item.new.label.clone(),
     };
     Ok((row, Minted { token: new.token, record }))
 }
@@ -254,6 +306,7 @@ fn reply_of<'a>(keys: &'a Unsealed, domain: KeyDomainId, class: &Class<'a>, item
 fn request_digest(class: &Class<'_>, item: &Pending) -> [u8; 32] {
     let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
     let (subject, principal, scope) = (item.new.subject.as_str(), item.new.principal.as_str(), class.scope.as_str());
+    let label = item.new.label.as_ref().map_or("", |label| label.as_str());
     sha256(&[
         REPLY_LABEL,
         class.kind.code().as_bytes(),
@@ -267,5 +320,7 @@ fn request_digest(class: &Class<'_>, item: &Pending) -> [u8; 32] {
         &length(scope),
         scope.as_bytes(),
         item.new.number.expose(),
+        if label.is_empty() { b"" } else { b"\0label\0" },
+        label.as_bytes(),
     ])
 }

@@ -80,7 +80,7 @@ impl Cluster {
         };
         let permit = self
             .gate
-            .decide(PolicyRequest::vault(Action::Bootstrap, call.caller.clone()).proven(call.proof()))?
+            .decide(call, PolicyRequest::vault(Action::Bootstrap, call.caller.clone()))?
             .map_err(|denial| Refusal::denied(denial.reason()))?;
         let committed = self.gate.commit(call, &permit, Body::Bootstrap(Box::new(bootstrap))).await?;
         match committed.outcome {
@@ -233,7 +233,7 @@ impl Cluster {
         }
         let ask = PolicyRequest::vault(Action::ClusterStatus, call.caller.clone());
         let now = self.gate.replica.cluster_time().unwrap_or_else(crate::gate::local_time);
-        match self.gate.policy.load().decide(&ask, now) {
+        match self.gate.policy.load().decide(&self.gate.located(call, ask.clone()), now) {
             Ok(_) => Ok(()),
             Err(_) => self.gate.authorize(call, ask, 1).await.map(|_| ()),
         }

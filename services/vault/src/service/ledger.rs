@@ -176,6 +176,7 @@ fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
         policy_ids: common.policy_ids.clone(),
         grant: text(common.grant.map(|grant| grant.to_string())),
         request_id: common.request_id.to_string(),
+        source_zone: text(common.source_zone.as_ref().map(ToString::to_string)),
         trace_id: text(common.trace_id.map(|trace| trace.to_string())),
         budget_used: item.budget_used.unwrap_or(0),
         budget_max: item.budget_max.unwrap_or(0),

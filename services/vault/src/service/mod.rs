@@ -11,6 +11,7 @@ use fuda_core::{Code, RequestId, TraceId};
 use fuda_crypto::Random as _;
 use fuda_ledger::TraceContext;
 use fuda_runtime::layer::CallTrace;
+use fuda_runtime::listener::PeerInfo;
 use tonic::{Request, Status};
 
 use crate::gate::Call;
@@ -30,7 +31,11 @@ pub(crate) fn call<T>(request: &Request<T>, request_id: &str, work_reference: &s
         None => draw_request_id().map_err(|refusal| refusal.status(None))?,
     };
     let work_reference = wire::work_reference(work_reference).map_err(|refusal| refusal.status(Some(request_id)))?;
-    Ok(Call::new(known, request_id, trace(request), work_reference))
+    let call = Call::new(known, request_id, trace(request), work_reference);
+    Ok(match request.extensions().get::<PeerInfo>() {
+        Some(peer) => call.from(peer.remote_addr.ip()),
+        None => call,
+    })
 }
 
 /// The caller's trace, or the one that the server span began.

@@ -38,11 +38,15 @@ pub(crate) struct Arguments {
     /// Code of a purpose notified to the person.
     #[arg(long = "notified-purpose", requires = "subject", value_name = "CODE")]
     notified_purposes: Vec<String>,
+    /// Label of the records, by which grants pick people; a column `label` of the input goes before it.
+    #[arg(long, default_value = "", value_name = "LABEL")]
+    label: String,
 }
 
 pub(super) async fn run(arguments: Arguments, context: &mut Context) -> Result<(), Failure> {
     let client = context.connection.client_for_batches().await?;
-    let stored = Stored { kind: arguments.kind.clone(), scope: arguments.asking.scope.clone() };
+    let stored =
+        Stored { kind: arguments.kind.clone(), scope: arguments.asking.scope.clone(), label: arguments.label.clone() };
     match &arguments.subject {
         Some(subject) => one(&arguments, subject, &stored, &client, context).await,
         None => many(&arguments, stored, &client, context).await,
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn every_row_has_its_own_result() {
-        let stored = Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned() };
+        let stored = Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned(), label: String::new() };
         let row = |subject: &str, relation: &str| NumberRow {
             subject: subject.to_owned(),
             item: item(&stored, subject, "123456789018", "", relation, ""),

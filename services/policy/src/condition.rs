@@ -1,0 +1,185 @@
+//! Conditions of a grant beyond who, what and until when: all of them data, all of them legs that no text can loosen.
+
+use fuda_core::{Invalid, RecordLabel, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone};
+use minicbor::{Decode, Encode};
+
+use crate::{DenyReason, RecordFacts};
+
+/// Limits of the conditions of one grant.
+pub mod limits {
+    /// Subjects that one grant may list. Whoever needs more labels the records.
+    pub const GRANT_SUBJECTS_MAX: usize = 1_000;
+    /// Spans of hours in one grant.
+    pub const GRANT_HOURS_MAX: usize = 16;
+    /// Source zones in one grant.
+    pub const GRANT_SOURCE_ZONES_MAX: usize = 16;
+    /// Minutes of a day; the end of a span that lasts until midnight.
+    pub const DAY_MINUTES: u16 = 1_440;
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+/// What else must hold, all of it at once. The default asks for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Conditions {
+    /// The relations of the people the grant is for; `None`: all that the purpose allows.
+    #[n(0)]
+    pub relations: Option<RelationSet>,
+    /// The people the grant is for.
+    #[cbor(n(1), skip_if = "Subjects::are_all")]
+    pub subjects: Subjects,
+    /// The hours of the week in which the grant is in force; empty: all.
+    #[cbor(n(2), skip_if = "Vec::is_empty")]
+    pub hours: Vec<Hours>,
+    /// The parts of the network from which the caller may call; empty: any.
+    #[cbor(n(3), skip_if = "Vec::is_empty")]
+    pub source_zones: Vec<SourceZone>,
+    /// Until when somebody attested that the people behind the caller were trained; `None`: not asked for.
+    #[n(4)]
+    pub trained_until: Option<Timestamp>,
+}
+
+/// The people a grant is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Subjects {
+    /// Everybody of the tenant.
+    #[default]
+    #[n(0)]
+    All,
+    /// These, at most [`limits::GRANT_SUBJECTS_MAX`], in ascending order.
+    #[n(1)]
+    Listed(#[n(0)] Vec<SubjectRef>),
+    /// Those whose record carries the label.
+    #[n(2)]
+    Labelled(#[n(0)] RecordLabel),
+}
+
+/// A span of hours on days of the week, by the clocks of the tenant's time zone (Asia/Tokyo for a grant of the whole
+/// vault). It ends on the day it begins; a night is two spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Hours {
+    /// The days: Monday is bit 0, Sunday bit 6.
+    #[n(0)]
+    pub days: u8,
+    /// The first minute of the day, 0 to 1,439.
+    #[n(1)]
+    pub from_minute: u16,
+    /// The minute behind the last, at most [`limits::DAY_MINUTES`].
+    #[n(2)]
+    pub to_minute: u16,
+}
+
+impl Subjects {
+    /// Whether the grant is for everybody.
+    #[must_use]
+    pub const fn are_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+}
+
+impl Hours {
+    /// Every day of the week.
+    pub const EVERY_DAY: u8 = 0b0111_1111;
+
+    fn fits(self) -> bool {
+        (1..=Self::EVERY_DAY).contains(&self.days)
+            && self.from_minute < self.to_minute
+            && self.to_minute <= limits::DAY_MINUTES
+    }
+}
+
+impl Conditions {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether something about the person is asked for.
+    pub(crate) const fn pick_people(&self) -> bool {
+        self.relations.is_some() || !self.subjects.are_all()
+    }
+
+    /// Checks what does not depend on other state. The error never contains a value.
+    pub(crate) fn check_shape(&self) -> Result<(), Invalid> {
+        let some = self.relations.is_none_or(|relations| !relations.is_empty());
+        ensure(some, "grant.relations", "must name a relation when it is given")?;
+        if let Subjects::Listed(subjects) = &self.subjects {
+            let count = (1..=limits::GRANT_SUBJECTS_MAX).contains(&subjects.len());
+            ensure(count, "grant.subjects", "must be 1 to 1000 when they are listed")?;
+            // Sorted, so that a look-up among a thousand is ten comparisons.
+            let ascending = subjects.array_windows().all(|[one, next]| one < next);
+            ensure(ascending, "grant.subjects", "must ascend without repetition")?;
+        }
+        ensure(self.hours.len() <= limits::GRANT_HOURS_MAX, "grant.hours", "must be at most 16")?;
+        let fit = self.hours.iter().all(|hours| hours.fits());
+        ensure(fit, "grant.hours", "must name days and end after they begin, by midnight")?;
+        let zones = &self.source_zones;
+        ensure(zones.len() <= limits::GRANT_SOURCE_ZONES_MAX, "grant.source_zones", "must be at most 16")?;
+        let distinct = zones.iter().enumerate().all(|(at, zone)| !zones.iter().skip(at + 1).any(|other| other == zone));
+        ensure(distinct, "grant.source_zones", "must not repeat")
+    }
+
+    /// Checks what depends on the call, and returns the time in which the answer stays the same: the present span of
+    /// hours, up to the end of the attested training.
+    pub(crate) fn check_call(
+        &self,
+        zone: &Zone,
+        source: Option<&SourceZone>,
+        now: Timestamp,
+    ) -> Result<Window, DenyReason> {
+        if self.trained_until.is_some_and(|until| until < now) {
+            return Err(DenyReason::TrainingExpired);
+        }
+        let training = Window { not_before: None, not_after: self.trained_until };
+        let open = self.open_hours(zone, now).ok_or(DenyReason::OutsideHours)?;
+        let anywhere = self.source_zones.is_empty();
+        if !anywhere && !source.is_some_and(|source| self.source_zones.contains(source)) {
+            return Err(DenyReason::SourceZoneNotGranted);
+        }
+        Ok(open.intersect(&training))
+    }
+
+    /// Checks what depends on the person.
+    pub(crate) fn check_person(&self, record: &RecordFacts<'_>) -> Result<(), DenyReason> {
+        if self.relations.is_some_and(|relations| !relations.contains(record.relation)) {
+            return Err(DenyReason::RelationNotGranted);
+        }
+        match &self.subjects {
+            Subjects::All => Ok(()),
+            Subjects::Listed(subjects) if subjects.binary_search(record.subject).is_ok() => Ok(()),
+            Subjects::Listed(_) => Err(DenyReason::SubjectNotGranted),
+            Subjects::Labelled(label) if record.label == Some(label) => Ok(()),
+            Subjects::Labelled(_) => Err(DenyReason::LabelNotGranted),
+        }
+    }
+
+    /// The first span of hours that `now` lies in, as moments of this day; `None` when it lies in none.
+    fn open_hours(&self, zone: &Zone, now: Timestamp) -> Option<Window> {
+        if self.hours.is_empty() {
+            return Some(Window::ALWAYS);
+        }
+        let (date, minute) = now.minute_in(zone);
+        let today = 1_u8 << date.weekday().to_monday_zero_offset();
+        let open = |hours: &&Hours| hours.days & today != 0 && (hours.from_minute..hours.to_minute).contains(&minute);
+        let hours = self.hours.iter().find(open)?;
+        let from = zone.moment_of(date, hours.from_minute)?;
+        let end = zone.moment_of(date, hours.to_minute)?;
+        // The span's end is its last millisecond. Where clocks are set back, an hour of the day comes twice and its
+        // bounds are ambiguous: then the decision holds to the end of this minute only.
+        let window = Window { not_before: Some(from), not_after: Some(Timestamp(end.0 - 1)) };
+        if window.contains(now) {
+            return Some(window);
+        }
+        let minute_end = now.0 - now.0.rem_euclid(MINUTE_MS) + MINUTE_MS - 1;
+        Some(Window { not_before: Some(now), not_after: Some(Timestamp(minute_end)) })
+    }
+}
+
+fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(Invalid::new(field, rule)) }
+}
+
+#[cfg(test)]
+#[path = "condition_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+//! The decision on the records of one call: which grant carries which record.
+
+use fuda_core::{Kind, RecordLabel, ScopeId, Timestamp, Window};
+
+use crate::{
+    DenyReason, RecordFacts, Request,
+    cedar::Verdict,
+    legs,
+    policy::{Carrier, Fitting, Question, Refusal},
+};
+
+/// The items that one carrier, or one denial, stands for.
+pub(crate) struct Part<'a> {
+    pub(crate) decision: Result<Carrier<'a>, Refusal>,
+    pub(crate) items: Vec<(usize, Result<(), DenyReason>)>,
+}
+
+impl Part<'_> {
+    /// The command holds only while the answer for each of its allowed items does.
+    fn push(&mut self, place: usize, verdict: Result<Window, DenyReason>) {
+        if let (Ok(carrier), Ok(window)) = (&mut self.decision, &verdict) {
+            carrier.window = carrier.window.intersect(window);
+        }
+        self.items.push((place, verdict.map(|_| ())));
+    }
+}
+
+/// What the policy text can tell records apart by. `None`: nothing is known, the token answers to no record of the
+/// tenant.
+type Class<'a> = Option<(Kind, Option<&'a ScopeId>, Option<&'a RecordLabel>)>;
+
+/// Where an item goes.
+enum Place {
+    /// Under a fitting grant, whether allowed there or denied.
+    Carried(usize, Vec<String>, Result<Window, DenyReason>),
+    Refused(Refusal),
+}
+
+/// Sorts the records into parts, in the order of their first items. `fitting` is not empty.
+pub(crate) fn decide<'a>(
+    question: &'a Question<'a>,
+    fitting: Vec<Fitting<'a>>,
+    records: &[Option<RecordFacts<'_>>],
+    now: Timestamp,
+) -> Vec<Part<'a>> {
+    let mut sorter = Sorter { question, now, fitting, asked: Vec::new() };
+    let mut parts: Vec<(Option<usize>, Part<'a>)> = Vec::new();
+    for (place, record) in records.iter().enumerate() {
+        let (grant, decision, verdict) = match sorter.place(record.as_ref()) {
+            Place::Carried(grant, policy_ids, verdict) => (Some(grant), Ok(policy_ids), verdict),
+            Place::Refused(refusal) => {
+                let reason = refusal.reason;
+                (None, Err(refusal), Err(reason))
+            }
+        };
+        let same = |(of, part): &&mut (Option<usize>, Part<'a>)| {
+            *of == grant
+                && match (&part.decision, &decision) {
+                    (Ok(carrier), Ok(policy_ids)) => carrier.policy_ids == *policy_ids,
+                    (Err(one), Err(other)) => one.reason == other.reason && one.policy_ids == other.policy_ids,
+                    _ => false,
+                }
+        };
+        match parts.iter_mut().find(same) {
+            Some((_, part)) => part.push(place, verdict),
+            None => {
+                let decision = decision.map(|policy_ids| sorter.carrier(grant, policy_ids));
+                let decision = decision.and_then(|carrier| carrier.ok_or(DenyReason::NoGrant.into()));
+                let mut part = Part { decision, items: Vec::new() };
+                part.push(place, verdict);
+                parts.push((grant, part));
+            }
+        }
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+struct Sorter<'a, 'r> {
+    question: &'a Question<'a>,
+    now: Timestamp,
+    fitting: Vec<Fitting<'a>>,
+    /// What the policy text said, by class and grant. A call has few classes, so that a list beats a map.
+    asked: Vec<(Class<'r>, usize, Verdict)>,
+}
+
+impl<'a, 'r> Sorter<'a, 'r> {
+    fn place(&mut self, record: Option<&RecordFacts<'r>>) -> Place {
+        let Some(record) = record else {
+            return self.carry(None, DenyReason::UnknownToken);
+        };
+        if self.question.request.tenant.as_ref() != Some(record.tenant) {
+            // Nothing about another tenant's record is even looked at.
+            return self.carry(None, DenyReason::TokenOfOtherTenant);
+        }
+        let class = Some((record.kind, record.scope, record.label));
+        let mut nearest = None;
+        let mut forbidden = None;
+        for at in 0..self.fitting.len() {
+            let window = match self.legs(at, record) {
+                Ok(window) => window,
+                Err(reason) => {
+                    nearest = Some(nearest.map_or(reason, |nearest| legs::nearer(nearest, reason)));
+                    continue;
+                }
+            };
+            match self.ask(class, at) {
+                Verdict::Permitted(policy_ids) => return Place::Carried(at, policy_ids.clone(), Ok(window)),
+                Verdict::Forbidden(policy_ids) => forbidden = Some(policy_ids.clone()),
+            }
+        }
+        match forbidden {
+            Some(policy_ids) => Place::Refused(Refusal { reason: DenyReason::ForbiddenByPolicy, policy_ids }),
+            None => self.carry(class, nearest.unwrap_or(DenyReason::NoGrant)),
+        }
+    }
+
+    /// A denied item stands under the first grant that the policy text permits for its class: its entry then names
+    /// person and record.
+    fn carry(&mut self, class: Class<'r>, reason: DenyReason) -> Place {
+        let mut forbidden = Vec::new();
+        for at in 0..self.fitting.len() {
+            match self.ask(class, at) {
+                Verdict::Permitted(policy_ids) => return Place::Carried(at, policy_ids.clone(), Err(reason)),
+                Verdict::Forbidden(policy_ids) => forbidden.clone_from(policy_ids),
+            }
+        }
+        Place::Refused(Refusal { reason: DenyReason::ForbiddenByPolicy, policy_ids: forbidden })
+    }
+
+    fn legs(&self, at: usize, record: &RecordFacts<'_>) -> Result<Window, DenyReason> {
+        let (candidate, window) = self.fitting.get(at).ok_or(DenyReason::NoGrant)?;
+        let (request, relations) = (self.question.request, self.question.purpose.relations);
+        legs::check_record(request, &candidate.grant, self.question.frozen(), relations, *window, record, self.now)
+    }
+
+    fn ask(&mut self, class: Class<'r>, at: usize) -> &Verdict {
+        let known = self.asked.iter().position(|(asked, by, _)| *asked == class && *by == at);
+        let index = known.unwrap_or_else(|| {
+            let verdict = match self.fitting.get(at) {
+                Some((candidate, _)) => {
+                    self.question.evaluate(candidate, &class_request(self.question.request, class), self.now)
+                }
+                None => Verdict::Forbidden(Vec::new()),
+            };
+            self.asked.push((class, at, verdict));
+            self.asked.len() - 1
+        });
+        static NEVER: Verdict = Verdict::Forbidden(Vec::new());
+        self.asked.get(index).map_or(&NEVER, |(_, _, verdict)| verdict)
+    }
+
+    fn carrier(&self, grant: Option<usize>, policy_ids: Vec<String>) -> Option<Carrier<'a>> {
+        let (candidate, window) = self.fitting.get(grant?)?;
+        Some(Carrier { question: self.question, candidate, window: *window, policy_ids })
+    }
+}
+
+/// The call's request with what its records turned out to be.
+fn class_request(request: &Request, class: Class<'_>) -> Request {
+    let Some((kind, scope, label)) = class else { return request.clone() };
+    Request {
+        kind: Some(kind),
+        scope: scope.or(request.scope.as_ref()).cloned(),
+        label: label.cloned(),
+        ..request.clone()
+    }
+}
