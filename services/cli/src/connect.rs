@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use fuda_client::{Client, Identity, Options};
+use fuda_client::{Client, Credentials, Identity, Options, TokenIdentity};
 use fuda_core::limits::{DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 
 use crate::failure::Failure;
@@ -32,6 +32,14 @@ pub(crate) struct Connection {
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
 
+    /// File with a bearer token (of a service account, or written by `fuda login`), instead of a certificate; needs --ca.
+    #[arg(long, global = true, env = "FUDA_TOKEN_FILE", value_name = "FILE", conflicts_with_all = ["cert", "key"])]
+    token_file: Option<PathBuf>,
+
+    /// File with a signed assertion of the end user this call is made for; each is good for one call.
+    #[arg(long, global = true, value_name = "FILE")]
+    end_user_assertion_file: Option<PathBuf>,
+
     /// How long one call may take, retries included; 10 s by default, `cluster join` 10 minutes.
     #[arg(long, global = true, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline_ms: Option<u64>,
@@ -55,17 +63,34 @@ impl Connection {
         }
         let mut options = Options::new(self.address.iter().map(String::as_str), self.identity()?);
         options.deadline = self.deadline_ms.map_or(deadline, Duration::from_millis);
-        Ok(Client::connect(options).await?)
+        let client = Client::connect(options).await?;
+        match &self.end_user_assertion_file {
+            None => Ok(client),
+            Some(path) => {
+                let unusable = || Failure::Identity(format!("`{}` holds no end-user assertion", path.display()));
+                let assertion = std::fs::read_to_string(path).map_err(|_| unusable())?;
+                client.on_behalf_of(assertion.trim()).map_err(|_| unusable())
+            }
+        }
     }
 
-    fn identity(&self) -> Result<Identity, Failure> {
+    fn identity(&self) -> Result<Credentials, Failure> {
+        if let Some(token_file) = &self.token_file {
+            let authority = self.ca.clone().ok_or_else(|| {
+                Failure::Identity("no authority: give --ca with --token-file or FUDA_TOKEN_FILE".to_owned())
+            })?;
+            if !token_file.is_file() {
+                return Err(Failure::Identity(format!("there is no `{}`; see `fuda login`", token_file.display())));
+            }
+            return Ok(TokenIdentity { token_file: token_file.clone(), authority }.into());
+        }
         let directory = self.identity.as_deref();
         let within = |given: &Option<PathBuf>, name: &str| {
             given.clone().or_else(|| directory.map(|directory| directory.join(name)))
         };
         let authority = self.ca.clone().or_else(|| directory.map(authority_of));
         match (within(&self.cert, "cert.pem"), within(&self.key, "cert.key.pem"), authority) {
-            (Some(certificate), Some(key), Some(authority)) => Ok(Identity { certificate, key, authority }),
+            (Some(certificate), Some(key), Some(authority)) => Ok(Identity { certificate, key, authority }.into()),
             _ => Err(Failure::Identity(
                 "no identity: give --identity or set FUDA_IDENTITY, or give --cert, --key and --ca".to_owned(),
             )),
@@ -91,6 +116,8 @@ mod tests {
             cert: None,
             key: None,
             ca: None,
+            token_file: None,
+            end_user_assertion_file: None,
             deadline_ms: None,
         }
     }
@@ -98,15 +125,31 @@ mod tests {
     #[test]
     fn files_come_from_the_directory_unless_they_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let identity = connection(Some(dir.path())).identity().unwrap();
+        let certificate = |connection: Connection| match connection.identity().unwrap() {
+            Credentials::Certificate(identity) => identity,
+            Credentials::Token(_) => panic!("no token was given"),
+        };
+        let identity = certificate(connection(Some(dir.path())));
         assert_eq!(identity.certificate, dir.path().join("cert.pem"));
         assert_eq!(identity.authority, dir.path().join("../../ca/clients-ca.pem"));
 
         std::fs::write(dir.path().join("ca.pem"), "").unwrap();
         let named = Connection { key: Some("/elsewhere".into()), ..connection(Some(dir.path())) };
-        let identity = named.identity().unwrap();
+        let identity = certificate(named);
         assert_eq!(identity.authority, dir.path().join("ca.pem"));
         assert_eq!(identity.key, Path::new("/elsewhere"));
+    }
+
+    #[test]
+    fn a_token_takes_the_place_of_a_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let token_file = dir.path().join("token");
+        let with_token = || Connection { token_file: Some(token_file.clone()), ..connection(None) };
+        assert_eq!(with_token().identity().unwrap_err().exit(), Exit::Identity, "no authority");
+        let complete = || Connection { ca: Some("ca.pem".into()), ..with_token() };
+        assert_eq!(complete().identity().unwrap_err().exit(), Exit::Identity, "no token yet");
+        std::fs::write(&token_file, "t").unwrap();
+        assert!(matches!(complete().identity().unwrap(), Credentials::Token(token) if token.token_file == token_file));
     }
 
     #[tokio::test]

@@ -1,21 +1,24 @@
 //! One logical call: its attempts, its deadline, and what it keeps the same from attempt to attempt.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use fuda_core::{RequestId, Retry, limits::RETRY_SECRET_BYTES};
 use fuda_crypto::{OsRandom, Random as _};
-use fuda_runtime::tls::{ClientTls, SpiffeMatcher};
+use fuda_runtime::tls::{ClientTls, SpiffeMatcher, TlsConnector};
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use zeroize::Zeroizing;
 
 use crate::codec::{RESPONSE_BYTES_MAX, SharedCodec};
 use crate::nodes::{Node, Nodes, endpoint};
 use crate::secret::{Secret, Wipe};
-use crate::{Error, Options, Refused};
+use crate::{Credentials, Error, Options, Refused};
 
 /// Shortest wait before another attempt; it doubles from there, with jitter.
 const WAIT_MIN: Duration = Duration::from_millis(50);
@@ -28,6 +31,7 @@ const NODE_PATH: &str = "node";
 #[derive(Clone)]
 pub struct Client {
     nodes: Arc<Nodes>,
+    metadata: Metadata,
     deadline: Duration,
     retries: usize,
     pub(crate) batches_inflight_max: usize,
@@ -40,19 +44,12 @@ impl Client {
     /// # Errors
     /// [`Error::Identity`] and [`Error::Options`].
     pub async fn connect(options: Options) -> Result<Self, Error> {
-        let paths = options.identity.tls_paths();
-        let tls = ClientTls::load(&paths, "client", &opentelemetry::global::meter("fuda-client"))?;
-        let expected = match options.expected_server.clone() {
-            Some(expected) => expected,
-            None => nodes_of_own_domain(&tls)?,
-        };
-        let connector = tls.connector_for(Some(expected))?;
+        let stop = CancellationToken::new();
+        let connector = connector(&options, &stop)?;
         let channel = |address: &String| {
             endpoint(address).map(|end| (address.clone(), end.connect_with_connector_lazy(connector.clone())))
         };
         let channels = options.endpoints.iter().map(channel).collect::<Result<_, _>>()?;
-        let stop = CancellationToken::new();
-        drop(tls.watch(stop.clone()));
         Self::over(Nodes::new(channels, Some(stop.drop_guard()))?, &options)
     }
 
@@ -60,6 +57,20 @@ impl Client {
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self { deadline, ..self.clone() }
+    }
+
+    /// The same client on behalf of an end user: `assertion` goes with every call as `fuda-end-user-assertion`. The vault
+    /// takes an assertion for one call only, repeated attempts included; make one client per call.
+    ///
+    /// # Errors
+    /// [`Error::Options`] when the text can be no token.
+    pub fn on_behalf_of(&self, assertion: &str) -> Result<Self, Error> {
+        let mut value: MetadataValue<Ascii> = assertion
+            .parse()
+            .map_err(|_| Error::Options { option: "assertion", rule: "must be a JSON Web Token in compact form" })?;
+        value.set_sensitive(true);
+        let metadata = Metadata { assertion: Some(value), ..self.metadata.clone() };
+        Ok(Self { metadata, ..self.clone() })
     }
 
     pub(crate) fn over(nodes: Nodes, options: &Options) -> Result<Self, Error> {
@@ -71,6 +82,7 @@ impl Client {
         }
         Ok(Self {
             nodes: Arc::new(nodes),
+            metadata: Metadata::of(&options.identity),
             deadline: options.deadline,
             retries: options.retries,
             batches_inflight_max: options.batches_inflight_max,
@@ -134,6 +146,7 @@ impl Client {
         }
         let mut request = tonic::Request::new(request);
         request.set_timeout(left);
+        self.metadata.put(request.metadata_mut())?;
         let mut grpc = Grpc::new(node.channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX);
         let calling = async {
             grpc.ready().await.map_err(|error| tonic::Status::from_error(Box::new(error)))?;
@@ -160,6 +173,56 @@ impl Client {
             return Duration::ZERO;
         }
         wait.max(refused.retry_after.unwrap_or_default().min(WAIT_MAX))
+    }
+}
+
+/// What goes with every request to say who we are, where the connection does not.
+#[derive(Clone)]
+struct Metadata {
+    token_file: Option<PathBuf>,
+    assertion: Option<MetadataValue<Ascii>>,
+}
+
+impl Metadata {
+    fn of(credentials: &Credentials) -> Self {
+        let token_file = match credentials {
+            Credentials::Certificate(_) => None,
+            Credentials::Token(identity) => Some(identity.token_file.clone()),
+        };
+        Self { token_file, assertion: None }
+    }
+
+    fn put(&self, metadata: &mut MetadataMap) -> Result<(), Error> {
+        if let Some(path) = &self.token_file {
+            const UNUSABLE: Error = Error::Options { option: "token_file", rule: "must hold a bearer token" };
+            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|_| UNUSABLE)?);
+            let bearer = Zeroizing::new(format!("Bearer {}", text.trim()));
+            let mut value: MetadataValue<Ascii> = bearer.parse().map_err(|_| UNUSABLE)?;
+            value.set_sensitive(true);
+            metadata.insert("authorization", value);
+        }
+        if let Some(assertion) = &self.assertion {
+            metadata.insert("fuda-end-user-assertion", assertion.clone());
+        }
+        Ok(())
+    }
+}
+
+fn connector(options: &Options, stop: &CancellationToken) -> Result<TlsConnector, Error> {
+    match &options.identity {
+        Credentials::Certificate(identity) => {
+            let meter = opentelemetry::global::meter("fuda-client");
+            let tls = ClientTls::load(&identity.tls_paths(), "client", &meter)?;
+            let expected = match options.expected_server.clone() {
+                Some(expected) => expected,
+                None => nodes_of_own_domain(&tls)?,
+            };
+            drop(tls.watch(stop.clone()));
+            Ok(tls.connector_for(Some(expected))?)
+        }
+        Credentials::Token(identity) => {
+            Ok(TlsConnector::anonymous(&identity.authority, options.expected_server.clone())?)
+        }
     }
 }
 
@@ -215,4 +278,33 @@ fn named(mut error: Error, request_id: &str) -> Error {
         refused.request_id = request_id.to_owned();
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_anew_for_every_attempt_and_an_assertion_goes_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let token_file = dir.path().join("token");
+        let identity = crate::TokenIdentity { token_file: token_file.clone(), authority: "unused".into() };
+        let assertion = Some("h.c.s".parse().unwrap());
+        let metadata = Metadata { assertion, ..Metadata::of(&identity.into()) };
+        let sent = || {
+            let mut map = MetadataMap::new();
+            metadata.put(&mut map).map(|()| map)
+        };
+        assert!(matches!(sent(), Err(Error::Options { option: "token_file", .. })), "no file yet");
+        for token in ["one", "two"] {
+            std::fs::write(&token_file, format!("{token}\n")).unwrap();
+            let map = sent().unwrap();
+            let authorization = map.get("authorization").unwrap();
+            assert_eq!(authorization, &format!("Bearer {token}"));
+            assert!(authorization.is_sensitive());
+            assert_eq!(map.get("fuda-end-user-assertion").unwrap(), "h.c.s");
+        }
+        std::fs::write(&token_file, "two\nlines").unwrap();
+        assert!(sent().is_err());
+    }
 }

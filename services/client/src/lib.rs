@@ -45,7 +45,7 @@ mod service;
 pub use batch::{Job, Results};
 pub use call::Client;
 pub use error::{Error, Refused};
-pub use options::{Identity, Options};
+pub use options::{Credentials, Identity, Options, TokenIdentity};
 pub use secret::{Secret, Wipe};
 
 /// Messages of `fuda.vault.v1`.

@@ -18,9 +18,10 @@ pub(crate) const ENDPOINTS_MAX: usize = 64;
 pub struct Options {
     /// `host:port` of the client listeners; 1 to 64. Calls go to them in turn.
     pub endpoints: Vec<String>,
-    /// Our certificate and the authority of the nodes.
-    pub identity: Identity,
-    /// Whom to accept as a node. `None`: SPIFFE ids of our own trust domain whose path starts with `/node/`.
+    /// Who we are, and the authority of the nodes.
+    pub identity: Credentials,
+    /// Whom to accept as a node. `None`: SPIFFE ids of our own trust domain whose path starts with `/node/`; for a
+    /// caller without a certificate, whoever's certificate is valid for the name in the endpoint.
     pub expected_server: Option<SpiffeMatcher>,
     /// How long one logical call may take, all attempts included. 10 s by default; the vault itself stops at 60 s.
     pub deadline: Duration,
@@ -32,16 +33,46 @@ pub struct Options {
 
 impl Options {
     /// The defaults for these endpoints.
-    pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>, identity: Identity) -> Self {
+    pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>, identity: impl Into<Credentials>) -> Self {
         Self {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
-            identity,
+            identity: identity.into(),
             expected_server: None,
             deadline: Duration::from_millis(DEADLINE_MS_DEFAULT),
             retries: RETRIES_DEFAULT,
             batches_inflight_max: BATCHES_INFLIGHT_DEFAULT,
         }
     }
+}
+
+/// How we prove who we are.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// By a certificate.
+    Certificate(Identity),
+    /// By a bearer token: of a Kubernetes service account, or of a person's sign-in.
+    Token(TokenIdentity),
+}
+
+impl From<Identity> for Credentials {
+    fn from(identity: Identity) -> Self {
+        Self::Certificate(identity)
+    }
+}
+
+impl From<TokenIdentity> for Credentials {
+    fn from(identity: TokenIdentity) -> Self {
+        Self::Token(identity)
+    }
+}
+
+/// A file with a bearer token, and the authority of the nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenIdentity {
+    /// The token. Read at every attempt: kubelet and `fuda login` replace it.
+    pub token_file: PathBuf,
+    /// The authorities that a node's certificate must chain to, as PEM; read once.
+    pub authority: PathBuf,
 }
 
 /// Our certificate, its key and the authority of the nodes, as PEM files. They are read again when they change.

@@ -64,13 +64,15 @@ pub(crate) enum Refusal {
     Handshake,
     /// The certificate does not name exactly one caller.
     Identity,
+    /// The certificate or its caller is revoked.
+    Revoked,
     /// `accept` failed, for example for lack of file descriptors.
     Accept,
 }
 
 impl Refusal {
-    const ALL: [Self; 5] =
-        [Self::ConnectionLimit, Self::HandshakeTimeout, Self::Handshake, Self::Identity, Self::Accept];
+    const ALL: [Self; 6] =
+        [Self::ConnectionLimit, Self::HandshakeTimeout, Self::Handshake, Self::Identity, Self::Revoked, Self::Accept];
 
     fn name(self) -> &'static str {
         match self {
@@ -78,6 +80,7 @@ impl Refusal {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::Handshake => "handshake",
             Self::Identity => "identity",
+            Self::Revoked => "revoked",
             Self::Accept => "accept",
         }
     }

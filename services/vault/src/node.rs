@@ -147,16 +147,15 @@ impl Node {
     }
 
     fn serve_clients(&self, parts: &Parts, telemetry: &Telemetry, meter: &Meter) -> anyhow::Result<()> {
-        let tls = match parts.identity.takes_tokens() {
-            true => ServerTls::load_optional(&parts.client_tls, "client", meter)?,
-            false => ServerTls::load(&parts.client_tls, "client", meter)?,
-        };
-        let tls = Arc::new(tls);
-        let callers = Arc::new(Callers::open(&parts.identity, clock(&self.gate), meter)?);
+        let tls = Arc::new(ServerTls::load_for(&parts.client_tls, &parts.identity.client_auth()?, "client", meter)?);
+        let revocations = parts.identity.revocations()?;
+        let callers = Callers::open(&parts.identity, revocations.clone(), clock(&self.gate), meter)?;
+        let callers = Arc::new(callers);
         callers.watch(&self.stop);
         self.tracker.spawn(forget(tls.watch(self.stop.clone())));
         let mut options = ListenerOptions::new(parts.client_listen, "client");
         options.connections_max = parts.connections_max;
+        options.revocations = revocations;
         let incoming = TlsListener::bind(options, tls, meter, self.stop.clone())?.into_incoming();
 
         let (reporter, health_service) = tonic_health::server::health_reporter();

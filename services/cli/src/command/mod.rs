@@ -5,6 +5,7 @@ mod cluster;
 mod dev;
 mod freeze;
 mod grant;
+mod login;
 mod record;
 mod tenant;
 mod token;
@@ -19,6 +20,8 @@ use crate::output::Output;
 /// A command group.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Sign in at an OpenID provider, for calls with --token-file (people).
+    Login(login::Arguments),
     /// Make and run the cluster of nodes (operators).
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -63,6 +66,7 @@ impl Context {
 /// Runs one command.
 pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
+        Command::Login(arguments) => Box::pin(login::run(arguments, context)).await,
         Command::Cluster(command) => Box::pin(cluster::run(command, context)).await,
         Command::Tenant(command) => Box::pin(tenant::run(command, context)).await,
         Command::Grant(command) => Box::pin(grant::run(command, context)).await,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::metrics::{ListenerMetrics, OpenConnection, Refusal};
+use crate::revocation::Revocations;
 use crate::tls::{IdentityError, PeerIdentity, ServerTls};
 
 /// Established connections waiting for the server to pick them up.
@@ -45,6 +46,8 @@ pub struct ListenerOptions {
     pub handshake_timeout: Duration,
     /// Silence after which TCP asks whether the other side is still there.
     pub keepalive: Duration,
+    /// Certificates that are refused although they are good.
+    pub revocations: Option<Arc<Revocations>>,
 }
 
 impl ListenerOptions {
@@ -58,6 +61,7 @@ impl ListenerOptions {
             handshakes_max: 256,
             handshake_timeout: Duration::from_secs(5),
             keepalive: Duration::from_secs(30),
+            revocations: None,
         }
     }
 }
@@ -286,6 +290,13 @@ impl Acceptor {
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let identity = certificate.map(PeerIdentity::from_certificate).transpose();
         let certificate = identity.map_err(HandshakeFailure::Identity)?.map(Arc::new);
+        let refused = |identity: &Arc<PeerIdentity>| {
+            let revocations = self.options.revocations.as_ref();
+            revocations.is_some_and(|revocations| revocations.refuse(&identity.caller, Some(identity)))
+        };
+        if certificate.as_ref().is_some_and(refused) {
+            return Err(HandshakeFailure::Revoked);
+        }
         let peer = PeerInfo { certificate, remote_addr };
         Ok((stream, peer))
     }
@@ -295,6 +306,7 @@ impl Acceptor {
             HandshakeFailure::Timeout => Refusal::HandshakeTimeout,
             HandshakeFailure::Tls(_) => Refusal::Handshake,
             HandshakeFailure::Identity(_) => Refusal::Identity,
+            HandshakeFailure::Revoked => Refusal::Revoked,
         });
         tracing::debug!(listener = self.options.name, %remote_addr, %failure, "connection refused");
     }
@@ -308,6 +320,8 @@ enum HandshakeFailure {
     Tls(io::Error),
     #[error("{0}")]
     Identity(IdentityError),
+    #[error("certificate or caller is revoked")]
+    Revoked,
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

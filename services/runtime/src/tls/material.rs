@@ -22,6 +22,8 @@ use crate::metrics::CertificateMetrics;
 pub struct Material {
     pub(super) certified: Arc<CertifiedKey>,
     pub(super) authorities: Arc<RootCertStore>,
+    /// Authorities of other trust domains, in the order of their files.
+    pub(super) bundles: Vec<Arc<RootCertStore>>,
     /// Who we are to others; none for a certificate without a SPIFFE id.
     pub(super) identity: Option<PeerIdentity>,
     pub(super) not_after: SystemTime,
@@ -38,21 +40,24 @@ struct Files {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
     authorities: Vec<u8>,
+    bundles: Vec<Vec<u8>>,
 }
 
 impl Files {
-    fn read(paths: &TlsPaths) -> Result<Self, TlsError> {
+    fn read(paths: &TlsPaths, bundles: &[PathBuf]) -> Result<Self, TlsError> {
         Ok(Self {
             certificate: read(&paths.certificate_file)?,
             key: Zeroizing::new(read(&paths.key_file)?),
             authorities: read(&paths.authorities_file)?,
+            bundles: bundles.iter().map(|path| read(path)).collect::<Result<_, _>>()?,
         })
     }
 
     /// Tells changed files from unchanged ones; nothing secret rests on it.
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for bytes in [&self.certificate, &*self.key, &self.authorities] {
+        let files = [&self.certificate, &*self.key, &self.authorities];
+        for bytes in files.into_iter().chain(&self.bundles) {
             hasher.write_usize(bytes.len());
             hasher.write(bytes);
         }
@@ -61,7 +66,7 @@ impl Files {
 }
 
 impl Material {
-    fn parse(paths: &TlsPaths, files: &Files, now: SystemTime) -> Result<Self, TlsError> {
+    fn parse(paths: &TlsPaths, bundles: &[PathBuf], files: &Files, now: SystemTime) -> Result<Self, TlsError> {
         let chain = certificates(&paths.certificate_file, &files.certificate)?;
         let path = || display(&paths.certificate_file);
         let own = chain.first().ok_or_else(|| TlsError::Pem { path: path(), expected: "certificate" })?;
@@ -73,21 +78,28 @@ impl Material {
         let key = PrivateKeyDer::from_pem_slice(&files.key)
             .map_err(|_| TlsError::Pem { path: display(&paths.key_file), expected: "private key" })?;
         let authorities = root_store(certificates(&paths.authorities_file, &files.authorities)?)?;
+        let bundle = |(path, pem): (&PathBuf, &Vec<u8>)| certificates(path, pem).and_then(root_store).map(Arc::new);
+        let bundles = bundles.iter().zip(&files.bundles).map(bundle).collect::<Result<_, _>>()?;
         let certified = CertifiedKey::from_der(chain, key, &provider())?;
-        Ok(Self { certified: Arc::new(certified), authorities: Arc::new(authorities), identity, not_after })
+        Ok(Self { certified: Arc::new(certified), authorities: Arc::new(authorities), bundles, identity, not_after })
     }
 }
 
 /// What was made of the newest usable files, replaced as a whole when they change.
 pub(super) struct MaterialStore<T> {
     paths: TlsPaths,
+    /// Files of other trust domains' authorities.
+    bundles: Vec<PathBuf>,
     role: &'static str,
-    build: fn(Material) -> Result<T, TlsError>,
+    build: Build<T>,
     current: ArcSwap<Loaded<T>>,
     /// Fingerprint of the files last tried, usable or not: broken files are reported once, not at every poll.
     last_tried: Mutex<u64>,
     metrics: CertificateMetrics,
 }
+
+/// Makes of the files what is used.
+type Build<T> = Box<dyn Fn(Material) -> Result<T, TlsError> + Send + Sync>;
 
 /// One generation.
 pub(super) struct Loaded<T> {
@@ -101,14 +113,26 @@ impl<T> MaterialStore<T> {
         paths: &TlsPaths,
         role: &'static str,
         meter: &Meter,
-        build: fn(Material) -> Result<T, TlsError>,
+        build: impl Fn(Material) -> Result<T, TlsError> + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
-        let files = Files::read(paths)?;
-        let loaded = make(paths, &files, build)?;
+        Self::load_with(paths, Vec::new(), role, meter, build)
+    }
+
+    pub(super) fn load_with(
+        paths: &TlsPaths,
+        bundles: Vec<PathBuf>,
+        role: &'static str,
+        meter: &Meter,
+        build: impl Fn(Material) -> Result<T, TlsError> + Send + Sync + 'static,
+    ) -> Result<Self, TlsError> {
+        let files = Files::read(paths, &bundles)?;
+        let build: Build<T> = Box::new(build);
+        let loaded = make(paths, &bundles, &files, &build)?;
         let metrics = CertificateMetrics::new(meter, role);
         metrics.loaded(loaded.not_after);
         Ok(Self {
             paths: paths.clone(),
+            bundles,
             role,
             build,
             current: ArcSwap::from_pointee(loaded),
@@ -125,7 +149,7 @@ impl<T> MaterialStore<T> {
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let files = [&self.paths.certificate_file, &self.paths.key_file, &self.paths.authorities_file];
         let mut directories: Vec<PathBuf> =
-            files.iter().filter_map(|file| file.parent()).map(Path::to_path_buf).collect();
+            files.into_iter().chain(&self.bundles).filter_map(|file| file.parent()).map(Path::to_path_buf).collect();
         directories.sort();
         directories.dedup();
         directories
@@ -135,13 +159,14 @@ impl<T> MaterialStore<T> {
     pub(super) fn reload(&self) -> Result<bool, TlsError> {
         // Held throughout, so that two reloads cannot finish in the wrong order.
         let mut last_tried = self.last_tried.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = Files::read(&self.paths).inspect_err(|_| self.metrics.reload_failed())?;
+        let files = Files::read(&self.paths, &self.bundles).inspect_err(|_| self.metrics.reload_failed())?;
         let fingerprint = files.fingerprint();
         if *last_tried == fingerprint {
             return Ok(false);
         }
         *last_tried = fingerprint;
-        let loaded = make(&self.paths, &files, self.build).inspect_err(|_| self.metrics.reload_failed())?;
+        let loaded =
+            make(&self.paths, &self.bundles, &files, &self.build).inspect_err(|_| self.metrics.reload_failed())?;
         self.metrics.loaded(loaded.not_after);
         self.metrics.reload_changed();
         self.current.store(Arc::new(loaded));
@@ -160,8 +185,8 @@ impl<T> MaterialStore<T> {
     }
 }
 
-fn make<T>(paths: &TlsPaths, files: &Files, build: fn(Material) -> Result<T, TlsError>) -> Result<Loaded<T>, TlsError> {
-    let material = Material::parse(paths, files, SystemTime::now())?;
+fn make<T>(paths: &TlsPaths, bundles: &[PathBuf], files: &Files, build: &Build<T>) -> Result<Loaded<T>, TlsError> {
+    let material = Material::parse(paths, bundles, files, SystemTime::now())?;
     let (identity, not_after) = (material.identity.clone(), material.not_after);
     Ok(Loaded { value: build(material)?, identity, not_after })
 }

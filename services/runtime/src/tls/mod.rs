@@ -4,6 +4,7 @@
 //! expiry and past a change of the authorities.
 
 mod client;
+mod domains;
 mod identity;
 mod material;
 mod reloading;
@@ -18,9 +19,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use client::{ClientTls, TlsConnector};
+pub(crate) use identity::serial_of;
 pub use identity::{IdentityError, PeerIdentity, SpiffeMatcher};
 pub use reloading::Reloading;
-pub use server::ServerTls;
+pub use server::{ClientAuth, ServerTls, TrustDomain};
 
 /// The only application protocol spoken: HTTP/2.
 const ALPN_H2: &[u8] = b"h2";

@@ -1,13 +1,17 @@
 //! The accepting side: a client certificate is required, or checked when there is one.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use opentelemetry::metrics::Meter;
-use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
+use rustls::{RootCertStore, ServerConfig};
 
+use super::domains::ByTrustDomain;
 use super::material::{Material, MaterialStore};
 use super::reloading::Reloading;
 use super::{ALPN_H2, TlsError, TlsPaths, provider};
@@ -21,18 +25,25 @@ impl ServerTls {
     /// # Errors
     /// When a file is missing or unusable, or our certificate has expired.
     pub fn load(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
-        let store = MaterialStore::load(paths, role, meter, |material| server_config(material, false))?;
+        let store = MaterialStore::load(paths, role, meter, |material| server_config(material, false, &[]))?;
         Ok(Self { store: Arc::new(store) })
     }
 
-    /// As [`ServerTls::load`], but a caller may also come without a certificate. Whoever serves it must then have
-    /// another proof of identity; one that shows a certificate must show a good one.
+    /// As [`ServerTls::load`], with other rules for callers.
     ///
     /// # Errors
-    /// As [`ServerTls::load`].
-    pub fn load_optional(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
-        let store = MaterialStore::load(paths, role, meter, |material| server_config(material, true))?;
-        Ok(Self { store: Arc::new(store) })
+    /// As [`ServerTls::load`]; also when trust domains are named and our own certificate carries no SPIFFE id, since
+    /// nobody could say whose callers `authorities_file` is for.
+    pub fn load_for(
+        paths: &TlsPaths,
+        clients: &ClientAuth,
+        role: &'static str,
+        meter: &Meter,
+    ) -> Result<Self, TlsError> {
+        let (without_certificate, names) = (clients.without_certificate, clients.names());
+        let bundles = clients.trust_domains.iter().map(|domain| domain.authorities_file.clone()).collect();
+        let build = move |material| server_config(material, without_certificate, &names);
+        Ok(Self { store: Arc::new(MaterialStore::load_with(paths, bundles, role, meter, build)?) })
     }
 
     /// The configuration for the next handshake.
@@ -42,10 +53,55 @@ impl ServerTls {
     }
 }
 
-fn server_config(material: Material, without_certificate: bool) -> Result<Arc<ServerConfig>, TlsError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(material.authorities, provider());
-    let verifier = if without_certificate { verifier.allow_unauthenticated() } else { verifier };
-    let verifier = verifier.build().map_err(|error| TlsError::Verifier(error.to_string()))?;
+/// What callers must show.
+#[derive(Clone, Debug, Default)]
+pub struct ClientAuth {
+    /// Whether a caller may come without a certificate. Whoever serves it must then have another proof of identity; a
+    /// certificate that is shown must be good all the same.
+    pub without_certificate: bool,
+    /// Trust domains beside our own. With any of them, an authority is believed about its own domain only.
+    pub trust_domains: Vec<TrustDomain>,
+}
+
+/// A trust domain and its authorities.
+#[derive(Clone, Debug)]
+pub struct TrustDomain {
+    /// `example.org`.
+    pub name: String,
+    /// Its authorities, PEM.
+    pub authorities_file: PathBuf,
+}
+
+impl ClientAuth {
+    fn names(&self) -> Vec<String> {
+        self.trust_domains.iter().map(|domain| domain.name.clone()).collect()
+    }
+}
+
+/// `names` are those of `material.bundles`, in order.
+fn server_config(
+    material: Material,
+    without_certificate: bool,
+    names: &[String],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = |authorities: Arc<RootCertStore>| {
+        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider());
+        let verifier = if without_certificate { verifier.allow_unauthenticated() } else { verifier };
+        verifier.build().map_err(|error| TlsError::Verifier(error.to_string()))
+    };
+    let verifier: Arc<dyn ClientCertVerifier> = if names.is_empty() {
+        verifier(material.authorities)?
+    } else {
+        let own = material.identity.as_ref().map(|identity| identity.caller.trust_domain().to_owned());
+        let own = own.ok_or_else(|| TlsError::Verifier("our certificate names no trust domain".to_owned()))?;
+        let mut domains = BTreeMap::from([(own, verifier(material.authorities)?)]);
+        for (name, bundle) in names.iter().zip(material.bundles) {
+            if domains.insert(name.clone(), verifier(bundle)?).is_some() {
+                return Err(TlsError::Verifier(format!("the trust domain `{name}` is named twice")));
+            }
+        }
+        Arc::new(ByTrustDomain::new(domains, without_certificate))
+    };
     let key = Arc::unwrap_or_clone(material.certified);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?

@@ -14,6 +14,7 @@ use fuda_policy::{EndUserProof, Proof, SignIn};
 use fuda_runtime::key_source::KeySource;
 use fuda_runtime::layer::Authenticate;
 use fuda_runtime::listener::PeerInfo;
+use fuda_runtime::revocation::Revocations;
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap};
 use opentelemetry::KeyValue;
@@ -53,6 +54,7 @@ pub(crate) struct Presented {
 /// Everybody who may be known here.
 pub(crate) struct Callers {
     opened: Opened,
+    revocations: Option<Arc<Revocations>>,
     clock: Clock,
     refused: Counter<u64>,
 }
@@ -67,12 +69,17 @@ enum Proven {
 
 impl Callers {
     /// Opens what the settings name. `clock` tells the majority's time.
-    pub(crate) fn open(identity: &Identity, clock: Clock, meter: &Meter) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        identity: &Identity,
+        revocations: Option<Arc<Revocations>>,
+        clock: Clock,
+        meter: &Meter,
+    ) -> anyhow::Result<Self> {
         let refused = meter
             .u64_counter("fuda.identity.refused")
             .with_description("Credentials that were not believed, by credential and reason")
             .build();
-        Ok(Self { opened: identity.open()?, clock, refused })
+        Ok(Self { opened: identity.open()?, revocations, clock, refused })
     }
 
     /// Keeps keys new until `stop`.
@@ -83,6 +90,9 @@ impl Callers {
         for keys in accounts.chain(people).chain(end_users) {
             // Ends with `stop`; it never fails.
             drop(keys.watch(stop.clone()));
+        }
+        if let Some(revocations) = &self.revocations {
+            drop(revocations.watch(stop.clone()));
         }
     }
 
@@ -101,6 +111,12 @@ impl Callers {
             (None, Ok(None)) => return Err((Proven::Bearer, Reason::NoCredential)),
             (None, Err(reason)) => return Err((Proven::Bearer, reason)),
         };
+        let revoked = |revocations: &Arc<Revocations>| {
+            revocations.refuse(&established.caller, certificate.map(|identity| identity.as_ref()))
+        };
+        if self.revocations.as_ref().is_some_and(revoked) {
+            return Err((Proven::Certificate, Reason::Revoked));
+        }
         if !self.opened.callers.allow(&established.caller) {
             return Err((Proven::Certificate, Reason::NotAllowed));
         }
@@ -210,3 +226,6 @@ fn verify(issuer: &Issuer, keys: &KeySource, token: &str, now: Timestamp) -> Res
 fn system_time(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

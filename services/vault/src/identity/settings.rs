@@ -12,6 +12,8 @@ use fuda_crypto::SignatureAlgorithm;
 use fuda_identity::{Binding, CallerRules, EndUser, Issuer, IssuerSettings, Person, ServiceAccount};
 use fuda_runtime::fetch::HttpsAddress;
 use fuda_runtime::key_source::{KeyPlace, KeySource};
+use fuda_runtime::revocation::{RevocationPaths, Revocations};
+use fuda_runtime::tls::{ClientAuth, TrustDomain};
 use serde::Deserialize;
 
 /// Longest configurable life of a bearer token, in seconds.
@@ -27,12 +29,36 @@ const ISSUERS_MAX: usize = 16;
 pub(crate) struct Identity {
     /// Callers who may call at all: ids, or prefixes that end in `/*`. Absent: everybody who proved who he is.
     pub(crate) callers: Option<Vec<String>>,
+    /// Trust domains of certificates beside the node's own.
+    pub(crate) trust_domains: Vec<TrustDomainSettings>,
+    /// Certificates and callers that are refused although their credential is good.
+    pub(crate) revoked: Option<RevokedSettings>,
     /// Kubernetes clusters whose service accounts may call.
     pub(crate) kubernetes: Vec<KubernetesSettings>,
     /// OpenID providers whose people may call.
     pub(crate) oidc: Vec<OidcSettings>,
     /// Issuers of end-user assertions.
     pub(crate) end_user: Vec<EndUserSettings>,
+}
+
+/// A trust domain and its authorities.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustDomainSettings {
+    /// `example.org`.
+    name: String,
+    /// Its authorities, PEM.
+    authorities_file: PathBuf,
+}
+
+/// Where revocations are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokedSettings {
+    /// Certificate revocation lists, PEM or DER, read again when the file changes.
+    crl_file: Option<PathBuf>,
+    /// One caller id or `serial:HEX` per line, read again when the file changes.
+    denied_file: Option<PathBuf>,
 }
 
 /// A cluster whose service accounts may call.
@@ -187,6 +213,29 @@ impl Identity {
     /// Whether callers may come without a certificate.
     pub(crate) fn takes_tokens(&self) -> bool {
         !self.kubernetes.is_empty() || !self.oidc.is_empty()
+    }
+
+    /// What callers must show on the client listener.
+    pub(crate) fn client_auth(&self) -> anyhow::Result<ClientAuth> {
+        for domain in &self.trust_domains {
+            CallerId::parse(&format!("spiffe://{}/x", domain.name))
+                .context("configuration key `identity.trust_domains.name`")?;
+        }
+        let domain = |domain: &TrustDomainSettings| TrustDomain {
+            name: domain.name.clone(),
+            authorities_file: domain.authorities_file.clone(),
+        };
+        Ok(ClientAuth {
+            without_certificate: self.takes_tokens(),
+            trust_domains: self.trust_domains.iter().map(domain).collect(),
+        })
+    }
+
+    /// Reads the revocations, if there are any.
+    pub(crate) fn revocations(&self) -> anyhow::Result<Option<Arc<Revocations>>> {
+        let Some(revoked) = &self.revoked else { return Ok(None) };
+        let paths = RevocationPaths { crl_file: revoked.crl_file.clone(), denied_file: revoked.denied_file.clone() };
+        Ok(Some(Arc::new(Revocations::open(paths).context("configuration table `identity.revoked`")?)))
     }
 
     /// Checks the settings and reads key files.
