@@ -430,7 +430,7 @@ impl Guests {
         let budgeted = Revealer::new(cluster, "budgeted", &tokens)?;
         let short = Revealer::new(cluster, "short", &tokens)?;
         let with_budget = Grant {
-            budget: Some(Budget { persons_max: BUDGET_PERSONS, window_days: 1 }),
+            budget: Some(Budget { persons_max: BUDGET_PERSONS, window_days: 1, ..Budget::default() }),
             ..reveal_grant(budgeted.caller.spiffe())
         };
         let short_ends = Instant::now() + SHORT_GRANT;

@@ -115,7 +115,9 @@ pub(crate) fn grant_row(grant: &Grant) -> Vec<Value> {
         json!(grant.scopes),
         moment_value(grant.not_before.as_ref()),
         moment_value(grant.not_after.as_ref()),
-        budget.map_or(Value::Null, |it| json!({"persons_max": it.persons_max, "window_days": it.window_days})),
+        budget.map_or(Value::Null, |it| {
+            json!({"persons_max": it.persons_max, "window_days": it.window_days, "alarm_percent": it.alarm_percent})
+        }),
         json!(grant.verify_guesses_per_day),
         json!(grant.end_user().as_str_name().trim_start_matches("END_USER_RULE_").to_ascii_lowercase()),
         grant.approved_job.as_ref().map_or(Value::Null, |it| {

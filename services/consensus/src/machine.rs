@@ -172,7 +172,13 @@ impl Core {
         let Entry { log_id, payload } = entry;
         live.applied.last = Some(log_id);
         let proposal = match payload {
-            EntryPayload::Blank => return Ok(Reply::default()),
+            EntryPayload::Blank => {
+                #[cfg(feature = "failpoints")]
+                if crate::log::failpoint::budget_forgotten() {
+                    live.machine.forget_budgets();
+                }
+                return Ok(Reply::default());
+            }
             EntryPayload::Membership(membership) => {
                 live.applied.membership = StoredMembership::new(Some(log_id), membership);
                 return Ok(Reply::default());

@@ -87,3 +87,15 @@ pub const ASSERTION_LIFETIME_S_MAX: i64 = 300;
 pub const JWT_LEEWAY_S_MAX: i64 = 60;
 /// Unexpired end-user assertions that the state remembers, so that none is used twice; more are refused.
 pub const ASSERTIONS_REMEMBERED_MAX: usize = 1_000_000;
+/// Denials of one caller within [`DENIAL_BURST_MINUTES`] that raise an alarm.
+pub const DENIAL_BURST_DENIALS: usize = 20;
+/// Minutes in which [`DENIAL_BURST_DENIALS`] are counted.
+pub const DENIAL_BURST_MINUTES: i64 = 5;
+/// Unknown tokens presented by one caller within [`ENUMERATION_MINUTES`] that raise an alarm.
+pub const ENUMERATION_UNKNOWN_TOKENS: usize = 10;
+/// Minutes in which [`ENUMERATION_UNKNOWN_TOKENS`] are counted.
+pub const ENUMERATION_MINUTES: i64 = 5;
+/// Hour of the tenant's day from which a reveal is outside working hours.
+pub const OFF_HOURS_FROM_HOUR: u16 = 22;
+/// Hour of the tenant's day from which a reveal is within working hours again.
+pub const OFF_HOURS_TO_HOUR: u16 = 6;

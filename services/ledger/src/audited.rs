@@ -1,8 +1,8 @@
 //! The proof that a command carries the facts of its own audit entry.
 
 use fuda_core::{
-    CallerId, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, SourceZone, TenantId, Timestamp, TraceId, Window,
-    WorkReference,
+    CallerId, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, Sequence, SourceZone, TenantId, Timestamp, TraceId,
+    Window, WorkReference,
 };
 use fuda_policy::{Action, Budget, Denial, DenyReason, GrantId, Permit};
 use minicbor::{Decode, Encode};
@@ -273,6 +273,13 @@ pub enum Bookkeeping {
         /// Replies with an expiry before this time are deleted.
         #[n(0)]
         before: Timestamp,
+    },
+    /// Says that the alarms of all entries up to this one were told.
+    #[n(30)]
+    AlarmsTold {
+        /// The last entry whose alarms were told.
+        #[n(0)]
+        through: Sequence,
     },
 }
 

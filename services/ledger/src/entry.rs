@@ -11,7 +11,7 @@ use fuda_core::{
 use fuda_policy::{Action, DenyReason, GrantId};
 use minicbor::{Decode, Encode};
 
-use crate::{Credential, Error, Header, tree};
+use crate::{Alarm, Credential, Error, Header, tree};
 
 /// Outcome of one item as the ledger states it. The codes are part of the canonical bytes and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -253,6 +253,9 @@ pub struct EntryItem {
     /// Facts of an administrative act.
     #[n(10)]
     pub detail: Vec<Detail>,
+    /// Alarms that this entry raises; never an empty list.
+    #[n(14)]
+    pub alarms: Option<Vec<Alarm>>,
 }
 
 impl EntryItem {
@@ -271,7 +274,13 @@ impl EntryItem {
             budget_used: None,
             budget_max: None,
             detail: Vec::new(),
+            alarms: None,
         }
+    }
+
+    /// Adds an alarm.
+    pub fn raise(&mut self, alarm: Alarm) {
+        self.alarms.get_or_insert_default().push(alarm);
     }
 
     /// An allowed item.

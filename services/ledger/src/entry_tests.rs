@@ -3,6 +3,7 @@ use fuda_policy::Budget;
 use minicbor::{Decoder, data::Type};
 
 use super::*;
+use crate::AlarmCode;
 use crate::samples;
 
 /// The golden bytes were put together by a CBOR encoder of another language.
@@ -100,6 +101,7 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
         budget_used,
         budget_max,
         detail,
+        alarms,
     } = item;
     let _closed: (Decision, Option<DenyReason>, Option<Kind>, Option<Relation>) = (decision, reason, kind, relation);
     let _minted_or_checked_by_core: (Sequence, Option<SubjectRef>, Option<RecordId>, Option<ScopeId>) =
@@ -107,6 +109,9 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
     let _counts: (Option<u32>, Option<u32>) = (budget_used, budget_max);
     let _keyed_by_a_closed_list: Vec<(DetailKey, String)> =
         detail.into_iter().map(|detail| (detail.key, detail.value)).collect();
+    // Codes, counts, and the scope that leaked.
+    let _alarms: Option<Vec<(AlarmCode, Option<u32>, Option<u32>, Option<ScopeId>)>> = alarms
+        .map(|alarms| alarms.into_iter().map(|alarm| (alarm.code, alarm.count, alarm.limit, alarm.scope)).collect());
 }
 
 /// The same from the outside: in the bytes of an entry with every field set there is no byte string but 128-bit ids
@@ -211,7 +216,7 @@ fn common_takes_the_entry_fields_of_a_header() {
         request_id: expected.request_id,
         trace: expected.trace_id.map(|trace_id| crate::TraceContext { trace_id, span_id: [5; 8], sampled: true }),
         decided: fuda_core::Window { not_before: Some(Timestamp(1)), not_after: None },
-        budget: Some(Budget { persons_max: 9, window_days: 30 }),
+        budget: Some(Budget::new(9, 30)),
         verify_guesses_per_day: 5,
         denied: None,
         job: None,

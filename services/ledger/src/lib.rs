@@ -12,7 +12,8 @@
 //!
 //! Pure: no clock, no randomness, no I/O.
 
-pub mod audited;
+pub mod alarm;
+mod audited;
 pub mod block;
 pub mod checkpoint;
 pub mod credential;
@@ -22,6 +23,7 @@ pub mod note;
 pub mod tree;
 pub mod verifier;
 
+pub use alarm::{Alarm, AlarmCode, Severity};
 pub use audited::{Audited, Bookkeeping, CallFacts, DeniedCall, Header, Kept, TraceContext};
 pub use block::Block;
 pub use checkpoint::Checkpoint;

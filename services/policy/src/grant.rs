@@ -17,6 +17,8 @@ pub mod limits {
     pub const BUDGET_PERSONS_MAX: u32 = 200_000_000;
     /// Days of one budget window: a year and a leap day. Ledger entries behind a live window cannot be pruned.
     pub const BUDGET_WINDOW_DAYS_MAX: u16 = 366;
+    /// Share of a budget at which an alarm is raised when the grant names none, in percent.
+    pub const BUDGET_ALARM_PERCENT_DEFAULT: u8 = 80;
     /// VerifyNumber guesses per caller, record and day. A My Number has a check digit, so that a hundred guesses a
     /// day would walk the 10^11 candidates in three million years; more than that serves nobody honest.
     pub const VERIFY_GUESSES_PER_DAY_MAX: u16 = 100;
@@ -85,6 +87,9 @@ pub struct Budget {
     /// Length of the window in days of the tenant's time zone.
     #[n(1)]
     pub window_days: u16,
+    /// Share of `persons_max` at which an alarm is raised, in percent; `None` is [`limits::BUDGET_ALARM_PERCENT_DEFAULT`].
+    #[n(2)]
+    pub alarm_percent: Option<u8>,
 }
 
 impl Grant {
@@ -171,7 +176,23 @@ impl Grant {
 }
 
 impl Budget {
+    /// A budget with the usual alarm.
+    #[must_use]
+    pub const fn new(persons_max: u32, window_days: u16) -> Self {
+        Self { persons_max, window_days, alarm_percent: None }
+    }
+
+    /// Distinct persons at which the alarm is raised: at least 1, at most the budget.
+    #[must_use]
+    pub fn alarm_persons(&self) -> u32 {
+        let percent = u64::from(self.alarm_percent.unwrap_or(limits::BUDGET_ALARM_PERCENT_DEFAULT));
+        let persons = (u64::from(self.persons_max) * percent).div_ceil(100);
+        u32::try_from(persons).unwrap_or(u32::MAX).clamp(1, self.persons_max.max(1))
+    }
+
     fn check(&self) -> Result<(), Invalid> {
+        let percent = self.alarm_percent.is_none_or(|percent| (1..=100).contains(&percent));
+        ensure(percent, "grant.budget.alarm_percent", "must be in 1..=100")?;
         let persons = (1..=limits::BUDGET_PERSONS_MAX).contains(&self.persons_max);
         let days = (1..=limits::BUDGET_WINDOW_DAYS_MAX).contains(&self.window_days);
         ensure(persons, "grant.budget.persons_max", "must be from 1 to 200000000")?;
@@ -275,7 +296,7 @@ mod tests {
     #[test]
     fn each_rule_refuses_its_breach() {
         type Breach<'a> = (&'a str, &'a dyn Fn(&mut Grant));
-        let broken: [Breach<'_>; 23] = [
+        let broken: [Breach<'_>; 25] = [
             ("grant.actions", &|grant| grant.actions.clear()),
             ("grant.actions", &|grant| grant.actions.push(Action::ReadLedger)),
             ("grant.actions", &|grant| grant.actions.push(Action::Bootstrap)),
@@ -295,9 +316,15 @@ mod tests {
             ("grant.window", &|grant| {
                 grant.window = Window { not_before: Some(Timestamp(2)), not_after: Some(Timestamp(1)) };
             }),
-            ("grant.budget.persons_max", &|grant| grant.budget = Some(Budget { persons_max: 0, window_days: 1 })),
-            ("grant.budget.window_days", &|grant| grant.budget = Some(Budget { persons_max: 1, window_days: 0 })),
-            ("grant.budget.window_days", &|grant| grant.budget = Some(Budget { persons_max: 1, window_days: 367 })),
+            ("grant.budget.persons_max", &|grant| grant.budget = Some(Budget::new(0, 1))),
+            ("grant.budget.window_days", &|grant| grant.budget = Some(Budget::new(1, 0))),
+            ("grant.budget.window_days", &|grant| grant.budget = Some(Budget::new(1, 367))),
+            ("grant.budget.alarm_percent", &|grant| {
+                grant.budget = Some(Budget { alarm_percent: Some(0), ..Budget::new(1, 1) });
+            }),
+            ("grant.budget.alarm_percent", &|grant| {
+                grant.budget = Some(Budget { alarm_percent: Some(101), ..Budget::new(1, 1) });
+            }),
             ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 0),
             ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 101),
             ("grant.verify_guesses_per_day", &|grant| grant.actions.retain(|action| *action != Action::VerifyNumber)),
@@ -330,6 +357,15 @@ mod tests {
         assert_eq!(with_end_user.check_shape().unwrap_err().field, "grant.end_user");
         let with_guesses = Grant { verify_guesses_per_day: 1, ..auditor };
         assert_eq!(with_guesses.check_shape().unwrap_err().field, "grant.verify_guesses_per_day");
+    }
+
+    #[test]
+    fn an_alarm_comes_before_the_end_of_a_budget() {
+        assert_eq!([1, 2, 3, 10, 1_000].map(|persons| Budget::new(persons, 1).alarm_persons()), [1, 2, 3, 8, 800]);
+        let early = Budget { alarm_percent: Some(1), ..Budget::new(5, 1) };
+        assert_eq!(early.alarm_persons(), 1);
+        let late = Budget { alarm_percent: Some(100), ..Budget::new(limits::BUDGET_PERSONS_MAX, 1) };
+        assert_eq!(late.alarm_persons(), limits::BUDGET_PERSONS_MAX);
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub fn grants() -> Result<Vec<Grant>, Invalid> {
             kinds: vec![Kind::MyNumber],
             purposes: vec![PurposeCode::parse(PURPOSE)?],
             scopes: vec![ScopeId::parse(PAYROLL_SCOPE)?],
-            budget: Some(Budget { persons_max: 10_000, window_days: 31 }),
+            budget: Some(Budget::new(10_000, 31)),
             end_user: Some(EndUserRule::ApprovedJob(ApprovedJob {
                 job: WorkReference::parse(JOB)?,
                 handler: CallerId::parse(HANDLER)?,

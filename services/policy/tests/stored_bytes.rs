@@ -33,7 +33,7 @@ fn grants() {
         purposes: vec![PurposeCode::parse("op.collect").unwrap()],
         scopes: vec![ScopeId::parse("hr").unwrap()],
         window: Window { not_before: Some(Timestamp(1)), not_after: Some(Timestamp(2)) },
-        budget: Some(Budget { persons_max: 1_000, window_days: 31 }),
+        budget: Some(Budget::new(1_000, 31)),
         verify_guesses_per_day: 5,
         end_user: None,
         conditions: Conditions::default(),

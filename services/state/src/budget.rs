@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fuda_core::{CallerId, PersonId, PurposeCode, RecordId, Sequence, TenantId, Timestamp, Zone};
-use fuda_ledger::Header;
+use fuda_ledger::{Alarm, AlarmCode, Header};
 use fuda_policy::{Action, DenyReason};
 
 use crate::key;
-use crate::row::{BudgetRow, GuessesCounted, PersonsCounted, Row};
+use crate::row::{BudgetRow, GuessesCounted, PersonsCounted, Row, StoppedWindow};
 use crate::{Table, TableError, Txn, View};
 
 /// Expired rows deleted by one command that adds a row. More than the one it adds, so that no backlog can grow.
@@ -22,10 +22,18 @@ const DAY_MS: i64 = 86_400_000;
 /// All budgets and guess counters of windows that may still be open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Budgets {
-    persons: BTreeMap<PersonsKey, BTreeSet<PersonId>>,
+    persons: BTreeMap<PersonsKey, Counted>,
     guesses: BTreeMap<GuessesKey, BTreeMap<RecordId, u16>>,
     /// The end day of the first row of `budget_log`.
     oldest_end_day: Option<i32>,
+}
+
+/// What was counted in one window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Counted {
+    persons: BTreeSet<PersonId>,
+    /// Whether the caller was stopped, so that this is told once.
+    stopped: bool,
 }
 
 /// Ordered by end day first, so that closed windows are one range.
@@ -72,15 +80,19 @@ impl Budgets {
 
     /// Counts a row of `budget_log`.
     fn add(&mut self, row: &BudgetRow) {
+        let key = |end_day, window_days| PersonsKey {
+            end_day,
+            tenant: row.tenant.clone(),
+            caller: row.caller.clone(),
+            purpose: row.purpose.clone(),
+            window_days,
+        };
         if let Some(counted) = &row.persons {
-            let key = PersonsKey {
-                end_day: counted.end_day,
-                tenant: row.tenant.clone(),
-                caller: row.caller.clone(),
-                purpose: row.purpose.clone(),
-                window_days: counted.window_days,
-            };
-            self.persons.entry(key).or_default().extend(&counted.persons);
+            let window = self.persons.entry(key(counted.end_day, counted.window_days)).or_default();
+            window.persons.extend(&counted.persons);
+        }
+        if let Some(StoppedWindow { window_days, end_day }) = row.stopped {
+            self.persons.entry(key(end_day, window_days)).or_default().stopped = true;
         }
         if let Some(counted) = &row.guesses {
             let key = GuessesKey { end_day: counted.end_day, tenant: row.tenant.clone(), caller: row.caller.clone() };
@@ -108,8 +120,11 @@ impl Budgets {
                 end_day,
                 window_days: budget.window_days,
                 persons_max: budget.persons_max,
+                alarm_persons: budget.alarm_persons(),
                 counted: self.persons.entry(key).or_default(),
                 added: Vec::new(),
+                stopped: false,
+                raised: None,
             }
         });
         let guesses = (header.action == Action::VerifyNumber).then(|| {
@@ -134,7 +149,11 @@ impl Budgets {
         time: Timestamp,
     ) -> Result<(), TableError> {
         self.sweep(txn, time)?;
-        let ends = [row.persons.as_ref().map(|counted| counted.end_day), row.guesses.as_ref().map(|g| g.end_day)];
+        let ends = [
+            row.persons.as_ref().map(|counted| counted.end_day),
+            row.guesses.as_ref().map(|guesses| guesses.end_day),
+            row.stopped.map(|stopped| stopped.end_day),
+        ];
         let Some(end_day) = ends.into_iter().flatten().max() else {
             return Ok(());
         };
@@ -172,8 +191,13 @@ struct PersonsMeter<'a> {
     end_day: i32,
     window_days: u16,
     persons_max: u32,
-    counted: &'a mut BTreeSet<PersonId>,
+    alarm_persons: u32,
+    counted: &'a mut Counted,
     added: Vec<PersonId>,
+    /// Stopped by this command, as the first in the window.
+    stopped: bool,
+    /// The alarm of the item counted last.
+    raised: Option<Alarm>,
 }
 
 struct GuessesMeter<'a> {
@@ -189,14 +213,8 @@ impl Meter<'_> {
     /// A person is counted once per window, so a retry costs nothing; every guess counts, right or wrong, because
     /// apply does not learn which it was.
     pub(crate) fn count(&mut self, person: PersonId, record: RecordId) -> Result<(), DenyReason> {
-        let new = match &self.budget {
-            Some(budget) => {
-                let new = !budget.counted.contains(&person);
-                if new && budget.counted.len() as u64 >= u64::from(budget.persons_max) {
-                    return Err(DenyReason::BudgetExhausted);
-                }
-                new
-            }
+        let new = match &mut self.budget {
+            Some(budget) => budget.is_new(person)?,
             None => false,
         };
         if let Some(guesses) = &mut self.guesses {
@@ -208,20 +226,26 @@ impl Meter<'_> {
             guesses.added.push(record);
         }
         if let Some(budget) = self.budget.as_mut().filter(|_| new) {
-            budget.counted.insert(person);
-            budget.added.push(person);
+            budget.add(person);
         }
         Ok(())
+    }
+
+    /// The alarm that the item counted last raised.
+    pub(crate) fn take_alarm(&mut self) -> Option<Alarm> {
+        self.budget.as_mut()?.raised.take()
     }
 
     /// Distinct persons counted so far and their limit, for entries; `None` without a budget.
     pub(crate) fn state(&self) -> Option<(u32, u32)> {
         let budget = self.budget.as_ref()?;
-        Some((u32::try_from(budget.counted.len()).unwrap_or(u32::MAX), budget.persons_max))
+        Some((budget.used(), budget.persons_max))
     }
 
     /// What was added, as the command's one row; `None` if nothing was.
     pub(crate) fn into_row(self, header: &Header, tenant: &TenantId) -> Option<BudgetRow> {
+        let stopped = self.budget.as_ref().filter(|budget| budget.stopped);
+        let stopped = stopped.map(|budget| StoppedWindow { window_days: budget.window_days, end_day: budget.end_day });
         let persons = self.budget.filter(|budget| !budget.added.is_empty()).map(|budget| PersonsCounted {
             window_days: budget.window_days,
             end_day: budget.end_day,
@@ -229,7 +253,7 @@ impl Meter<'_> {
         });
         let guesses = self.guesses.filter(|guesses| !guesses.added.is_empty());
         let guesses = guesses.map(|guesses| GuessesCounted { end_day: guesses.end_day, records: guesses.added });
-        if persons.is_none() && guesses.is_none() {
+        if persons.is_none() && guesses.is_none() && stopped.is_none() {
             return None;
         }
         Some(BudgetRow {
@@ -238,7 +262,37 @@ impl Meter<'_> {
             purpose: header.purpose.clone(),
             persons,
             guesses,
+            stopped,
         })
+    }
+}
+
+impl PersonsMeter<'_> {
+    fn used(&self) -> u32 {
+        u32::try_from(self.counted.persons.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the person would be counted; an error if that is one too many.
+    fn is_new(&mut self, person: PersonId) -> Result<bool, DenyReason> {
+        let new = !self.counted.persons.contains(&person);
+        if new && self.used() >= self.persons_max {
+            if !self.counted.stopped {
+                self.counted.stopped = true;
+                self.stopped = true;
+                self.raised = Some(Alarm::counted(AlarmCode::BudgetStopped, self.used(), self.persons_max));
+            }
+            return Err(DenyReason::BudgetExhausted);
+        }
+        Ok(new)
+    }
+
+    fn add(&mut self, person: PersonId) {
+        self.counted.persons.insert(person);
+        self.added.push(person);
+        // Persons of a window only become more, so it is passed once, also over restarts.
+        if self.used() == self.alarm_persons {
+            self.raised = Some(Alarm::counted(AlarmCode::BudgetSoft, self.used(), self.persons_max));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use fuda_policy::{
     samples,
 };
 
+use crate::alarms::{Leaked, UntoldRow};
 use crate::command::{
     ApproveGrants, Bootstrap, CreateTenant, Denied, Freeze, Inner, Mint, MintItem, NewTokenRows, NewVersionRows,
     ProposeGrants, ReadRecords, RemoveMember, Reveal, SealedBucket, Thaw, Tokenize, UpdateItem, UpdateNumber,
@@ -17,10 +18,11 @@ use crate::command::{
 use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
     Act, BucketRow, BudgetRow, CatalogueRow, GrantRow, GuessesCounted, Member, MembersRow, OrderRow, PersonsCounted,
-    PolicyTextRow, PolicyVersionRow, ProgressRow, RecordRow, RecordStatus, ReplyRow, Row, SubjectRow, TenantRow,
-    TokenOfScope, TokenRow, TokenWrapRow, VaultRow, VersionRow,
+    PolicyTextRow, PolicyVersionRow, ProgressRow, RecordRow, RecordStatus, ReplyRow, Row, StoppedWindow, SubjectRow,
+    TenantRow, TokenOfScope, TokenRow, TokenWrapRow, VaultRow, VersionRow,
 };
 use crate::testing::{caller, lookup, member, other_tenant, purpose, record, scope, subject, tenant};
+use crate::watch::{Burst, BurstRow, HabitRow};
 use crate::{
     Body, Claim, ClusterId, Command, ItemOutcome, NodeId, OrderId, Outcome, Refusal, RevealItem, TokenizeItem, Verdict,
 };
@@ -32,7 +34,8 @@ fn commands_have_their_golden_bytes() {
     let header = header();
     let audited = bodies().into_iter().map(|body| Command(Inner::Audited(header.clone(), body)));
     let kept = [Bookkeeping::Checkpoint(vec![1, 2]), Bookkeeping::ExpireReplies { before: Timestamp(5) }];
-    let kept = kept.into_iter().map(|step| Command(Inner::Kept(step)));
+    let kept = kept.into_iter().chain([Bookkeeping::AlarmsTold { through: Sequence(6) }]);
+    let kept = kept.map(|step| Command(Inner::Kept(step)));
     let lines: Vec<(String, Vec<u8>)> = audited
         .chain(kept)
         .map(|command| {
@@ -103,7 +106,7 @@ fn header() -> Header {
         request_id: RequestId::from_bytes([2; 16]),
         trace: Some(TraceContext { trace_id: TraceId::from_bytes([3; 16]), span_id: [4; 8], sampled: true }),
         decided: Window { not_before: Some(Timestamp(1)), not_after: None },
-        budget: Some(Budget { persons_max: 10, window_days: 1 }),
+        budget: Some(Budget::new(10, 1)),
         verify_guesses_per_day: 5,
         denied: None,
         job: None,
@@ -316,13 +319,23 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         purpose: Some(purpose(samples::PURPOSE)),
         persons: Some(PersonsCounted { window_days: 2, end_day: 20_780, persons: vec![PersonId::from_bytes([7; 16])] }),
         guesses: Some(GuessesCounted { end_day: 20_779, records: vec![record(1)] }),
+        stopped: None,
     };
+    let stopped = Some(StoppedWindow { window_days: 2, end_day: 20_780 });
+    let budget_stopped = BudgetRow { persons: None, guesses: None, stopped, ..budget.clone() };
+    let denials = Burst { times: vec![Timestamp(1_000)], alarm: Some(Timestamp(1_000)) };
+    let burst = BurstRow { denials, unknown: Burst::default() };
+    let leaked = Some(Leaked { tenant: tenant(), scope: scope(samples::PAYROLL_SCOPE) });
     vec![
         line("tenant", &TenantRow { tenant: golden_tenant(), created: act(1) }),
         line("grant", &GrantRow { grant: grant(), order: Some(order), sequence: Sequence(2) }),
         line("order", &row),
         line("bucket", &bucket),
         line("budget", &budget),
+        line("budget_stopped", &budget_stopped),
+        line("untold", &UntoldRow { leaked }),
+        line("habit", &HabitRow { purposes: vec![purpose(samples::PURPOSE)], night: Some(20_780) }),
+        line("burst", &burst),
         line("freezes", &freezes()),
     ]
 }

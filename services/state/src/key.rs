@@ -31,11 +31,57 @@ pub enum Meta {
     Catalogue = 6,
     /// [`crate::freezes::FreezesRow`].
     Freezes = 30,
+    /// First byte of the keys of [`crate::alarms::UntoldRow`]s.
+    Untold = 31,
+    /// First byte of the keys of [`crate::watch::HabitRow`]s.
+    Habit = 32,
+    /// First byte of the keys of [`crate::watch::BurstRow`]s.
+    Burst = 33,
 }
 
 /// Key of a vault fact.
 pub fn meta(fact: Meta) -> Vec<u8> {
     vec![fact as u8]
+}
+
+/// Key of an entry whose alarms were not told yet.
+pub fn untold(sequence: Sequence) -> Vec<u8> {
+    let mut key = meta(Meta::Untold);
+    key.extend_from_slice(&sequence.get().to_be_bytes());
+    key
+}
+
+/// The range `[from, to)` of the keys of [`untold`].
+pub fn untold_range() -> (Vec<u8>, Vec<u8>) {
+    (meta(Meta::Untold), vec![Meta::Untold as u8 + 1])
+}
+
+/// Key of what a caller has done before in a tenant: tenant ‖ 0 ‖ caller.
+pub fn habit(tenant: &TenantId, caller: &CallerId) -> Vec<u8> {
+    let mut key = meta(Meta::Habit);
+    key.extend_from_slice(tenant.as_str().as_bytes());
+    key.push(TEXT_END);
+    key.extend_from_slice(caller.as_str().as_bytes());
+    key
+}
+
+/// The range `[from, to)` of the keys of [`habit`].
+pub fn habit_range() -> (Vec<u8>, Vec<u8>) {
+    (meta(Meta::Habit), vec![Meta::Habit as u8 + 1])
+}
+
+/// Reads a key of [`habit`].
+pub fn habit_of(key: &[u8]) -> Option<(TenantId, CallerId)> {
+    let text = std::str::from_utf8(key.get(1..)?).ok()?;
+    let (tenant, caller) = text.split_once(char::from(TEXT_END))?;
+    Some((TenantId::parse(tenant).ok()?, CallerId::parse(caller).ok()?))
+}
+
+/// Key of a caller's last denials.
+pub fn burst(caller: &CallerId) -> Vec<u8> {
+    let mut key = meta(Meta::Burst);
+    key.extend_from_slice(caller.as_str().as_bytes());
+    key
 }
 
 /// Key of a tenant.
@@ -220,6 +266,17 @@ mod tests {
         let prefix = subject_prefix(&short, "");
         assert!(subject(&short, &subject_ref, Kind::MyNumber).starts_with(&prefix));
         assert!(!subject(&long, &subject_ref, Kind::MyNumber).starts_with(&prefix));
+    }
+
+    #[test]
+    fn habits_are_read_back_and_stay_in_their_range() {
+        let (tenant, caller) = (tenant_id("acme"), CallerId::parse("spiffe://fuda.test/payroll").unwrap());
+        let key = habit(&tenant, &caller);
+        let (from, to) = habit_range();
+        assert!(from <= key && key < to);
+        assert!(burst(&caller) >= to && untold(Sequence(u64::MAX)) < from);
+        assert_eq!(habit_of(&key), Some((tenant, caller)));
+        assert_eq!(habit_of(b"x"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! One command = one file under `command/`: its struct, its apply, its tests.
 
+pub mod alarms;
 pub mod assertions;
 mod budget;
 pub mod command;
@@ -22,6 +23,7 @@ mod outcome;
 pub mod reader;
 pub mod row;
 mod table;
+pub mod watch;
 
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,7 @@ use fuda_ledger::tree::{Edge, TreeHead};
 use fuda_ledger::{Block, Common, Detail, DetailKey, EntryItem, Header};
 use fuda_policy::{Action, Grant, PolicyData, Touched};
 
+use crate::alarms::Untold;
 use crate::assertions::Assertions;
 use crate::budget::Budgets;
 use crate::command::{self, Body, Command, Inner};
@@ -19,6 +20,7 @@ use crate::freezes::Freezes;
 use crate::key::{self, Meta};
 use crate::reader;
 use crate::row::{Act, PolicyVersionRow, ProgressRow, Row, VaultRow};
+use crate::watch::Watch;
 use crate::{Outcome, Refusal, Table, TableError, Txn, View};
 
 /// Rows read at once while loading.
@@ -45,6 +47,8 @@ pub struct Machine {
     pub(crate) budgets: Budgets,
     pub(crate) freezes: Freezes,
     pub(crate) assertions: Assertions,
+    pub(crate) untold: Untold,
+    pub(crate) watch: Watch,
     pub(crate) checkpoint_size: u64,
 }
 
@@ -78,6 +82,8 @@ impl Machine {
             budgets: Budgets::load(view, LOAD_ROWS)?,
             freezes: Freezes::load(view)?,
             assertions: Assertions::load(view)?,
+            untold: Untold::load(view)?,
+            watch: Watch::load(view)?,
             checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
         })
     }
@@ -132,6 +138,12 @@ impl Machine {
         self.checkpoint_size
     }
 
+    /// Planted bug: forgets whom callers have seen, as if that were not replicated state.
+    #[cfg(feature = "failpoints")]
+    pub fn forget_budgets(&mut self) {
+        self.budgets = Budgets::default();
+    }
+
     /// The version of a bucket's key that sealing commands must carry.
     pub fn bucket_version(&self, domain: KeyDomainId, bucket: BucketId) -> Option<BucketVersion> {
         self.buckets.get(&(domain, bucket)).copied()
@@ -153,6 +165,7 @@ impl Machine {
         items: Vec<EntryItem>,
     ) -> Result<Sequence, TableError> {
         let first = self.next_sequence();
+        self.untold.remember(txn, &items, None);
         let block = Block::new(first, common, items)
             .map_err(|_| TableError::corrupt(Table::Entries, "entries of a command do not count up"))?;
         for tile in self.edge.append(&block.leaf_hashes()) {
@@ -293,7 +306,10 @@ impl<T: Txn> Applying<'_, T> {
     }
 
     /// Appends the command's entries; their sequences count up from [`Applying::next_sequence`].
-    pub(crate) fn append(&mut self, items: Vec<EntryItem>) -> Result<Sequence, TableError> {
+    pub(crate) fn append(&mut self, mut items: Vec<EntryItem>) -> Result<Sequence, TableError> {
+        let machine = &mut *self.machine;
+        let zone = self.header.tenant.as_ref().and_then(|tenant| machine.tenants.get(tenant)).map(|facts| &facts.zone);
+        machine.watch.look(self.txn, self.header, zone, self.time, &mut items)?;
         let common = Common::from_header(self.header, self.time);
         self.machine.append_block(self.txn, common, items)
     }

@@ -507,6 +507,9 @@ pub struct BudgetRow {
     /// The day of the guesses and the records guessed, one per guess.
     #[n(4)]
     pub guesses: Option<GuessesCounted>,
+    /// The window in which the caller was stopped by this command, as the first to be.
+    #[n(20)]
+    pub stopped: Option<StoppedWindow>,
 }
 
 /// Persons newly counted in a window.
@@ -521,6 +524,17 @@ pub struct PersonsCounted {
     /// The persons.
     #[n(2)]
     pub persons: Vec<PersonId>,
+}
+
+/// A budget's window in which a caller was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct StoppedWindow {
+    /// The window's length in days.
+    #[n(0)]
+    pub window_days: u16,
+    /// The number of the first day behind the window.
+    #[n(1)]
+    pub end_day: i32,
 }
 
 /// Guesses of one day.

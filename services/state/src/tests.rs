@@ -88,7 +88,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn narrow_world() -> World {
     let narrow = |grant: Grant| match grant.caller == caller(samples::PAYROLL) {
         true => {
-            let budget = Some(Budget { persons_max: 3, window_days: 2 });
+            let budget = Some(Budget::new(3, 2));
             Grant { budget, verify_guesses_per_day: 1, ..grant }
         }
         false => grant,

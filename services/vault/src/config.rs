@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fuda_core::CallerId;
+use fuda_runtime::layer::CallerOptions;
 use fuda_runtime::telemetry::TelemetryConfig;
 use fuda_runtime::tls::TlsPaths;
 use serde::Deserialize;
@@ -95,6 +96,12 @@ pub(crate) enum Custodian {
 pub(crate) struct Limits {
     /// Calls being served at once on the client listener, 1..=65536. More are answered RESOURCE_EXHAUSTED at once.
     pub(crate) calls_inflight_max: usize,
+    /// Calls of one caller being served at once on this node, 1..=65536. More are answered FUDA-4032 at once.
+    pub(crate) caller_calls_inflight_max: usize,
+    /// Calls of one caller per second on this node, 1..=1000000. More are answered FUDA-4031 at once.
+    pub(crate) caller_calls_per_second_max: u32,
+    /// Calls of one caller at once after a pause, on this node, 1..=1000000.
+    pub(crate) caller_calls_burst_max: u32,
     /// Connections on the client listener, 1..=65536.
     pub(crate) connections_max: usize,
     /// Deadline of a call that names none, in milliseconds, 100..=60000.
@@ -105,7 +112,16 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls_inflight_max: 4_096, connections_max: 4_096, call_deadline_ms: 10_000, state_cache_mib: 256 }
+        let caller = CallerOptions::default();
+        Self {
+            calls_inflight_max: 4_096,
+            caller_calls_inflight_max: caller.calls_in_flight_max,
+            caller_calls_per_second_max: caller.calls_per_second_max,
+            caller_calls_burst_max: caller.calls_burst_max,
+            connections_max: 4_096,
+            call_deadline_ms: 10_000,
+            state_cache_mib: 256,
+        }
     }
 }
 
@@ -133,6 +149,9 @@ impl Config {
             Ok(())
         };
         in_range("limits.calls_inflight_max", self.limits.calls_inflight_max as u64, 1, 65_536)?;
+        in_range("limits.caller_calls_inflight_max", self.limits.caller_calls_inflight_max as u64, 1, 65_536)?;
+        in_range("limits.caller_calls_per_second_max", self.limits.caller_calls_per_second_max.into(), 1, 1_000_000)?;
+        in_range("limits.caller_calls_burst_max", self.limits.caller_calls_burst_max.into(), 1, 1_000_000)?;
         in_range("limits.connections_max", self.limits.connections_max as u64, 1, 65_536)?;
         in_range("limits.call_deadline_ms", self.limits.call_deadline_ms, 100, 60_000)?;
         in_range("limits.state_cache_mib", self.limits.state_cache_mib as u64, 8, 65_536)?;

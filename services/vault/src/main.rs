@@ -4,6 +4,7 @@
 //!
 //! Exit codes: 0 ended in order, 1 failed while running, 64 unusable settings.
 
+mod alarms;
 mod blocking;
 mod config;
 mod connector;
@@ -35,7 +36,7 @@ use clap::{Parser, Subcommand};
 use fuda_consensus::LogPlace;
 use fuda_core::limits;
 use fuda_custodian::{Custodian, FileCustodian};
-use fuda_runtime::layer::AdmissionOptions;
+use fuda_runtime::layer::{AdmissionOptions, CallerOptions};
 use fuda_runtime::telemetry::{ServiceIdentity, Telemetry};
 use fuda_runtime::{process, shutdown};
 use fuda_storage::{DataDir, Store};
@@ -117,7 +118,26 @@ fn service_identity(instance: &str) -> ServiceIdentity {
         name: "fuda-vault",
         version: env!("CARGO_PKG_VERSION"),
         instance: instance.to_owned(),
-        attributes: &["fuda.action", "fuda.outcome", "fuda.log_index", "node", "vault", "version", "buckets"],
+        attributes: &[
+            "fuda.action",
+            "fuda.outcome",
+            "fuda.log_index",
+            "node",
+            "vault",
+            "version",
+            "buckets",
+            "fuda.alarm",
+            "fuda.severity",
+            "fuda.sequence",
+            "fuda.caller",
+            "fuda.tenant",
+            "fuda.purpose",
+            "fuda.request_id",
+            "fuda.count",
+            "fuda.limit",
+            "fuda.leaked_tenant",
+            "fuda.leaked_scope",
+        ],
     }
 }
 
@@ -145,6 +165,11 @@ fn parts(config: &Config, data_dir: &Path) -> anyhow::Result<Parts> {
             calls_in_flight_max: config.limits.calls_inflight_max,
             timeout_default: Duration::from_millis(config.limits.call_deadline_ms),
             timeout_max: Duration::from_millis(limits::DEADLINE_MS_MAX),
+            caller: CallerOptions {
+                calls_in_flight_max: config.limits.caller_calls_inflight_max,
+                calls_per_second_max: config.limits.caller_calls_per_second_max,
+                calls_burst_max: config.limits.caller_calls_burst_max,
+            },
         },
         connections_max: config.limits.connections_max,
         source_zones: config.source_zones()?,

@@ -27,6 +27,7 @@ use fuda_runtime::ops::OpsServer;
 use fuda_runtime::telemetry::Telemetry;
 use fuda_runtime::tls::{ClientTls, ServerTls, TlsPaths};
 use fuda_storage::Store;
+use http::Extensions;
 use opentelemetry::metrics::Meter;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,13 +36,13 @@ use tonic::transport::Server;
 
 use crate::connector::{TlsPeers, guard};
 use crate::gate::{Gate, local_time};
-use crate::identity::{Callers, Clock, Identity};
+use crate::identity::{Authenticated, Callers, Clock, Identity};
 use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
 use crate::service::{cluster::Cluster, guard::Guard, ledger::Ledger, tenant::Tenants, token::Tokens};
 use crate::source_zone::SourceZones;
-use crate::{methods, metrics, tasks};
+use crate::{alarms, methods, metrics, tasks};
 
 /// Bytes of a request: a full batch fits with room to spare.
 const REQUEST_BYTES_MAX: usize = limits::REQUEST_BYTES_MAX;
@@ -112,7 +113,7 @@ impl Node {
         metrics::observe(&meter, &gate);
         let peers = serve_peers(&replica, &parts, &meter, &stop_ops)?;
         let node = Self { gate, health, tracker, stop, stop_ops, peers };
-        node.spawn_tasks();
+        node.spawn_tasks(telemetry);
         node.serve_clients(&parts, telemetry, &meter)?;
         Ok(node)
     }
@@ -182,6 +183,8 @@ impl Node {
             .layer(AdmissionLayer::new(parts.admission))
             // Whoever is not known comes no further, not even to health and reflection.
             .layer(AuthenticationLayer::new(callers))
+            // Nobody takes the places of all others, however the caller proved who it is.
+            .layer(AdmissionLayer::new(parts.admission).per_caller(caller_of, meter))
             .add_service(sized(TokenServiceServer::new(Tokens::new(Arc::clone(gate)))))
             .add_service(sized_cluster(ClusterServiceServer::new(Cluster::new(
                 Arc::clone(gate),
@@ -203,13 +206,15 @@ impl Node {
         Ok(())
     }
 
-    fn spawn_tasks(&self) {
+    fn spawn_tasks(&self, telemetry: &Telemetry) {
         let (gate, health, stop) = (&self.gate, &self.health, &self.stop);
         self.tracker.spawn(tasks::unseal(Arc::clone(gate), health.clone(), stop.clone()));
         self.tracker.spawn(tasks::watch_ready(Arc::clone(gate), health.clone(), stop.clone()));
         self.tracker.spawn(tasks::follow_policy(Arc::clone(gate), stop.clone()));
         self.tracker.spawn(tasks::sign_checkpoints(Arc::clone(gate), stop.clone()));
         self.tracker.spawn(tasks::expire_replies(Arc::clone(gate), stop.clone()));
+        let (logs, meter) = (telemetry.log_flusher(), telemetry.metrics().meter());
+        self.tracker.spawn(alarms::tell(Arc::clone(gate), logs, meter, stop.clone()));
     }
 }
 
@@ -270,6 +275,11 @@ fn sized(server: TokenServiceServer<Tokens>) -> TokenServiceServer<Tokens> {
 
 fn sized_cluster(server: ClusterServiceServer<Cluster>) -> ClusterServiceServer<Cluster> {
     server.max_decoding_message_size(REQUEST_BYTES_MAX)
+}
+
+/// Whom the authentication in front of the services established.
+fn caller_of(extensions: &Extensions) -> Option<&CallerId> {
+    extensions.get::<Authenticated>().map(|authenticated| &authenticated.caller)
 }
 
 /// A watcher that ends by itself.

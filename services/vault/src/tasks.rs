@@ -122,20 +122,20 @@ pub(crate) async fn expire_replies(gate: Arc<Gate>, shutdown: CancellationToken)
     }
 }
 
-fn leads(gate: &Gate) -> bool {
+pub(crate) fn leads(gate: &Gate) -> bool {
     let own = gate.replica.assignment().map(|assignment| assignment.node_id);
     own.is_some() && gate.replica.leader() == own
 }
 
 /// A clock for periodic work that never catches up on missed ticks.
-fn ticks(period: Duration) -> Interval {
+pub(crate) fn ticks(period: Duration) -> Interval {
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick
 }
 
 /// Waits for the next tick; false at shutdown.
-async fn ticked(tick: &mut Interval, shutdown: &CancellationToken) -> bool {
+pub(crate) async fn ticked(tick: &mut Interval, shutdown: &CancellationToken) -> bool {
     tokio::select! {
         () = shutdown.cancelled() => false,
         _ = tick.tick() => true,

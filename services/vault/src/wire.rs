@@ -309,6 +309,7 @@ pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
         budget: grant.budget.map(|budget| tenant_pb::Budget {
             persons_max: budget.persons_max,
             window_days: budget.window_days.into(),
+            alarm_percent: budget.alarm_percent.map(u32::from).unwrap_or_default(),
         }),
         verify_guesses_per_day: grant.verify_guesses_per_day.into(),
         end_user: end_user.into(),
@@ -324,7 +325,14 @@ fn guesses(asked: u32) -> Result<u16, Refusal> {
 fn budget(wire: &tenant_pb::Budget) -> Result<Budget, Refusal> {
     let window_days = u16::try_from(wire.window_days)
         .map_err(|_| fuda_core::Invalid::new("budget.window_days", "must be at most 65535"))?;
-    Ok(Budget { persons_max: wire.persons_max, window_days })
+    let alarm_percent = match wire.alarm_percent {
+        0 => None,
+        percent => Some(
+            u8::try_from(percent)
+                .map_err(|_| fuda_core::Invalid::new("budget.alarm_percent", "must be at most 100"))?,
+        ),
+    };
+    Ok(Budget { persons_max: wire.persons_max, window_days, alarm_percent })
 }
 
 fn role(number: i32) -> Result<Role, Refusal> {

@@ -149,6 +149,8 @@ struct HoursTable {
 struct BudgetTable {
     persons_max: u32,
     window_days: u32,
+    #[serde(default)]
+    alarm_percent: u32,
 }
 
 fn read_grants(path: &Path) -> Result<Vec<Grant>, Failure> {
@@ -198,7 +200,11 @@ fn grant(table: GrantTable) -> Result<Grant, String> {
         scopes: table.scopes,
         not_before: moment("not_before", table.not_before)?,
         not_after: moment("not_after", table.not_after)?,
-        budget: table.budget.map(|it| Budget { persons_max: it.persons_max, window_days: it.window_days }),
+        budget: table.budget.map(|it| Budget {
+            persons_max: it.persons_max,
+            window_days: it.window_days,
+            alarm_percent: it.alarm_percent,
+        }),
         verify_guesses_per_day: table.verify_guesses_per_day,
         end_user: end_user.into(),
         approved_job,
@@ -235,7 +241,7 @@ mod tests {
             purposes = ["tax.withholding_slip"]
             scopes = ["payroll"]
             not_after = "2027-01-31T23:59:59+09:00"
-            budget = { persons_max = 500, window_days = 31 }
+            budget = { persons_max = 500, window_days = 31, alarm_percent = 90 }
             end_user = "approved_job"
             approved_job = { job = "payroll-monthly", handler = "oidc:corp/tanaka", not_after = "2027-01-31T23:59:59+09:00" }
             relations = ["self", "spouse"]
@@ -251,7 +257,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((grants.len(), grants[0].role(), grants[1].role()), (2, Role::Workload, Role::Auditor));
-        assert_eq!(grants[0].budget, Some(Budget { persons_max: 500, window_days: 31 }));
+        assert_eq!(grants[0].budget, Some(Budget { persons_max: 500, window_days: 31, alarm_percent: 90 }));
         assert!(grants[0].not_before.is_none() && grants[0].not_after.is_some());
         assert!(grants[1].tenant.is_empty());
         let job = grants[0].approved_job.as_ref().unwrap();

@@ -10,7 +10,7 @@ pub(super) const MARKER: &str = "FUDA-FAILPOINTS-COMPILED-IN";
 const FSYNC_DELAY: &str = "FUDA_FAIL_FSYNC_DELAY_MS";
 /// Flushes the state after every apply.
 const FLUSH_STATE: &str = "FUDA_FAIL_FLUSH_STATE";
-/// Plants a bug: `ack-before-fsync`, `apply-ahead` or `ack-local`; the vault knows `leak-number`.
+/// Plants a bug: `ack-before-fsync`, `apply-ahead`, `ack-local` or `budget-forgotten`; the vault knows `leak-number`.
 const MUTANT: &str = "FUDA_MUTANT";
 
 /// The aids in force, read once when a log is opened.
@@ -48,6 +48,11 @@ pub(crate) fn flush_state() -> bool {
 /// Planted bug: a leader acknowledges what only itself has written.
 pub(crate) fn ack_local() -> bool {
     std::env::var(MUTANT).is_ok_and(|mutant| mutant == "ack-local")
+}
+
+/// Planted bug: persons counted in budgets are forgotten whenever a leader takes over.
+pub(crate) fn budget_forgotten() -> bool {
+    std::env::var(MUTANT).is_ok_and(|mutant| mutant == "budget-forgotten")
 }
 
 #[cfg(test)]

@@ -1,17 +1,25 @@
-//! Refuses calls beyond a limit at once instead of queueing them, and ends calls that are late.
+//! Refuses calls beyond a limit at once instead of queueing them, and ends calls that are late. What it refuses was not
+//! begun: it carries a stable code and says when to come again.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use fuda_core::{CallerId, Code};
+use http::{Extensions, HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Meter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::callers::{CallerOptions, CallerPlace, Callers, Exceeded};
 use super::status;
+
+/// When a call that found no place should come again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Limits on calls.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +30,8 @@ pub struct AdmissionOptions {
     pub timeout_default: Duration,
     /// Time for a call whose caller set a later deadline.
     pub timeout_max: Duration,
+    /// What one caller may use of it.
+    pub caller: CallerOptions,
 }
 
 impl Default for AdmissionOptions {
@@ -31,6 +41,7 @@ impl Default for AdmissionOptions {
             calls_in_flight_max: 4096,
             timeout_default: Duration::from_secs(10),
             timeout_max: Duration::from_secs(60),
+            caller: CallerOptions::default(),
         }
     }
 }
@@ -53,11 +64,17 @@ impl Deadline {
     }
 }
 
+/// Finds the caller that another layer established.
+pub type CallerOf = for<'a> fn(&'a Extensions) -> Option<&'a CallerId>;
+
 /// One limit shared by everything this layer is put on, clones included.
 #[derive(Clone, Debug)]
 pub struct AdmissionLayer {
     options: AdmissionOptions,
     in_flight: Arc<Semaphore>,
+    callers: Arc<Callers>,
+    caller_of: Option<CallerOf>,
+    refusals: Option<Counter<u64>>,
 }
 
 impl AdmissionLayer {
@@ -65,7 +82,36 @@ impl AdmissionLayer {
     #[must_use]
     pub fn new(options: AdmissionOptions) -> Self {
         let permits = options.calls_in_flight_max.min(Semaphore::MAX_PERMITS);
-        Self { options, in_flight: Arc::new(Semaphore::new(permits)) }
+        let callers = Callers::new(options.caller);
+        Self { options, in_flight: Arc::new(Semaphore::new(permits)), callers, caller_of: None, refusals: None }
+    }
+
+    /// The same layer, which also bounds what each caller uses and counts what it refuses callers. Put it behind what
+    /// establishes the caller, for `caller_of` to find.
+    #[must_use]
+    pub fn per_caller(mut self, caller_of: CallerOf, meter: &Meter) -> Self {
+        self.caller_of = Some(caller_of);
+        let refusals = meter.u64_counter("fuda.caller.refusals");
+        self.refusals = Some(refusals.with_description("Calls refused because of what their caller uses").build());
+        self
+    }
+
+    /// A place among all calls, and one among the caller's; the caller's limits come first, so that one caller does
+    /// not fill the node.
+    fn admit(&self, caller: Option<&CallerId>) -> Result<Places, (Code, Duration)> {
+        let place = caller.map(|caller| self.callers.admit(caller, Instant::now())).transpose();
+        let place = place.map_err(|exceeded| {
+            let (reason, code, again) = match exceeded {
+                Exceeded::Rate(again) => ("rate", Code::RateLimited, again),
+                Exceeded::Concurrency => ("concurrency", Code::CallerConcurrency, AGAIN),
+            };
+            if let Some(refusals) = &self.refusals {
+                refusals.add(1, &[KeyValue::new("reason", reason)]);
+            }
+            (code, again)
+        })?;
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| (Code::Overloaded, AGAIN))?;
+        Ok(Places { _permit: permit, _caller: place })
     }
 }
 
@@ -100,12 +146,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Ok(permit) = Arc::clone(&self.admission.in_flight).try_acquire_owned() else {
-            return Box::pin(std::future::ready(Ok(status::response(
-                status::RESOURCE_EXHAUSTED,
-                "too many calls in flight",
-                AdmittedBody::empty(),
-            ))));
+        let caller = self.admission.caller_of.and_then(|caller_of| caller_of(request.extensions()));
+        let places = match self.admission.admit(caller) {
+            Ok(places) => places,
+            Err((code, again)) => {
+                let refused = status::refused(code, again).map(|()| AdmittedBody::empty());
+                return Box::pin(std::future::ready(Ok(refused)));
+            }
         };
         let options = &self.admission.options;
         let timeout = requested_timeout(request.headers()).unwrap_or(options.timeout_default);
@@ -114,8 +161,8 @@ where
         let call = self.inner.call(request);
         Box::pin(async move {
             match tokio::time::timeout_at(deadline, call).await {
-                Ok(response) => Ok(response?.map(|body| AdmittedBody { inner: Some(body), _permit: Some(permit) })),
-                Err(_) => Ok(status::response(status::DEADLINE_EXCEEDED, "deadline exceeded", AdmittedBody::empty())),
+                Ok(response) => Ok(response?.map(|body| AdmittedBody { inner: Some(body), _places: Some(places) })),
+                Err(_) => Ok(status::refused(Code::Deadline, AGAIN).map(|()| AdmittedBody::empty())),
             }
         })
     }
@@ -126,12 +173,26 @@ where
 pub struct AdmittedBody<R> {
     /// None for a response that is only a status.
     inner: Option<R>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _places: Option<Places>,
+}
+
+/// What a call occupies until its answer was sent.
+#[derive(Debug)]
+struct Places {
+    _permit: OwnedSemaphorePermit,
+    _caller: Option<CallerPlace>,
 }
 
 impl<R> AdmittedBody<R> {
     fn empty() -> Self {
-        Self { inner: None, _permit: None }
+        Self { inner: None, _places: None }
+    }
+}
+
+/// A body of a response that is only a status.
+impl<R> Default for AdmittedBody<R> {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 
@@ -197,7 +258,7 @@ mod tests {
 
     fn options(calls_in_flight_max: usize) -> AdmissionOptions {
         let (timeout_default, timeout_max) = (Duration::from_millis(200), Duration::from_secs(1));
-        AdmissionOptions { calls_in_flight_max, timeout_default, timeout_max }
+        AdmissionOptions { calls_in_flight_max, timeout_default, timeout_max, caller: CallerOptions::default() }
     }
 
     #[test]
@@ -226,6 +287,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_caller_does_not_take_the_places_of_another() {
+        let caller = CallerOptions { calls_in_flight_max: 1, ..CallerOptions::default() };
+        let layer = AdmissionLayer::new(AdmissionOptions { caller, ..options(8) });
+        let meter = crate::telemetry::MetricsRegistry::local("fuda-test").unwrap().meter();
+        let service = layer
+            .per_caller(|extensions| extensions.get::<CallerId>(), &meter)
+            .layer(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(TestBody::new())) }));
+        let call = |name: &str| {
+            let mut request = request(None);
+            request.extensions_mut().insert(CallerId::parse(&format!("spiffe://fuda.test/{name}")).unwrap());
+            service.clone().oneshot(request)
+        };
+        let first = call("a").await.unwrap();
+        let second = call("a").await.unwrap();
+        assert_eq!(status::of(second.headers()), Some(status::RESOURCE_EXHAUSTED));
+        let message = second.headers().get("grpc-message").unwrap().to_str().unwrap();
+        assert!(message.contains(Code::CallerConcurrency.id()), "{message}");
+        assert_eq!(status::of(call("b").await.unwrap().headers()), None);
+        drop(first);
+        assert_eq!(status::of(call("a").await.unwrap().headers()), None);
+    }
+
+    #[tokio::test]
     async fn calls_beyond_the_limit_are_refused_at_once_and_the_place_comes_back_with_the_body() {
         let service = AdmissionLayer::new(options(1)).layer(service_fn(|request: Request<()>| async move {
             assert!(request.extensions().get::<Deadline>().unwrap().remaining() > Duration::ZERO);
@@ -237,6 +321,7 @@ mod tests {
         let second = service.clone().oneshot(request(None)).await.unwrap();
         assert_eq!(status::of(second.headers()), Some(status::RESOURCE_EXHAUSTED));
         assert!(second.body().is_end_stream());
+        assert!(second.headers().contains_key("grpc-status-details-bin"), "it has a code of ours");
 
         drop(first);
         let third = service.clone().oneshot(request(None)).await.unwrap();

@@ -308,7 +308,7 @@ mod tests {
             CallLayer::new(&metrics.meter(), sampling, &[METHOD]).layer(service_fn(|request: Request<()>| async move {
                 let trace = *request.extensions().get::<CallTrace>().unwrap();
                 drop(tracing::info_span!("step"));
-                let mut response = status::response(13, "internal", TestBody::new());
+                let mut response = status::refused(fuda_core::Code::Internal, Duration::ZERO).map(|()| TestBody::new());
                 response.extensions_mut().insert(trace);
                 Ok::<_, Infallible>(response)
             }))

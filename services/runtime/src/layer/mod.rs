@@ -10,10 +10,12 @@
 mod admission;
 mod authenticate;
 mod call;
+mod callers;
 mod status;
 mod trace;
 
-pub use admission::{AdmissionLayer, AdmissionOptions, AdmissionService, AdmittedBody, Deadline};
+pub use admission::{AdmissionLayer, AdmissionOptions, AdmissionService, AdmittedBody, CallerOf, Deadline};
 pub use authenticate::{Authenticate, AuthenticationLayer, AuthenticationService};
 pub use call::{CallBody, CallLayer, CallService};
+pub use callers::CallerOptions;
 pub use trace::{CallTrace, Sampling};

@@ -1,6 +1,11 @@
 //! gRPC status codes as the wire and the conventions write them.
 
-use http::{HeaderMap, HeaderValue};
+use std::time::Duration;
+
+use fuda_core::{Code, Retry};
+use http::HeaderMap;
+use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// `OK` to `UNAUTHENTICATED`, by number.
 pub(super) const NAMES: [&str; 17] = [
@@ -26,6 +31,7 @@ pub(super) const NAMES: [&str; 17] = [
 pub(super) const CANCELLED: usize = 1;
 pub(super) const UNKNOWN: usize = 2;
 pub(super) const DEADLINE_EXCEEDED: usize = 4;
+#[cfg(test)]
 pub(super) const RESOURCE_EXHAUSTED: usize = 8;
 
 /// Whether the conventions count `status` as our fault rather than the caller's.
@@ -40,12 +46,17 @@ pub(super) fn of(headers: &HeaderMap) -> Option<usize> {
     Some(text.parse().ok().filter(|status| *status < NAMES.len()).unwrap_or(UNKNOWN))
 }
 
-/// A response that is only a status. `message` is fixed text in ASCII without `%`.
-pub(super) fn response<B>(status: usize, message: &'static str, body: B) -> http::Response<B> {
-    let mut response = http::Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(status));
-    headers.insert("grpc-message", HeaderValue::from_static(message));
-    response
+/// A refusal with a stable code of ours and the time after which to come again; nothing but a status.
+pub(super) fn refused(code: Code, again: Duration) -> http::Response<()> {
+    let retry = match code.retry() {
+        Retry::Never => "never",
+        Retry::Backoff => "backoff",
+        Retry::OtherNode => "other_node",
+    };
+    let metadata = [("code", code.id()), ("retry", retry), ("docs", code.docs_page())];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let mut details = ErrorDetails::with_error_info(code.reason(), "fuda", metadata);
+    details.set_retry_info(Some(again));
+    let message = format!("{} ({})", code.message(), code.id());
+    Status::with_error_details(tonic::Code::from(code.status().number()), message, details).into_http()
 }

@@ -153,6 +153,12 @@ impl Telemetry {
         Ok(Self { metrics, sampling, tracer, logger })
     }
 
+    /// For those who must know that a collector has what they logged.
+    #[must_use]
+    pub fn log_flusher(&self) -> LogFlusher {
+        LogFlusher(self.logger.clone())
+    }
+
     /// The metrics of the process.
     #[must_use]
     pub fn metrics(&self) -> &MetricsRegistry {
@@ -181,6 +187,29 @@ impl Telemetry {
         if stopped.await.is_err() {
             tracing::warn!("telemetry shutdown ended abnormally");
         }
+    }
+}
+
+/// Waits until a collector has the log records that were made so far. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LogFlusher(Option<SdkLoggerProvider>);
+
+/// A collector did not take log records.
+#[derive(Debug, Error)]
+#[error("the collector did not take the log records: {0}")]
+pub struct NotFlushed(String);
+
+impl LogFlusher {
+    /// Returns when the collector has acknowledged every record made before; at once without a collector.
+    ///
+    /// # Errors
+    /// [`NotFlushed`] when it did not: the records may be lost and must be made again.
+    pub async fn flush(&self) -> Result<(), NotFlushed> {
+        let Some(logger) = self.0.clone() else { return Ok(()) };
+        // It blocks; its connection needs this runtime's threads meanwhile.
+        let flushed = tokio::task::spawn_blocking(move || logger.force_flush()).await;
+        let flushed = flushed.map_err(|error| NotFlushed(error.to_string()))?;
+        flushed.map_err(|error| NotFlushed(error.to_string()))
     }
 }
 

@@ -26,6 +26,10 @@ pub(crate) fn apply<T: Txn>(
             expire_replies(txn, (*before).min(time))?;
             Ok(())
         }
+        Bookkeeping::AlarmsTold { through } => {
+            machine.untold.told(txn, *through)?;
+            Ok(())
+        }
     };
     Ok(match done {
         Ok(()) => Outcome::Applied { first: None, items: Vec::new(), node_id: None },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fuda_core::{CallerId, FreezeReason};
-use fuda_ledger::{Detail, DetailKey};
+use fuda_ledger::{Alarm, AlarmCode, Detail, DetailKey, EntryItem};
 use fuda_policy::{FreezeTarget, Role};
 use minicbor::{Decode, Encode};
 
@@ -38,7 +38,9 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Freeze) -> Re
     }
     let version = applying.raise_policy_version()?;
     detail.push(Detail::new(DetailKey::PolicyVersion, &version.to_string()));
-    Ok(Outcome::applied(applying.append_allowed(detail)?))
+    let mut item = EntryItem { detail, ..EntryItem::allowed(applying.next_sequence()) };
+    item.raise(Alarm::new(AlarmCode::Frozen));
+    Ok(Outcome::applied(applying.append(vec![item])?))
 }
 
 fn check<T: Txn>(applying: &Applying<'_, T>, target: &FreezeTarget) -> Result<Result<(), Refusal>, TableError> {

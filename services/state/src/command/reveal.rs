@@ -99,7 +99,10 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
                 EntryItem::allowed(sequence)
             }
         };
-        let decided = with_budget(decided, meter.as_ref());
+        let mut decided = with_budget(decided, meter.as_ref());
+        if let Some(alarm) = meter.as_mut().and_then(Meter::take_alarm) {
+            decided.raise(alarm);
+        }
         entries.push(match token {
             Some(token) if token.tenant == *tenant => with_token(decided, token),
             // An entry of one tenant never names a person or record of another.
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_budget_counts_every_person_once_per_window() {
-        let mut world = world_with(|grant| grant.budget = Some(Budget { persons_max: 2, window_days: 1 }));
+        let mut world = world_with(|grant| grant.budget = Some(Budget::new(2, 1)));
         world.store(20, &[("E-1", 1), ("E-2", 2), ("E-3", 3)]);
 
         // Phase 1: retries are free, the third person is one too many, also after a restart.
@@ -367,7 +370,7 @@ mod tests {
     fn a_person_refused_for_a_guess_is_not_counted_in_the_budget() {
         let mut world = world_with(|grant| {
             grant.verify_guesses_per_day = 1;
-            grant.budget = Some(Budget { persons_max: 1, window_days: 1 });
+            grant.budget = Some(Budget::new(1, 1));
         });
         world.store(20, &[("E-1", 1), ("E-2", 2)]);
         let items = world.revealed(Action::VerifyNumber, &[1, 2, 1]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fuda_core::{Code, Invalid, Sequence, TenantId};
-use fuda_ledger::{Entry, VerifierKey};
+use fuda_ledger::{Alarm, Entry, VerifierKey};
 use fuda_policy::Action;
 use fuda_proto::ledger::v1 as pb;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerService;
@@ -144,6 +144,16 @@ pub(crate) fn verifier_key(origin: &str, public_key: [u8; 32]) -> Result<String,
     }
 }
 
+fn alarm_to_wire(alarm: &Alarm) -> pb::Alarm {
+    pb::Alarm {
+        code: alarm.code.code().to_owned(),
+        severity: alarm.code.severity().code().to_owned(),
+        count: alarm.count.unwrap_or_default(),
+        limit: alarm.limit.unwrap_or_default(),
+        scope: alarm.scope.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
 /// An entry for an auditor. One who audits a single tenant sees of another's entry only its place.
 fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
     let (common, item) = (&entry.common, &entry.item);
@@ -182,5 +192,6 @@ fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
         budget_max: item.budget_max.unwrap_or(0),
         detail: item.detail.iter().map(|detail| (detail.key().code().to_owned(), detail.value().to_owned())).collect(),
         canonical: entry.canonical(),
+        alarms: item.alarms.iter().flatten().map(alarm_to_wire).collect(),
     }
 }

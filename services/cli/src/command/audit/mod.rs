@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use fuda_client::Client;
-use fuda_client::ledger::{Entry, GetCheckpointRequest, ReadEntriesRequest, ReadEntriesResponse};
+use fuda_client::ledger::{Alarm, Entry, GetCheckpointRequest, ReadEntriesRequest, ReadEntriesResponse};
 use fuda_core::limits::PAGE_SIZE_MAX;
 use fuda_ledger::{Checkpoint, SignedNote, VerifierKey};
 use serde_json::{Value, json};
@@ -218,6 +218,7 @@ fn entry_line(entry: &Entry) -> String {
     let mut line = format!("{:>8} {time} {:<8} {:<14}", entry.sequence, entry.decision, entry.action);
     let budget =
         if entry.budget_max > 0 { format!("{}/{}", entry.budget_used, entry.budget_max) } else { String::new() };
+    let alarms = entry.alarms.iter().map(alarm_text).collect::<Vec<_>>().join(",");
     let facts = [
         ("caller", &entry.caller),
         ("tenant", &entry.tenant),
@@ -228,6 +229,7 @@ fn entry_line(entry: &Entry) -> String {
         ("scope", &entry.scope),
         ("work", &entry.work_reference),
         ("budget", &budget),
+        ("alarm", &alarms),
         ("request", &entry.request_id),
     ];
     for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -236,6 +238,25 @@ fn entry_line(entry: &Entry) -> String {
         line.push_str(&format!(" {name}={value}"));
     }
     line
+}
+
+/// `budget_soft:8/10`, `canary:payroll`, `frozen`.
+fn alarm_text(alarm: &Alarm) -> String {
+    match alarm {
+        Alarm { scope, .. } if !scope.is_empty() => format!("{}:{scope}", alarm.code),
+        Alarm { limit: 0, count: 0, .. } => alarm.code.clone(),
+        Alarm { limit, count, .. } => format!("{}:{count}/{limit}", alarm.code),
+    }
+}
+
+fn alarm_value(alarm: &Alarm) -> Value {
+    json!({
+        "code": alarm.code,
+        "severity": alarm.severity,
+        "count": alarm.count,
+        "limit": alarm.limit,
+        "scope": text(&alarm.scope),
+    })
 }
 
 fn entry_value(entry: &Entry) -> Value {
@@ -263,6 +284,7 @@ fn entry_value(entry: &Entry) -> Value {
         "policy_ids": entry.policy_ids,
         "grant": text(&entry.grant),
         "request_id": entry.request_id,
+        "alarms": entry.alarms.iter().map(alarm_value).collect::<Vec<_>>(),
         "trace_id": text(&entry.trace_id),
         "budget_used": entry.budget_used,
         "budget_max": entry.budget_max,

@@ -1,0 +1,204 @@
+//! Detection rules: what the stream of entries says that no single entry says.
+//!
+//! Every command's entries pass here before they are appended, on every replica alike; an alarm is added to the entry
+//! that raised it. Habits (purposes a caller has named, nights on which it revealed) live in memory and in one row per
+//! tenant and caller, written when they change; bursts live in one row per caller, touched only by denials. So the hot
+//! path costs one look-up in memory.
+
+use std::collections::BTreeMap;
+
+use fuda_core::{CallerId, Day, PurposeCode, TenantId, Timestamp, Zone, limits};
+use fuda_ledger::{Alarm, AlarmCode, Decision, EntryItem, Header};
+use fuda_policy::DenyReason;
+use minicbor::{Decode, Encode};
+
+use crate::key;
+use crate::row::Row;
+use crate::{Table, TableError, Txn, View};
+
+/// What a caller has done before in a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct HabitRow {
+    /// Purposes it has named in calls that were allowed, in order.
+    #[n(0)]
+    pub purposes: Vec<PurposeCode>,
+    /// The last night on which it revealed: the number of the day on which that night began.
+    #[n(1)]
+    pub night: Option<i32>,
+}
+
+impl Row for HabitRow {
+    const TABLE: Table = Table::Meta;
+}
+
+/// The last denials of a caller, over all tenants it named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct BurstRow {
+    /// Denials of any sort.
+    #[n(0)]
+    pub denials: Burst,
+    /// Tokens that are unknown to the tenant they were presented for.
+    #[n(1)]
+    pub unknown: Burst,
+}
+
+impl Row for BurstRow {
+    const TABLE: Table = Table::Meta;
+}
+
+/// The last so many events and the last alarm about them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Burst {
+    /// Their times, the oldest first.
+    #[n(0)]
+    pub times: Vec<Timestamp>,
+    /// When they last raised an alarm.
+    #[n(1)]
+    pub alarm: Option<Timestamp>,
+}
+
+/// A number of events within some minutes.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    code: AlarmCode,
+    events: usize,
+    minutes: i64,
+}
+
+const DENIALS: Rule =
+    Rule { code: AlarmCode::DenialBurst, events: limits::DENIAL_BURST_DENIALS, minutes: limits::DENIAL_BURST_MINUTES };
+const UNKNOWN: Rule = Rule {
+    code: AlarmCode::Enumeration,
+    events: limits::ENUMERATION_UNKNOWN_TOKENS,
+    minutes: limits::ENUMERATION_MINUTES,
+};
+
+impl Burst {
+    /// Counts events; an alarm when the last so many lie within the rule's minutes, and then none for as long.
+    fn count(&mut self, rule: Rule, events: usize, time: Timestamp) -> Option<Alarm> {
+        self.times.extend(std::iter::repeat_n(time, events.min(rule.events)));
+        let beyond = self.times.len().saturating_sub(rule.events);
+        self.times.drain(..beyond);
+        let since = Timestamp(time.as_millis().saturating_sub(rule.minutes * 60_000));
+        let full = self.times.len() == rule.events && self.times.first().is_some_and(|oldest| *oldest >= since);
+        if !full || self.alarm.is_some_and(|alarm| alarm > since) {
+            return None;
+        }
+        self.alarm = Some(time);
+        let count = u32::try_from(rule.events).unwrap_or(u32::MAX);
+        Some(Alarm::counted(rule.code, count, count))
+    }
+}
+
+/// The habits of all callers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Watch {
+    habits: BTreeMap<TenantId, BTreeMap<CallerId, HabitRow>>,
+}
+
+impl Watch {
+    pub(crate) fn load(view: &impl View) -> Result<Self, TableError> {
+        let mut watch = Self::default();
+        let (from, to) = key::habit_range();
+        for (key, value) in view.scan(Table::Meta, &from, Some(&to), usize::MAX)? {
+            let of =
+                key::habit_of(&key).ok_or(TableError::corrupt(Table::Meta, "key of a habit is no tenant and caller"));
+            let (tenant, caller) = of?;
+            watch.habits.entry(tenant).or_default().insert(caller, HabitRow::from_bytes(&value)?);
+        }
+        Ok(watch)
+    }
+
+    /// Looks at the entries of one command and adds the alarms they raise. `zone` is the tenant's.
+    pub(crate) fn look<T: Txn>(
+        &mut self,
+        txn: &mut T,
+        header: &Header,
+        zone: Option<&Zone>,
+        time: Timestamp,
+        items: &mut [EntryItem],
+    ) -> Result<(), TableError> {
+        if let (Some(tenant), Some(zone)) = (&header.tenant, zone) {
+            let allowed = items.iter_mut().find(|item| item.decision == Decision::Allowed);
+            if let Some(first) = allowed {
+                self.look_at_habits(txn, header, tenant, zone, time, first);
+            }
+        }
+        look_at_denials(txn, &header.caller, time, items)
+    }
+
+    fn look_at_habits<T: Txn>(
+        &mut self,
+        txn: &mut T,
+        header: &Header,
+        tenant: &TenantId,
+        zone: &Zone,
+        time: Timestamp,
+        first: &mut EntryItem,
+    ) {
+        let known = self.habits.get(tenant).and_then(|callers| callers.get(&header.caller));
+        let purpose = header.purpose.as_ref();
+        let new_purpose = purpose.filter(|purpose| known.is_none_or(|known| !known.purposes.contains(purpose)));
+        let night = if header.action.reveals() { night(time, zone) } else { None };
+        let new_night = night.filter(|night| known.and_then(|known| known.night) != Some(*night));
+        if new_purpose.is_none() && new_night.is_none() {
+            return;
+        }
+        let of_tenant = self.habits.entry(tenant.clone()).or_default();
+        let habit = of_tenant.entry(header.caller.clone()).or_default();
+        if let Some(purpose) = new_purpose {
+            habit.purposes.push(purpose.clone());
+            habit.purposes.sort();
+            first.raise(Alarm::new(AlarmCode::FirstPurpose));
+        }
+        if let Some(night) = new_night {
+            habit.night = Some(night);
+            first.raise(Alarm::new(AlarmCode::OffHours));
+        }
+        txn.put(Table::Meta, key::habit(tenant, &header.caller), habit.to_bytes());
+    }
+}
+
+/// The night in which the time lies, named by the day on which it began; `None` during the day.
+fn night(time: Timestamp, zone: &Zone) -> Option<i32> {
+    let (date, minute) = time.minute_in(zone);
+    let day = Day::from_date(date).number();
+    if minute >= limits::OFF_HOURS_FROM_HOUR * 60 {
+        Some(day)
+    } else if minute < limits::OFF_HOURS_TO_HOUR * 60 {
+        Some(day.saturating_sub(1))
+    } else {
+        None
+    }
+}
+
+fn look_at_denials<T: Txn>(
+    txn: &mut T,
+    caller: &CallerId,
+    time: Timestamp,
+    items: &mut [EntryItem],
+) -> Result<(), TableError> {
+    // A second Tokenize of a person is denied too, and is no sign of anything.
+    let denied =
+        |item: &&mut EntryItem| item.decision == Decision::Denied && item.reason != Some(DenyReason::AlreadyExists);
+    let unknown =
+        |item: &&mut EntryItem| matches!(item.reason, Some(DenyReason::UnknownToken | DenyReason::TokenOfOtherTenant));
+    let denials = items.iter_mut().filter(denied).count();
+    if denials == 0 {
+        return Ok(());
+    }
+    let unknowns = items.iter_mut().filter(unknown).count();
+    let key = key::burst(caller);
+    let row = txn.get(Table::Meta, &key)?.map(|bytes| BurstRow::from_bytes(&bytes)).transpose()?;
+    let mut row = row.unwrap_or_default();
+    let raised = [row.denials.count(DENIALS, denials, time), row.unknown.count(UNKNOWN, unknowns, time)];
+    txn.put(Table::Meta, key, row.to_bytes());
+    if let Some(last) = items.iter_mut().filter(denied).last() {
+        raised.into_iter().flatten().for_each(|alarm| last.raise(alarm));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

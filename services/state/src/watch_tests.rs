@@ -1,0 +1,105 @@
+//! Each rule raises its alarm, once, in the entry that completes it, also after a restart.
+
+use fuda_core::Sequence;
+use fuda_policy::{Action, Request, samples};
+
+use super::*;
+use crate::testing::{HOUR_MS, START, World, caller, tenant};
+use crate::{Body, reader};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// The alarms of all entries from a sequence on, with their places behind it.
+fn raised(world: &World, from: Sequence) -> Vec<(u64, AlarmCode)> {
+    let mut found = Vec::new();
+    for sequence in from.get()..world.machine.next_sequence().get() {
+        let entry = reader::entry(&world.tables, Sequence(sequence)).unwrap().unwrap();
+        let alarms = entry.item.alarms.unwrap_or_default();
+        found.extend(alarms.into_iter().map(|alarm| (sequence - from.get(), alarm.code)));
+    }
+    found
+}
+
+fn at(world: &mut World, ms: i64) {
+    world.now = Timestamp(START.as_millis() + ms);
+}
+
+#[test]
+fn a_purpose_is_new_once() {
+    let mut world = World::demo();
+    world.store(20, &[("E-1", 1), ("E-2", 2)]);
+    let from = world.machine.next_sequence();
+    world.revealed(Action::Detokenize, &[99]);
+    assert_eq!(raised(&world, from), [], "what was denied is no habit");
+    world.revealed(Action::Detokenize, &[99, 1, 2]);
+    assert_eq!(raised(&world, from), [(2, AlarmCode::FirstPurpose)]);
+    world.restart();
+    world.revealed(Action::Detokenize, &[1]);
+    assert_eq!(raised(&world, from).len(), 1);
+}
+
+#[test]
+fn nights_are_the_tenants_and_are_told_once_each() {
+    let mut world = World::demo();
+    world.store(20, &[("E-1", 1)]);
+    world.revealed(Action::Detokenize, &[1]);
+    let from = world.machine.next_sequence();
+    // 13:45 in Tokyo. 21:45 is work, 22:45 and 05:45 are one night, 06:45 is work, 22:45 is the next night.
+    let hours: [(i64, usize); 5] = [(8, 0), (9, 1), (16, 1), (17, 1), (33, 2)];
+    for (hours, nights) in hours {
+        at(&mut world, hours * HOUR_MS);
+        world.restart();
+        world.revealed(Action::Detokenize, &[1]);
+        let codes: Vec<_> = raised(&world, from).into_iter().map(|(_, code)| code).collect();
+        assert_eq!(codes, vec![AlarmCode::OffHours; nights], "{hours} hours later");
+    }
+    at(&mut world, 58 * HOUR_MS);
+    world.revealed(Action::DescribeToken, &[1]);
+    assert_eq!(raised(&world, from).len(), 2, "describing reveals nothing");
+}
+
+#[test]
+fn unknown_tokens_in_a_row_are_an_enumeration() {
+    let mut world = World::demo();
+    let from = world.machine.next_sequence();
+    let many = limits::ENUMERATION_UNKNOWN_TOKENS as u16;
+    world.revealed(Action::Detokenize, &(100..100 + many - 1).collect::<Vec<_>>());
+    assert_eq!(raised(&world, from), []);
+    world.restart();
+    world.revealed(Action::Detokenize, &[200]);
+    assert_eq!(raised(&world, from), [(u64::from(many) - 1, AlarmCode::Enumeration)]);
+    // Not again within the minutes; again afterwards; and slowly never.
+    world.revealed(Action::Detokenize, &[201, 202]);
+    assert_eq!(raised(&world, from).iter().filter(|(_, code)| *code == AlarmCode::Enumeration).count(), 1);
+    at(&mut world, limits::ENUMERATION_MINUTES * MINUTE_MS);
+    world.revealed(Action::Detokenize, &(300..300 + many).collect::<Vec<_>>());
+    assert_eq!(raised(&world, from).iter().filter(|(_, code)| *code == AlarmCode::Enumeration).count(), 2);
+    let slow = world.machine.next_sequence();
+    for turn in 1..=3 * i64::from(many) {
+        at(&mut world, (limits::ENUMERATION_MINUTES + turn) * MINUTE_MS + HOUR_MS);
+        world.revealed(Action::Detokenize, &[400]);
+    }
+    assert_eq!(raised(&world, slow), []);
+}
+
+#[test]
+fn denials_in_a_row_are_a_burst_whatever_was_denied() {
+    let mut world = World::demo();
+    let from = world.machine.next_sequence();
+    let denied = |world: &mut World, tenant: TenantId| {
+        let denial = world.decide(&Request::tenant(Action::Detokenize, caller(samples::HR), tenant)).unwrap_err();
+        let command =
+            fuda_ledger::Audited::denied(&denial, crate::testing::facts(7), 1, |call| Body::Denied(call.into()));
+        world.apply(&command.into());
+    };
+    for turn in 0..limits::DENIAL_BURST_DENIALS - 1 {
+        denied(&mut world, if turn % 2 == 0 { tenant() } else { crate::testing::other_tenant("nobody").id });
+    }
+    assert_eq!(raised(&world, from), []);
+    denied(&mut world, tenant());
+    let last = limits::DENIAL_BURST_DENIALS as u64 - 1;
+    assert_eq!(raised(&world, from), [(last, AlarmCode::DenialBurst)]);
+    denied(&mut world, tenant());
+    assert_eq!(raised(&world, from).len(), 1);
+    assert_eq!(Watch::load(&world.tables).unwrap(), world.machine.watch);
+}
