@@ -4,6 +4,7 @@
 //! Result<Outcome>`, and list it in [`ALL`]. A claim counts only when its checker has been seen to fail: an evidence
 //! with [`Evidence::mutants`] passes only when it reports that the planted bug was caught.
 
+mod access;
 mod clock_jump;
 mod first_figures;
 mod foreign_client;
@@ -44,6 +45,7 @@ pub const ALL: &[Evidence] = &[
     foreign_client::EVIDENCE,
     clock_jump::EVIDENCE,
     number_change::EVIDENCE,
+    access::EVIDENCE,
     first_figures::EVIDENCE,
 ];
 

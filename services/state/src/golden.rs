@@ -234,6 +234,7 @@ fn grant() -> Grant {
         verify_guesses_per_day: 0,
         end_user: None,
         conditions: Conditions::default(),
+        circumstances: None,
     }
 }
 
@@ -316,6 +317,7 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         purpose: Some(purpose(samples::PURPOSE)),
         persons: Some(PersonsCounted { window_days: 2, end_day: 20_780, persons: vec![PersonId::from_bytes([7; 16])] }),
         guesses: Some(GuessesCounted { end_day: 20_779, records: vec![record(1)] }),
+        grant: None,
     };
     vec![
         line("tenant", &TenantRow { tenant: golden_tenant(), created: act(1) }),

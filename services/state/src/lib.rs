@@ -7,6 +7,7 @@
 //!
 //! One command = one file under `command/`: its struct, its apply, its tests.
 
+pub mod access;
 pub mod assertions;
 mod budget;
 pub mod command;

@@ -507,6 +507,9 @@ pub struct BudgetRow {
     /// The day of the guesses and the records guessed, one per guess.
     #[n(4)]
     pub guesses: Option<GuessesCounted>,
+    /// The grant, where the persons count over the life of one.
+    #[n(9)]
+    pub grant: Option<GrantId>,
 }
 
 /// Persons newly counted in a window.
