@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fuda_core::Code;
 use fuda_crypto::{OsRandom, Pool};
+use fuda_proto::access::v1::access_service_client::AccessServiceClient;
 use fuda_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use fuda_proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 use fuda_proto::tenant::v1::tenant_service_client::TenantServiceClient;
@@ -70,6 +71,11 @@ impl Caller {
     /// LedgerService at a node.
     pub fn ledger(&self, node: usize) -> LedgerServiceClient<Channel> {
         LedgerServiceClient::new(self.channel(node)).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// AccessService at a node.
+    pub fn access(&self, node: usize) -> AccessServiceClient<Channel> {
+        AccessServiceClient::new(self.channel(node))
     }
 
     /// ClusterService at a node.

@@ -52,6 +52,14 @@ pub mod guard {
     }
 }
 
+/// `fuda.access.v1`: what handlers and approvers call.
+pub mod access {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.access.v1");
+    }
+}
+
 /// `fuda.peer.v1`: what nodes say to each other, on a listener of its own.
 pub mod peer {
     /// First version.

@@ -5,6 +5,7 @@
 //! with [`Evidence::mutants`] passes only when it reports that the planted bug was caught.
 
 mod budget;
+mod access;
 mod clock_jump;
 mod first_figures;
 mod foreign_client;
@@ -46,6 +47,7 @@ pub const ALL: &[Evidence] = &[
     clock_jump::EVIDENCE,
     number_change::EVIDENCE,
     budget::EVIDENCE,
+    access::EVIDENCE,
     first_figures::EVIDENCE,
 ];
 

@@ -83,7 +83,7 @@ pub(crate) fn record_row(record: &Record) -> Vec<Value> {
 }
 
 /// Columns of a grant.
-pub(crate) const GRANT_COLUMNS: [&str; 15] = [
+pub(crate) const GRANT_COLUMNS: [&str; 19] = [
     "grant",
     "caller",
     "role",
@@ -99,6 +99,10 @@ pub(crate) const GRANT_COLUMNS: [&str; 15] = [
     "end_user",
     "approved_job",
     "conditions",
+    "person",
+    "party",
+    "sub_of",
+    "given_to",
 ];
 
 /// A grant in [`GRANT_COLUMNS`].
@@ -129,6 +133,10 @@ pub(crate) fn grant_row(grant: &Grant) -> Vec<Value> {
             })
         }),
         conditions(grant),
+        text(&grant.person),
+        text(&grant.party),
+        text(&grant.sub_of),
+        text(&grant.given_to),
     ]
 }
 

@@ -3,7 +3,9 @@
 use std::ops::{Deref, DerefMut};
 
 use fuda_proto::vault::v1 as vault;
-use fuda_proto::{cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, tenant::v1 as tenant};
+use fuda_proto::{
+    access::v1 as access, cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, tenant::v1 as tenant,
+};
 use zeroize::Zeroize;
 
 /// A message that can overwrite the numbers, tokens and retry secrets it holds.
@@ -170,6 +172,14 @@ nothing_to_wipe! {
     guard::FreezeRequest
     guard::ThawRequest
     guard::ListFreezesRequest
+    access::RequestAccessRequest
+    access::ApproveAccessRequest
+    access::DenyAccessRequest
+    access::RevokeAccessRequest
+    access::ListAccessRequestsRequest
+    access::BreakGlassRequest
+    access::ReviewBreakGlassRequest
+    access::ConsentSubEntrustRequest
 }
 
 #[cfg(test)]

@@ -171,6 +171,8 @@ codes! {
         "the caller has used up today's verifications of this record"
     2031 Frozen "FROZEN" PermissionDenied Never
         "a person froze what the call needs; another person has to thaw it first"
+    2060 AccessCeiling "ACCESS_CEILING" PermissionDenied Never
+        "the request asks for more than the requester's own grant lets it ask for"
 
     2041 StepUpRequired "STEP_UP_REQUIRED" PermissionDenied Never
         "the action needs a more recent or stronger sign-in; sign in again"
@@ -195,6 +197,12 @@ codes! {
         "the record has as many tokens as a record may have"
     3031 AlreadyFrozen "ALREADY_FROZEN" AlreadyExists Never
         "this is frozen already; the entry of the first freeze stands"
+    3060 AccessClosed "ACCESS_CLOSED" FailedPrecondition Never
+        "the request for access was decided before, or has lapsed"
+    3061 ReviewOverdue "REVIEW_OVERDUE" FailedPrecondition Never
+        "a break-glass of this tenant has waited too long for its review; close the review first"
+    3062 ConsentMissing "CONSENT_MISSING" FailedPrecondition Never
+        "the tenant has not consented that the entrusted party entrusts the work on"
 
     4001 NoLeader "NO_LEADER" Unavailable Backoff
         "the cluster has no leader at the moment"

@@ -317,6 +317,10 @@ text_id! {
     TenantId, check_tenant
 }
 text_id! {
+    /// An entrusted party (委託先), who handles numbers for tenants: `[a-z][a-z0-9-]{1,38}[a-z0-9]`.
+    PartyId, check_party
+}
+text_id! {
     /// One consuming system or group of them: `[a-z][a-z0-9_-]{0,31}`.
     ScopeId, check_scope
 }
@@ -467,6 +471,11 @@ fn check_tenant(text: &str) -> Result<(), Invalid> {
         && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && bytes.last() != Some(&b'-');
     fits.then_some(()).ok_or(Invalid::new("tenant", "must match [a-z][a-z0-9-]{1,38}[a-z0-9]"))
+}
+
+fn check_party(text: &str) -> Result<(), Invalid> {
+    let fits = text.len() <= limits::PARTY_BYTES_MAX && check_tenant(text).is_ok();
+    fits.then_some(()).ok_or(Invalid::new("party", "must match [a-z][a-z0-9-]{1,38}[a-z0-9]"))
 }
 
 fn check_scope(text: &str) -> Result<(), Invalid> {

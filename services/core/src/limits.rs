@@ -65,6 +65,32 @@ pub const TENANTS_PER_VAULT_MAX: usize = 10_000;
 pub const APPROVERS_MIN: usize = 2;
 /// Approvers of one tenant.
 pub const APPROVERS_MAX: usize = 32;
+/// Minutes that a grant given on request may last (a day).
+pub const ACCESS_MINUTES_MAX: u32 = 1_440;
+/// Distinct persons that a grant given on request may reveal.
+pub const ACCESS_PERSONS_MAX: u32 = 100_000;
+/// Distinct persons of a request when the requester's grant names no limit.
+pub const ACCESS_PERSONS_DEFAULT: u32 = 100;
+/// Approvers that one request may need.
+pub const ACCESS_APPROVALS_MAX: u8 = 8;
+/// Days in which a request must be decided; then it has lapsed.
+pub const ACCESS_OPEN_DAYS_MAX: u32 = 7;
+/// Requests of one tenant that may be open at a time.
+pub const ACCESS_OPEN_MAX: usize = 1_000;
+/// Days for which a request that is over stays listed; its entries stay in the ledger.
+pub const ACCESS_CLOSED_KEPT_DAYS: u32 = 90;
+/// Minutes that a break-glass grant may last.
+pub const BREAK_GLASS_MINUTES_MAX: u32 = 60;
+/// Distinct persons that a break-glass grant may reveal.
+pub const BREAK_GLASS_PERSONS_MAX: u32 = 100;
+/// Days in which a break-glass must be reviewed; after them nobody of the tenant may break the glass.
+pub const BREAK_GLASS_REVIEW_DAYS_MAX: u32 = 7;
+/// Days that a grant of an operator may last; then owner and approver renew it.
+pub const OPERATOR_GRANT_DAYS_MAX: u32 = 90;
+/// Characters (Unicode scalar values) of the name of the natural person behind a grant.
+pub const PERSON_NAME_CHARS_MAX: usize = 64;
+/// Bytes of the id of an entrusted party.
+pub const PARTY_BYTES_MAX: usize = 40;
 /// Buckets of the shared key domain.
 pub const SHARED_BUCKETS: u16 = 4_096;
 /// Bytes of the secret a client draws for retries.

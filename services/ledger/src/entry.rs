@@ -112,12 +112,39 @@ pub enum DetailKey {
     /// What is frozen or thawed, `scope acme/payroll`.
     #[n(40)]
     FreezeTarget = 40,
-    /// Why, in the words of who froze or thawed.
+    /// Why, in the words of who acted: froze, thawed, asked for access or reviewed.
     #[n(41)]
     Reason = 41,
     /// Who froze what is thawed.
     #[n(42)]
     FrozenBy = 42,
+    /// Id of a request for access, hexadecimal; the id of the grant it becomes.
+    #[n(70)]
+    AccessRequest = 70,
+    /// The handler who asked for access.
+    #[n(71)]
+    Handler = 71,
+    /// Distinct persons a request for access asks for.
+    #[n(72)]
+    Persons = 72,
+    /// Minutes a request for access asks for.
+    #[n(73)]
+    Minutes = 73,
+    /// Approvals a request has, and needs: `1/2`.
+    #[n(74)]
+    Approvals = 74,
+    /// What somebody should look at now: `break_glass`, `succession`.
+    #[n(76)]
+    Alarm = 76,
+    /// An entrusted party.
+    #[n(77)]
+    Party = 77,
+    /// The party that entrusts on to it.
+    #[n(78)]
+    SubOf = 78,
+    /// The last moment of what the act brought about, RFC 3339.
+    #[n(79)]
+    Until = 79,
 }
 
 impl DetailKey {
@@ -162,6 +189,15 @@ impl DetailKey {
             DetailKey::FreezeTarget => "freeze_target",
             DetailKey::Reason => "reason",
             DetailKey::FrozenBy => "frozen_by",
+            DetailKey::AccessRequest => "access_request",
+            DetailKey::Handler => "handler",
+            DetailKey::Persons => "persons",
+            DetailKey::Minutes => "minutes",
+            DetailKey::Approvals => "approvals",
+            DetailKey::Alarm => "alarm",
+            DetailKey::Party => "party",
+            DetailKey::SubOf => "sub_of",
+            DetailKey::Until => "until",
         }
     }
 }

@@ -76,11 +76,35 @@ pub enum Action {
     /// List what is frozen.
     #[n(32)]
     ListFreezes = 32,
+    /// Ask for a grant that is short and counted, for oneself or for a workload.
+    #[n(60)]
+    RequestAccess = 60,
+    /// Approve such a request; never one's own (checked by apply).
+    #[n(61)]
+    ApproveAccess = 61,
+    /// Deny such a request.
+    #[n(62)]
+    DenyAccess = 62,
+    /// End a grant that was given on request before its time; a handler gives back only his own.
+    #[n(63)]
+    RevokeAccess = 63,
+    /// List requests and what became of them; a handler sees his own.
+    #[n(64)]
+    ListAccessRequests = 64,
+    /// Take a short, counted grant without waiting for anybody, with an alarm and a review that must follow.
+    #[n(65)]
+    BreakGlass = 65,
+    /// Close the review of a broken glass with a finding.
+    #[n(66)]
+    ReviewBreakGlass = 66,
+    /// Consent (or withdraw it) that an entrusted party entrusts the work on to another (再委託).
+    #[n(67)]
+    ConsentSubEntrust = 67,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 30] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -103,6 +127,14 @@ impl Action {
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
+        Self::RequestAccess,
+        Self::ApproveAccess,
+        Self::DenyAccess,
+        Self::RevokeAccess,
+        Self::ListAccessRequests,
+        Self::BreakGlass,
+        Self::ReviewBreakGlass,
+        Self::ConsentSubEntrust,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -131,6 +163,14 @@ impl Action {
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
+            Self::RequestAccess => "request_access",
+            Self::ApproveAccess => "approve_access",
+            Self::DenyAccess => "deny_access",
+            Self::RevokeAccess => "revoke_access",
+            Self::ListAccessRequests => "list_access_requests",
+            Self::BreakGlass => "break_glass",
+            Self::ReviewBreakGlass => "review_break_glass",
+            Self::ConsentSubEntrust => "consent_sub_entrust",
         }
     }
 
@@ -152,6 +192,21 @@ impl Action {
         matches!(self, Self::Detokenize | Self::VerifyNumber)
     }
 
+    /// Whether the action can widen what somebody may do: half of a change of policy. No role that has one of these
+    /// touches tokens, and no role has two that together need nobody else.
+    #[must_use]
+    pub const fn governs(self) -> bool {
+        matches!(
+            self,
+            Self::Bootstrap
+                | Self::CreateTenant
+                | Self::ProposeGrants
+                | Self::ApproveGrants
+                | Self::ApproveAccess
+                | Self::ConsentSubEntrust
+        )
+    }
+
     /// Whether the action takes or makes tokens, which always belong to a scope; its grants must name scopes.
     #[must_use]
     pub const fn needs_scope(self) -> bool {
@@ -170,7 +225,21 @@ impl Action {
     /// Whether the action is always about one existing tenant, so that a request without a tenant is denied.
     #[must_use]
     pub const fn needs_tenant(self) -> bool {
-        self.needs_scope() || matches!(self, Self::GetTenant | Self::GetRecord | Self::ListRecords)
+        self.needs_scope()
+            || matches!(
+                self,
+                Self::GetTenant
+                    | Self::GetRecord
+                    | Self::ListRecords
+                    | Self::RequestAccess
+                    | Self::ApproveAccess
+                    | Self::DenyAccess
+                    | Self::RevokeAccess
+                    | Self::ListAccessRequests
+                    | Self::BreakGlass
+                    | Self::ReviewBreakGlass
+                    | Self::ConsentSubEntrust
+            )
     }
 
     /// Whether a freeze of a scope, purpose, tenant or of the whole vault stops the action. Everything is stopped but
@@ -192,6 +261,11 @@ impl Action {
                 | Self::Freeze
                 | Self::Thaw
                 | Self::ListFreezes
+                | Self::DenyAccess
+                | Self::RevokeAccess
+                | Self::ListAccessRequests
+                | Self::ReviewBreakGlass
+                | Self::ConsentSubEntrust
         )
     }
 
@@ -201,7 +275,12 @@ impl Action {
     pub fn is_sensitive(self) -> bool {
         let reads = matches!(
             self,
-            Self::GetTenant | Self::ListGrants | Self::ClusterStatus | Self::ReadLedger | Self::ListFreezes
+            Self::GetTenant
+                | Self::ListGrants
+                | Self::ClusterStatus
+                | Self::ReadLedger
+                | Self::ListFreezes
+                | Self::ListAccessRequests
         );
         !reads && !Role::Workload.allows(self)
     }

@@ -5,7 +5,7 @@ use fuda_core::{
 };
 use minicbor::{Decode, Encode};
 
-use crate::{Action, Conditions, EndUserRule, Role};
+use crate::{Action, Circumstances, Conditions, EndUserRule, Role};
 
 /// Limits of one grant. [`fuda_core::limits::GRANTS_PER_CALLER_MAX`] bounds how many a caller may hold.
 pub mod limits {
@@ -46,19 +46,19 @@ pub struct Grant {
     /// The caller's role; the same in all grants of the caller.
     #[n(2)]
     pub role: Role,
-    /// The tenant, or the whole vault (`None`: never for a workload).
+    /// The tenant, or the whole vault (`None`: never for a role that handles numbers).
     #[n(3)]
     pub tenant: Option<TenantId>,
     /// The actions, a non-empty subset of the role's.
     #[n(4)]
     pub actions: Vec<Action>,
-    /// The kinds of number the caller may handle (workloads only).
+    /// The kinds of number the caller may handle (roles that handle numbers only).
     #[n(5)]
     pub kinds: Vec<Kind>,
-    /// The purposes the caller may name (workloads only).
+    /// The purposes the caller may name (roles that handle numbers only).
     #[n(6)]
     pub purposes: Vec<PurposeCode>,
-    /// The scopes whose tokens the caller may make and present (workloads only).
+    /// The scopes whose tokens the caller may make and present (roles that handle numbers only).
     #[n(7)]
     pub scopes: Vec<ScopeId>,
     /// When the grant is in force.
@@ -76,6 +76,9 @@ pub struct Grant {
     /// What else must hold. Stored only when it asks for something.
     #[cbor(n(14), skip_if = "Conditions::are_none")]
     pub conditions: Conditions,
+    /// What stands behind it: a person, an entrusted party, the request it came of.
+    #[n(23)]
+    pub circumstances: Option<Circumstances>,
 }
 
 /// A budget of distinct persons per caller, purpose and window. A retry counts a person once.
@@ -84,7 +87,8 @@ pub struct Budget {
     /// Distinct persons in the window.
     #[n(0)]
     pub persons_max: u32,
-    /// Length of the window in days of the tenant's time zone.
+    /// Length of the window in days of the tenant's time zone; [`Budget::LIFE_OF_GRANT`] only for grants given on
+    /// request.
     #[n(1)]
     pub window_days: u16,
     /// Share of `persons_max` at which an alarm is raised, in percent; `None` is [`limits::BUDGET_ALARM_PERCENT_DEFAULT`].
@@ -99,6 +103,12 @@ impl Grant {
     /// What needs other state is checked by apply: that the tenant exists, [`roles_conflict`] and
     /// [`grants_over_limit`].
     pub fn validate(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
+        self.check_proposed()?;
+        self.validate_given(catalogue)
+    }
+
+    /// As [`Grant::validate`], for a grant that came of a request and not of an order.
+    pub fn validate_given(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
         self.check_shape()?;
         let known = |code: &PurposeCode| catalogue.get(code).is_some();
         ensure(self.purposes.iter().all(known), "grant.purposes", "must be in the catalogue")
@@ -112,7 +122,8 @@ impl Grant {
         ensure(distinct(&self.actions), "grant.actions", "must not repeat")?;
         ensure(!self.window.is_empty(), "grant.window", "must not end before it starts")?;
         self.conditions.check_shape()?;
-        if self.role == Role::Workload { self.check_workload() } else { self.check_administrative() }
+        self.check_circumstances()?;
+        if self.role.handles_numbers() { self.check_handling() } else { self.check_administrative() }
     }
 
     /// Whether the grant contains at least one action with the property.
@@ -120,11 +131,11 @@ impl Grant {
         self.actions.iter().any(|action| property(*action))
     }
 
-    fn check_workload(&self) -> Result<(), Invalid> {
+    fn check_handling(&self) -> Result<(), Invalid> {
         let verifies = self.actions.contains(&Action::VerifyNumber);
         let guesses = self.verify_guesses_per_day;
-        ensure(self.tenant.is_some(), "grant.tenant", "must be set for a workload")?;
-        ensure(!self.kinds.is_empty(), "grant.kinds", "must not be empty for a workload")?;
+        ensure(self.tenant.is_some(), "grant.tenant", "must be set for a role that handles numbers")?;
+        ensure(!self.kinds.is_empty(), "grant.kinds", "must not be empty for a role that handles numbers")?;
         ensure(distinct(&self.kinds), "grant.kinds", "must not repeat")?;
         ensure(!self.any(Action::needs_scope) || !self.scopes.is_empty(), "grant.scopes", "must name a scope")?;
         ensure(self.scopes.len() <= limits::GRANT_SCOPES_MAX, "grant.scopes", "must be at most 64")?;
@@ -140,12 +151,21 @@ impl Grant {
         self.budget.as_ref().map_or(Ok(()), Budget::check)
     }
 
-    /// Nobody reveals without a person who answers for it: the end user of the call, or the handler of a job.
+    /// Nobody reveals without a person who answers for it: the end user of the call, the handler of a job, or the caller
+    /// who is a person himself.
     fn check_end_user(&self) -> Result<(), Invalid> {
         const FIELD: &str = "grant.end_user";
         match &self.end_user {
+            Some(_) if self.role == Role::Handler => {
+                ensure(false, FIELD, "must not be set for a handler, who is a person himself")
+            }
             None => {
-                ensure(!self.any(Action::reveals), FIELD, "must be required or approved_job when the grant reveals")
+                let himself = self.role == Role::Handler;
+                ensure(
+                    himself || !self.any(Action::reveals),
+                    FIELD,
+                    "must be required or approved_job when the grant reveals",
+                )
             }
             Some(EndUserRule::Required) => Ok(()),
             Some(EndUserRule::ApprovedJob(job)) => {
@@ -159,14 +179,18 @@ impl Grant {
     fn check_administrative(&self) -> Result<(), Invalid> {
         let whole = self.tenant.is_none() || !self.any(Action::whole_vault);
         ensure(whole, "grant.tenant", "must not be set for an action on the whole vault")?;
-        ensure(self.kinds.is_empty(), "grant.kinds", "must be empty unless for a workload")?;
-        ensure(self.purposes.is_empty(), "grant.purposes", "must be empty unless for a workload")?;
-        ensure(self.scopes.is_empty(), "grant.scopes", "must be empty unless for a workload")?;
-        ensure(self.budget.is_none(), "grant.budget", "must not be set unless for a workload")?;
-        ensure(self.end_user.is_none(), "grant.end_user", "must not be set unless for a workload")?;
+        ensure(self.kinds.is_empty(), "grant.kinds", "must be empty unless the role handles numbers")?;
+        ensure(self.purposes.is_empty(), "grant.purposes", "must be empty unless the role handles numbers")?;
+        ensure(self.scopes.is_empty(), "grant.scopes", "must be empty unless the role handles numbers")?;
+        ensure(self.budget.is_none(), "grant.budget", "must not be set unless the role handles numbers")?;
+        ensure(self.end_user.is_none(), "grant.end_user", "must not be set unless the role handles numbers")?;
         let nobody = !self.conditions.pick_people();
-        ensure(nobody, "grant.subjects", "must not pick people unless for a workload")?;
-        ensure(self.verify_guesses_per_day == 0, "grant.verify_guesses_per_day", "must be 0 unless for a workload")
+        ensure(nobody, "grant.subjects", "must not pick people unless the role handles numbers")?;
+        ensure(
+            self.verify_guesses_per_day == 0,
+            "grant.verify_guesses_per_day",
+            "must be 0 unless the role handles numbers",
+        )
     }
 
     /// Whether every kind of the grant is public by law, so that revealing needs no purpose.
@@ -194,7 +218,8 @@ impl Budget {
         let percent = self.alarm_percent.is_none_or(|percent| (1..=100).contains(&percent));
         ensure(percent, "grant.budget.alarm_percent", "must be in 1..=100")?;
         let persons = (1..=limits::BUDGET_PERSONS_MAX).contains(&self.persons_max);
-        let days = (1..=limits::BUDGET_WINDOW_DAYS_MAX).contains(&self.window_days);
+        let days =
+            (1..=limits::BUDGET_WINDOW_DAYS_MAX).contains(&self.window_days) || self.window_days == Self::LIFE_OF_GRANT;
         ensure(persons, "grant.budget.persons_max", "must be from 1 to 200000000")?;
         ensure(days, "grant.budget.window_days", "must be from 1 to 366")
     }
@@ -255,12 +280,12 @@ impl fmt::Debug for GrantId {
     }
 }
 
-fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), Invalid> {
+pub(crate) fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), Invalid> {
     if holds { Ok(()) } else { Err(Invalid::new(field, rule)) }
 }
 
 /// Whether no item repeats. Quadratic, for lists of at most 64 items.
-fn distinct<T: PartialEq>(items: &[T]) -> bool {
+pub(crate) fn distinct<T: PartialEq>(items: &[T]) -> bool {
     items.iter().enumerate().all(|(index, item)| !items.iter().skip(index + 1).any(|other| other == item))
 }
 

@@ -2,7 +2,7 @@
 
 use fuda_core::{Catalogue, Kind, RelationSet, ScopeId, Timestamp, Window, Zone};
 
-use crate::{DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Tenant, cedar::PurposeFlags};
+use crate::{DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, Tenant, cedar::PurposeFlags};
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
@@ -148,7 +148,8 @@ fn check_purpose(
 fn check_end_user(request: &Request, grant: &Grant, now: Timestamp) -> Result<(), DenyReason> {
     match &grant.end_user {
         _ if request.proof.end_user().is_some() => Ok(()),
-        None => ensure(!request.action.reveals(), DenyReason::EndUserRequired),
+        // A handler is a person himself.
+        None => ensure(grant.role == Role::Handler || !request.action.reveals(), DenyReason::EndUserRequired),
         Some(EndUserRule::Required) => Err(DenyReason::EndUserRequired),
         Some(EndUserRule::ApprovedJob(job)) => ensure(job.window.contains(now), DenyReason::JobExpired),
     }

@@ -16,6 +16,7 @@
 
 mod action;
 mod cedar;
+mod circumstances;
 mod condition;
 mod error;
 mod freeze;
@@ -33,6 +34,7 @@ pub mod samples;
 mod tenant;
 
 pub use action::Action;
+pub use circumstances::{Circumstances, Entrusted, Given, Terms, Wish};
 pub use condition::{Conditions, Hours, Subjects, limits as condition_limits};
 pub use error::Error;
 pub use freeze::{FreezeTarget, Frozen, Touched};

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use fuda_core::{
-    CallerId, Kind, PolicyVersion, PurposeCode, RelationSet, ScopeId, SourceZone, TenantId, Timestamp, Window,
+    CallerId, Kind, PartyId, PolicyVersion, PurposeCode, RelationSet, ScopeId, SourceZone, TenantId, Timestamp, Window,
     WorkReference,
 };
 
@@ -95,6 +95,12 @@ impl Permit {
     #[must_use]
     pub fn role(&self) -> Role {
         self.grant.role
+    }
+
+    /// The entrusted party the caller belongs to: an auditor of one sees only what its own callers did.
+    #[must_use]
+    pub fn party(&self) -> Option<&PartyId> {
+        self.grant.entrusted().map(|entrusted| &entrusted.party)
     }
 
     /// The version of the policy that decided; apply refuses the command under another one.

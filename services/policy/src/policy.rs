@@ -252,6 +252,7 @@ impl Policy {
             verify_guesses_per_day: 0,
             end_user: None,
             conditions: Conditions::default(),
+            circumstances: None,
         };
         let policy_ids = vec![Self::BOOTSTRAP_POLICY_ID.to_owned()];
         let relations = PurposeFacts::default().relations;

@@ -66,10 +66,11 @@ fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
     let caller = caller(dice);
     // A caller has one role.
     let role = match caller.path() {
-        "demo/alpha" | "demo/beta" => Role::Workload,
+        "demo/alpha" => Role::Workload,
+        "demo/beta" => Role::Handler,
         _ => Role::Auditor,
     };
-    let workload = role == Role::Workload;
+    let workload = role.handles_numbers();
     let grant = Grant {
         id: GrantId(u128::from(id).to_be_bytes()),
         caller,
@@ -86,8 +87,9 @@ fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
         window: Window { not_before: dice.bound(), not_after: dice.bound() },
         budget: None,
         verify_guesses_per_day: 0,
-        end_user: if workload { end_user_rule(dice) } else { None },
         conditions: Conditions::default(),
+        end_user: if role == Role::Workload { end_user_rule(dice) } else { None },
+        circumstances: None,
     };
     let guesses = u16::from(grant.actions.contains(&Action::VerifyNumber));
     let grant = Grant { verify_guesses_per_day: guesses, ..grant };
@@ -210,6 +212,13 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::RemoveMember,
         A::Freeze,
         A::Thaw,
+        A::RequestAccess,
+        A::ApproveAccess,
+        A::DenyAccess,
+        A::RevokeAccess,
+        A::BreakGlass,
+        A::ReviewBreakGlass,
+        A::ConsentSubEntrust,
     ];
     let fresh = match request.proof.sign_in {
         SignIn::Lasting => true,
@@ -246,7 +255,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
                 DenyReason::EndUserRequired,
                 proven
                     || match &grant.end_user {
-                        None => !reveals,
+                        None => !reveals || grant.role == Role::Handler,
                         Some(rule) => *rule != EndUserRule::Required,
                     },
             ),
@@ -281,7 +290,8 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
 /// Why a request that would be permitted is stopped.
 fn frozen(data: &PolicyData, request: &Request) -> Option<DenyReason> {
     use Action as A;
-    let used = Role::Workload.actions().contains(&request.action) || request.action == A::CreateTenant;
+    let taken = [A::RequestAccess, A::ApproveAccess, A::BreakGlass, A::CreateTenant];
+    let used = Role::Workload.actions().contains(&request.action) || taken.contains(&request.action);
     let of_caller = |target: &FreezeTarget| matches!(target, FreezeTarget::Caller(id) if *id == request.caller);
     let touches = |target: &FreezeTarget| match target {
         FreezeTarget::Cluster => true,

@@ -134,11 +134,26 @@ pub enum DenyReason {
     /// The fitting grants are for records with another label.
     #[n(65)]
     LabelNotGranted = 65,
+    /// No request for access of this tenant answers to the id.
+    #[n(70)]
+    AccessUnknown = 70,
+    /// The request was decided before, or has lapsed.
+    #[n(71)]
+    AccessClosed = 71,
+    /// The request asks for more than the requester's own grant lets it ask for.
+    #[n(72)]
+    AccessCeiling = 72,
+    /// A break-glass of the tenant has waited too long for its review.
+    #[n(73)]
+    ReviewOverdue = 73,
+    /// The tenant has not consented that the entrusted party entrusts the work on (再委託).
+    #[n(74)]
+    ConsentMissing = 74,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 46] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -180,6 +195,11 @@ impl DenyReason {
         Self::RelationNotGranted,
         Self::SubjectNotGranted,
         Self::LabelNotGranted,
+        Self::AccessUnknown,
+        Self::AccessClosed,
+        Self::AccessCeiling,
+        Self::ReviewOverdue,
+        Self::ConsentMissing,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -227,6 +247,11 @@ impl DenyReason {
             Self::RelationNotGranted => "relation_not_granted",
             Self::SubjectNotGranted => "subject_not_granted",
             Self::LabelNotGranted => "label_not_granted",
+            Self::AccessUnknown => "access_unknown",
+            Self::AccessClosed => "access_closed",
+            Self::AccessCeiling => "access_ceiling",
+            Self::ReviewOverdue => "review_overdue",
+            Self::ConsentMissing => "consent_missing",
         }
     }
 

@@ -23,14 +23,29 @@ pub enum Role {
     /// Reads the ledger and the grants; sees no token and no number.
     #[n(4)]
     Auditor = 4,
-    /// A consuming system of one tenant: the only role that touches tokens and numbers.
+    /// A consuming system of one tenant.
     #[n(5)]
     Workload = 5,
+    /// 担当者: a person who handles numbers of one tenant. May ask for access, and reveals what a grant gives him,
+    /// standing or on request; approves nothing.
+    #[n(6)]
+    Handler = 6,
+    /// 委託先: a system of an entrusted party, with grants from each tenant that entrusts it.
+    #[n(7)]
+    EntrustedParty = 7,
 }
 
 impl Role {
     /// Every role, in the order of its number.
-    pub const ALL: [Self; 5] = [Self::Owner, Self::Approver, Self::Operator, Self::Auditor, Self::Workload];
+    pub const ALL: [Self; 7] = [
+        Self::Owner,
+        Self::Approver,
+        Self::Operator,
+        Self::Auditor,
+        Self::Workload,
+        Self::Handler,
+        Self::EntrustedParty,
+    ];
 
     /// The stable name in policies, proto and exports.
     #[must_use]
@@ -41,6 +56,8 @@ impl Role {
             Self::Operator => "operator",
             Self::Auditor => "auditor",
             Self::Workload => "workload",
+            Self::Handler => "handler",
+            Self::EntrustedParty => "entrusted_party",
         }
     }
 
@@ -67,6 +84,9 @@ impl Role {
                 Action::ListGrants,
                 Action::Freeze,
                 Action::ListFreezes,
+                Action::RevokeAccess,
+                Action::ListAccessRequests,
+                Action::ConsentSubEntrust,
             ],
             Self::Approver => &[
                 Action::ApproveGrants,
@@ -75,13 +95,24 @@ impl Role {
                 Action::Freeze,
                 Action::Thaw,
                 Action::ListFreezes,
+                Action::ApproveAccess,
+                Action::DenyAccess,
+                Action::RevokeAccess,
+                Action::ListAccessRequests,
+                Action::ReviewBreakGlass,
+                Action::ConsentSubEntrust,
             ],
             Self::Operator => {
                 &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
             }
-            Self::Auditor => {
-                &[Action::ReadLedger, Action::ListGrants, Action::GetTenant, Action::ClusterStatus, Action::ListFreezes]
-            }
+            Self::Auditor => &[
+                Action::ReadLedger,
+                Action::ListGrants,
+                Action::GetTenant,
+                Action::ClusterStatus,
+                Action::ListFreezes,
+                Action::ListAccessRequests,
+            ],
             Self::Workload => &[
                 Action::Tokenize,
                 Action::Detokenize,
@@ -93,7 +124,27 @@ impl Role {
                 Action::Rotate,
                 Action::UpdateNumber,
             ],
+            Self::Handler => &[
+                Action::RequestAccess,
+                Action::BreakGlass,
+                Action::RevokeAccess,
+                Action::ListAccessRequests,
+                Action::Tokenize,
+                Action::Detokenize,
+                Action::VerifyNumber,
+                Action::DescribeToken,
+                Action::GetRecord,
+                Action::ListRecords,
+            ],
+            Self::EntrustedParty => Self::Workload.actions(),
         }
+    }
+
+    /// Whether callers of this role touch tokens and numbers. Such a role is always of one tenant per grant, and
+    /// governs nothing.
+    #[must_use]
+    pub const fn handles_numbers(self) -> bool {
+        matches!(self, Self::Workload | Self::Handler | Self::EntrustedParty)
     }
 
     /// Whether a grant of this role may contain the action.

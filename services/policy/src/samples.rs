@@ -9,8 +9,8 @@ use fuda_core::{
 };
 
 use crate::{
-    Action, ApprovedJob, Budget, Conditions, EndUserRule, Grant, GrantId, Policy, PolicyData, RecoveryChoice, Role,
-    Tenant,
+    Action, ApprovedJob, Budget, Circumstances, Conditions, EndUserRule, Grant, GrantId, Policy, PolicyData,
+    RecoveryChoice, Role, Tenant,
 };
 
 /// The trust domain and path prefix of every demo caller; live clusters must not trust `fuda.test`.
@@ -86,7 +86,7 @@ pub fn grants() -> Result<Vec<Grant>, Invalid> {
         administrative(1, OWNER, Role::Owner)?,
         administrative(2, APPROVER, Role::Approver)?,
         administrative(3, SECOND_APPROVER, Role::Approver)?,
-        administrative(4, OPERATOR, Role::Operator)?,
+        operator(4)?,
         administrative(5, AUDITOR, Role::Auditor)?,
         Grant {
             actions: vec![
@@ -142,6 +142,17 @@ fn administrative(id: u8, name: &str, role: Role) -> Result<Grant, Invalid> {
         verify_guesses_per_day: 0,
         end_user: None,
         conditions: Conditions::default(),
+        circumstances: None,
+    })
+}
+
+/// An operator is a named person, and his grant ends.
+fn operator(id: u8) -> Result<Grant, Invalid> {
+    let person = Some("Operator of the Demo".to_owned());
+    Ok(Grant {
+        window: Window { not_before: None, not_after: Some(Timestamp::MAX) },
+        circumstances: Some(Circumstances { person, ..Circumstances::default() }),
+        ..administrative(id, OPERATOR, Role::Operator)?
     })
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fuda_core::{CallerId, PersonId, PurposeCode, RecordId, Sequence, TenantId, Timestamp, Zone};
 use fuda_ledger::{Alarm, AlarmCode, Header};
-use fuda_policy::{Action, DenyReason};
+use fuda_policy::{Action, DenyReason, GrantId};
 
 use crate::key;
 use crate::row::{BudgetRow, GuessesCounted, PersonsCounted, Row, StoppedWindow};
@@ -45,6 +45,8 @@ struct PersonsKey {
     purpose: Option<PurposeCode>,
     /// Two grants of one caller and purpose may have windows of different length; each is a budget of its own.
     window_days: u16,
+    /// Set for a budget that counts over the life of one grant, whatever day it is.
+    grant: Option<GrantId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +88,7 @@ impl Budgets {
             caller: row.caller.clone(),
             purpose: row.purpose.clone(),
             window_days,
+            grant: row.grant,
         };
         if let Some(counted) = &row.persons {
             let window = self.persons.entry(key(counted.end_day, counted.window_days)).or_default();
@@ -105,22 +108,36 @@ impl Budgets {
     }
 
     /// Starts counting for one command that reveals for `tenant`.
-    pub(crate) fn meter(&mut self, header: &Header, tenant: &TenantId, zone: &Zone, time: Timestamp) -> Meter<'_> {
+    ///
+    /// `life` is set where the budget counts over the life of its grant: the grant, and the last moment of it.
+    pub(crate) fn meter(
+        &mut self,
+        header: &Header,
+        tenant: &TenantId,
+        zone: &Zone,
+        time: Timestamp,
+        life: Option<(GrantId, Timestamp)>,
+    ) -> Meter<'_> {
         let today = time.day_in(zone).number();
         let budget = header.budget.map(|budget| {
-            let end_day = window_end(today, budget.window_days);
+            let end_day = match life {
+                Some((_, end)) => end.day_in(zone).number().saturating_add(1),
+                None => window_end(today, budget.window_days),
+            };
             let key = PersonsKey {
                 end_day,
                 tenant: tenant.clone(),
                 caller: header.caller.clone(),
                 purpose: header.purpose.clone(),
                 window_days: budget.window_days,
+                grant: life.map(|(grant, _)| grant),
             };
             PersonsMeter {
                 end_day,
                 window_days: budget.window_days,
                 persons_max: budget.persons_max,
                 alarm_persons: budget.alarm_persons(),
+                grant: life.map(|(grant, _)| grant),
                 counted: self.persons.entry(key).or_default(),
                 added: Vec::new(),
                 stopped: false,
@@ -192,6 +209,7 @@ struct PersonsMeter<'a> {
     window_days: u16,
     persons_max: u32,
     alarm_persons: u32,
+    grant: Option<GrantId>,
     counted: &'a mut Counted,
     added: Vec<PersonId>,
     /// Stopped by this command, as the first in the window.
@@ -246,6 +264,7 @@ impl Meter<'_> {
     pub(crate) fn into_row(self, header: &Header, tenant: &TenantId) -> Option<BudgetRow> {
         let stopped = self.budget.as_ref().filter(|budget| budget.stopped);
         let stopped = stopped.map(|budget| StoppedWindow { window_days: budget.window_days, end_day: budget.end_day });
+        let grant = self.budget.as_ref().and_then(|budget| budget.grant);
         let persons = self.budget.filter(|budget| !budget.added.is_empty()).map(|budget| PersonsCounted {
             window_days: budget.window_days,
             end_day: budget.end_day,
@@ -263,6 +282,7 @@ impl Meter<'_> {
             persons,
             guesses,
             stopped,
+            grant,
         })
     }
 }

@@ -237,6 +237,7 @@ fn grant() -> Grant {
         verify_guesses_per_day: 0,
         end_user: None,
         conditions: Conditions::default(),
+        circumstances: None,
     }
 }
 
@@ -320,6 +321,7 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         persons: Some(PersonsCounted { window_days: 2, end_day: 20_780, persons: vec![PersonId::from_bytes([7; 16])] }),
         guesses: Some(GuessesCounted { end_day: 20_779, records: vec![record(1)] }),
         stopped: None,
+        grant: None,
     };
     let stopped = Some(StoppedWindow { window_days: 2, end_day: 20_780 });
     let budget_stopped = BudgetRow { persons: None, guesses: None, stopped, ..budget.clone() };

@@ -2,8 +2,8 @@
 //! them can contain, so that no key of a table is the beginning of another and every prefix names exactly one range.
 
 use fuda_core::{
-    BucketId, CallerId, KeyDomainId, Kind, LookupKey, RecordId, RecordVersion, RequestId, Sequence, SubjectRef,
-    TenantId, Timestamp,
+    BucketId, CallerId, KeyDomainId, Kind, LookupKey, PartyId, RecordId, RecordVersion, RequestId, Sequence,
+    SubjectRef, TenantId, Timestamp,
 };
 use fuda_policy::GrantId;
 
@@ -37,6 +37,12 @@ pub enum Meta {
     Habit = 32,
     /// First byte of the keys of [`crate::watch::BurstRow`]s.
     Burst = 33,
+    /// [`crate::access::AccessRow`], one per request: followed by its id.
+    AccessRequest = 60,
+    /// [`crate::access::ConsentRow`], one per tenant and pair of parties: followed by all three.
+    Consent = 61,
+    /// [`crate::access::PartyCallerRow`], one per caller of an entrusted party: followed by party and caller.
+    PartyCaller = 62,
 }
 
 /// Key of a vault fact.
@@ -81,6 +87,36 @@ pub fn habit_of(key: &[u8]) -> Option<(TenantId, CallerId)> {
 pub fn burst(caller: &CallerId) -> Vec<u8> {
     let mut key = meta(Meta::Burst);
     key.extend_from_slice(caller.as_str().as_bytes());
+    key
+}
+
+/// Key of a request for access: the fact ‖ its id, which is that of the grant it becomes.
+pub fn access(request: GrantId) -> Vec<u8> {
+    let mut key = meta(Meta::AccessRequest);
+    key.extend_from_slice(request.as_bytes());
+    key
+}
+
+/// Key of a consent to entrust on: the fact ‖ tenant ‖ 0 ‖ party that entrusts on ‖ 0 ‖ party entrusted.
+pub fn consent(tenant: &TenantId, sub_of: &PartyId, party: &PartyId) -> Vec<u8> {
+    let mut key = meta(Meta::Consent);
+    key.extend(text(tenant.as_str(), 0));
+    key.extend(text(sub_of.as_str(), 0));
+    key.extend_from_slice(party.as_str().as_bytes());
+    key
+}
+
+/// Key of a caller of an entrusted party: the fact ‖ party ‖ 0 ‖ caller.
+pub fn party_caller(party: &PartyId, caller: &CallerId) -> Vec<u8> {
+    let mut key = party_callers(party);
+    key.extend_from_slice(caller.as_str().as_bytes());
+    key
+}
+
+/// The beginning of the keys of all callers of an entrusted party.
+pub fn party_callers(party: &PartyId) -> Vec<u8> {
+    let mut key = meta(Meta::PartyCaller);
+    key.extend(text(party.as_str(), 0));
     key
 }
 

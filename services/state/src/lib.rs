@@ -8,6 +8,7 @@
 //! One command = one file under `command/`: its struct, its apply, its tests.
 
 pub mod alarms;
+pub mod access;
 pub mod assertions;
 mod budget;
 pub mod command;

@@ -259,6 +259,13 @@ impl<T: Txn> Applying<'_, T> {
             Body::UpdateNumber(body) => command::update_number::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
+            Body::RequestAccess(body) => command::request_access::apply(&mut self, body),
+            Body::ApproveAccess(body) => command::approve_access::apply(&mut self, body),
+            Body::DenyAccess(body) => command::deny_access::apply(&mut self, body),
+            Body::RevokeAccess(body) => command::revoke_access::apply(&mut self, body),
+            Body::BreakGlass(body) => command::break_glass::apply(&mut self, body),
+            Body::ReviewBreakGlass(body) => command::review_break_glass::apply(&mut self, body),
+            Body::ConsentSubEntrust(body) => command::consent_sub_entrust::apply(&mut self, body),
         }
     }
 
@@ -296,6 +303,13 @@ impl<T: Txn> Applying<'_, T> {
             Body::UpdateNumber(body) => command::update_number::first_outcome(self, body),
             Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
             Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
+            Body::RequestAccess(body) => command::request_access::first_outcome(self, body),
+            Body::ApproveAccess(body) => command::approve_access::first_outcome(self, body),
+            Body::DenyAccess(body) => command::deny_access::first_outcome(self, body),
+            Body::RevokeAccess(body) => command::revoke_access::first_outcome(self, body),
+            Body::BreakGlass(body) => command::break_glass::first_outcome(self, body),
+            Body::ReviewBreakGlass(body) => command::review_break_glass::first_outcome(self, body),
+            Body::ConsentSubEntrust(body) => command::consent_sub_entrust::first_outcome(self, body),
             Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
     }
@@ -383,6 +397,13 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::Tokenize(_) => action == Action::Tokenize,
         Body::Freeze(_) => action == Action::Freeze,
         Body::Thaw(_) => action == Action::Thaw,
+        Body::RequestAccess(_) => action == Action::RequestAccess,
+        Body::ApproveAccess(_) => action == Action::ApproveAccess,
+        Body::DenyAccess(_) => action == Action::DenyAccess,
+        Body::RevokeAccess(_) => action == Action::RevokeAccess,
+        Body::BreakGlass(_) => action == Action::BreakGlass,
+        Body::ReviewBreakGlass(_) => action == Action::ReviewBreakGlass,
+        Body::ConsentSubEntrust(_) => action == Action::ConsentSubEntrust,
         Body::Reveal(_) => {
             matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
         }

@@ -199,6 +199,30 @@ pub enum Refusal {
     /// More unexpired end-user assertions are remembered than [`fuda_core::limits`] allow.
     #[n(51)]
     AssertionsFull = 51,
+    /// No request for access of this tenant has this id.
+    #[n(70)]
+    AccessUnknown = 70,
+    /// The request for access was decided before, or has lapsed.
+    #[n(71)]
+    AccessClosed = 71,
+    /// The request asks for more than the requester's own grant lets it ask for.
+    #[n(72)]
+    AccessCeiling = 72,
+    /// A request for access of this id exists.
+    #[n(73)]
+    AccessExists = 73,
+    /// A break-glass of the tenant has waited too long for its review.
+    #[n(74)]
+    ReviewOverdue = 74,
+    /// The tenant has not consented that the entrusted party entrusts the work on.
+    #[n(75)]
+    ConsentMissing = 75,
+    /// A caller would belong to a second entrusted party.
+    #[n(76)]
+    PartyConflict = 76,
+    /// A grant of an operator would last longer than the limit allows.
+    #[n(77)]
+    OperatorWindow = 77,
 }
 
 impl Refusal {
@@ -237,6 +261,14 @@ impl Refusal {
             Self::Frozen => "frozen",
             Self::AssertionReplayed => "assertion_replayed",
             Self::AssertionsFull => "assertions_full",
+            Self::AccessUnknown => "access_unknown",
+            Self::AccessClosed => "access_closed",
+            Self::AccessCeiling => "access_ceiling",
+            Self::AccessExists => "access_exists",
+            Self::ReviewOverdue => "review_overdue",
+            Self::ConsentMissing => "consent_missing",
+            Self::PartyConflict => "party_conflict",
+            Self::OperatorWindow => "operator_window",
         }
     }
 
@@ -246,9 +278,13 @@ impl Refusal {
             Self::NotBootstrapped => Code::NotBootstrapped,
             Self::AlreadyBootstrapped => Code::AlreadyBootstrapped,
             Self::TenantExists => Code::TenantExists,
-            Self::TenantUnknown | Self::SamePerson => Code::DeniedOrNotFound,
+            Self::TenantUnknown | Self::SamePerson | Self::AccessUnknown => Code::DeniedOrNotFound,
             Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
-            Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid => Code::InvalidField,
+            Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid | Self::OperatorWindow => Code::InvalidField,
+            Self::AccessClosed => Code::AccessClosed,
+            Self::AccessCeiling => Code::AccessCeiling,
+            Self::ReviewOverdue => Code::ReviewOverdue,
+            Self::ConsentMissing => Code::ConsentMissing,
             Self::PurposeUnknown => Code::UnknownPurpose,
             Self::AlreadyFrozen => Code::AlreadyFrozen,
             Self::NotFrozen => Code::NotFound,
@@ -265,6 +301,8 @@ impl Refusal {
             | Self::OrderClosed
             | Self::RoleConflict
             | Self::GrantExists
+            | Self::AccessExists
+            | Self::PartyConflict
             | Self::TooFewPeople
             | Self::LimitReached
             | Self::MemberRemoved
@@ -279,14 +317,19 @@ impl Refusal {
             Self::TenantUnknown => Some(DenyReason::TenantUnknown),
             Self::OrderUnknown | Self::OrderClosed => Some(DenyReason::UnknownOrder),
             Self::SamePerson => Some(DenyReason::SamePerson),
-            Self::RoleConflict => Some(DenyReason::RoleConflict),
-            Self::GrantInvalid => Some(DenyReason::GrantInvalid),
+            Self::RoleConflict | Self::PartyConflict => Some(DenyReason::RoleConflict),
+            Self::GrantInvalid | Self::OperatorWindow => Some(DenyReason::GrantInvalid),
             Self::PurposeUnknown => Some(DenyReason::PurposeUnknown),
-            Self::TenantExists | Self::OrderExists | Self::GrantExists | Self::AlreadyFrozen => {
+            Self::TenantExists | Self::OrderExists | Self::GrantExists | Self::AccessExists | Self::AlreadyFrozen => {
                 Some(DenyReason::AlreadyExists)
             }
             Self::Frozen => Some(DenyReason::Frozen),
             Self::AssertionReplayed => Some(DenyReason::EndUserReplayed),
+            Self::AccessUnknown => Some(DenyReason::AccessUnknown),
+            Self::AccessClosed => Some(DenyReason::AccessClosed),
+            Self::AccessCeiling => Some(DenyReason::AccessCeiling),
+            Self::ReviewOverdue => Some(DenyReason::ReviewOverdue),
+            Self::ConsentMissing => Some(DenyReason::ConsentMissing),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use fuda_core::{KeyDomainId, Kind, LookupKey, RecordId, RecordVersion, Sequence, SubjectRef, TenantId};
 use fuda_ledger::tree::{Edge, Hash, StoredTiles, TILE_WIDTH, TileReader};
 use fuda_ledger::{Block, Entry, tree};
-use fuda_policy::PolicyData;
+use fuda_policy::{GrantId, PolicyData};
 
 use crate::freezes::FreezesRow;
 use crate::key::{self, Meta};
@@ -109,6 +109,14 @@ pub fn tenant(view: &impl View, tenant: &TenantId) -> Result<Option<TenantRow>, 
 /// [`TableError`] if they cannot be read.
 pub fn grants(view: &impl View) -> Result<Vec<GrantRow>, TableError> {
     rows(view, &[], None, usize::MAX)
+}
+
+/// A grant.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn grant(view: &impl View, grant: GrantId) -> Result<Option<GrantRow>, TableError> {
+    row(view, &key::grant(grant))
 }
 
 /// An order.

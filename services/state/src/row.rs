@@ -510,6 +510,9 @@ pub struct BudgetRow {
     /// The window in which the caller was stopped by this command, as the first to be.
     #[n(20)]
     pub stopped: Option<StoppedWindow>,
+    /// The grant, where the persons count over the life of one.
+    #[n(9)]
+    pub grant: Option<GrantId>,
 }
 
 /// Persons newly counted in a window.

@@ -179,6 +179,7 @@ fn grant(number: u8, name: &str, actions: &[Action], purposes: &[&str]) -> anyho
             false => None,
         },
         conditions: Conditions::default(),
+        circumstances: None,
     })
 }
 

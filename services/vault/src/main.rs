@@ -25,6 +25,7 @@ mod service;
 mod source_zone;
 mod tasks;
 mod wire;
+mod wire_access;
 mod wire_condition;
 
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ pub(crate) const SERVICES: &[&str] = &[
     "fuda.tenant.v1.TenantService",
     "fuda.ledger.v1.LedgerService",
     "fuda.guard.v1.GuardService",
+    "fuda.access.v1.AccessService",
 ];
 
 /// Fully qualified methods, as telemetry names them.
@@ -43,6 +44,14 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.guard.v1.GuardService/Freeze",
     "fuda.guard.v1.GuardService/Thaw",
     "fuda.guard.v1.GuardService/ListFreezes",
+    "fuda.access.v1.AccessService/RequestAccess",
+    "fuda.access.v1.AccessService/ApproveAccess",
+    "fuda.access.v1.AccessService/DenyAccess",
+    "fuda.access.v1.AccessService/RevokeAccess",
+    "fuda.access.v1.AccessService/ListAccessRequests",
+    "fuda.access.v1.AccessService/BreakGlass",
+    "fuda.access.v1.AccessService/ReviewBreakGlass",
+    "fuda.access.v1.AccessService/ConsentSubEntrust",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

@@ -15,6 +15,7 @@ use fuda_consensus::{LogPlace, Options, Replica, SystemClock, Tuning};
 use fuda_core::{CallerId, limits};
 use fuda_crypto::OsRandom;
 use fuda_custodian::Custodian;
+use fuda_proto::access::v1::access_service_server::AccessServiceServer;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterServiceServer;
 use fuda_proto::guard::v1::guard_service_server::GuardServiceServer;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerServiceServer;
@@ -40,7 +41,7 @@ use crate::identity::{Authenticated, Callers, Clock, Identity};
 use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
-use crate::service::{cluster::Cluster, guard::Guard, ledger::Ledger, tenant::Tenants, token::Tokens};
+use crate::service::{access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, tenant::Tenants, token::Tokens};
 use crate::source_zone::SourceZones;
 use crate::{alarms, methods, metrics, tasks};
 
@@ -195,6 +196,7 @@ impl Node {
                 LedgerServiceServer::new(Ledger::new(Arc::clone(gate))).max_encoding_message_size(RESPONSE_BYTES_MAX),
             )
             .add_service(GuardServiceServer::new(Guard::new(Arc::clone(gate))))
+            .add_service(AccessServiceServer::new(Access::new(Arc::clone(gate))))
             .add_service(health_service)
             .add_service(reflection);
         let stop = self.stop.clone();

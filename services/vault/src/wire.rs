@@ -255,6 +255,7 @@ pub(crate) fn new_grant(wire: &tenant_pb::Grant, id: GrantId) -> Result<Grant, R
         },
         end_user: end_user_rule(wire)?,
         conditions: crate::wire_condition::conditions(wire)?,
+        circumstances: crate::wire_access::circumstances(wire)?,
     })
 }
 
@@ -314,7 +315,7 @@ pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
         verify_guesses_per_day: grant.verify_guesses_per_day.into(),
         end_user: end_user.into(),
         approved_job,
-        ..conditions
+        ..crate::wire_access::circumstances_to_wire(grant, conditions)
     }
 }
 
@@ -342,6 +343,8 @@ fn role(number: i32) -> Result<Role, Refusal> {
         Ok(tenant_pb::Role::Operator) => Role::Operator,
         Ok(tenant_pb::Role::Auditor) => Role::Auditor,
         Ok(tenant_pb::Role::Workload) => Role::Workload,
+        Ok(tenant_pb::Role::Handler) => Role::Handler,
+        Ok(tenant_pb::Role::EntrustedParty) => Role::EntrustedParty,
         Ok(tenant_pb::Role::Unspecified) => return Err(Refusal::missing("role")),
         Err(_) => return Err(fuda_core::Invalid::new("role", "must be one of the listed roles").into()),
     })
@@ -354,5 +357,7 @@ fn role_to_wire(role: Role) -> tenant_pb::Role {
         Role::Operator => tenant_pb::Role::Operator,
         Role::Auditor => tenant_pb::Role::Auditor,
         Role::Workload => tenant_pb::Role::Workload,
+        Role::Handler => tenant_pb::Role::Handler,
+        Role::EntrustedParty => tenant_pb::Role::EntrustedParty,
     }
 }

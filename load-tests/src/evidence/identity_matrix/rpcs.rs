@@ -1,6 +1,7 @@
 //! Every RPC: its name from the descriptors, a request that an allowed caller gets an answer to, and how to read it.
 
 use anyhow::{Context as _, Result};
+use fuda_proto::access::v1 as access;
 use fuda_proto::cluster::v1 as cluster;
 use fuda_proto::guard::v1 as guard;
 use fuda_proto::ledger::v1 as ledger;
@@ -103,6 +104,7 @@ pub(super) fn request(rpc: &str, facts: &Facts) -> Option<Vec<Vec<u8>>> {
         "fuda.tenant.v1.TenantService" => tenant_request(method, facts).map(|message| vec![message]),
         "fuda.ledger.v1.LedgerService" => ledger_request(method, facts).map(|message| vec![message]),
         "fuda.guard.v1.GuardService" => guard_request(method, facts).map(|message| vec![message]),
+        "fuda.access.v1.AccessService" => access_request(method, facts).map(|message| vec![message]),
         "fuda.peer.v1.PeerService" => peer_request(method),
         "grpc.health.v1.Health" => Some(vec![Vec::new()]),
         // ServerReflectionRequest { list_services: "" }.
@@ -229,6 +231,23 @@ fn ledger_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
     })
 }
 
+/// Requests that nobody has made: whoever may decide on them is told that there is none, as everybody else is. So the
+/// id is malformed, which only those see who were let through.
+fn access_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    let (tenant, id) = (facts.tenant.clone(), "none".to_owned());
+    Some(match method {
+        "RequestAccess" => access::RequestAccessRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "ApproveAccess" => access::ApproveAccessRequest { tenant, id, ..Default::default() }.encode_to_vec(),
+        "DenyAccess" => access::DenyAccessRequest { tenant, id, ..Default::default() }.encode_to_vec(),
+        "RevokeAccess" => access::RevokeAccessRequest { tenant, id, ..Default::default() }.encode_to_vec(),
+        "ListAccessRequests" => access::ListAccessRequestsRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "BreakGlass" => access::BreakGlassRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "ReviewBreakGlass" => access::ReviewBreakGlassRequest { tenant, id, ..Default::default() }.encode_to_vec(),
+        "ConsentSubEntrust" => access::ConsentSubEntrustRequest { tenant, ..Default::default() }.encode_to_vec(),
+        _ => return None,
+    })
+}
+
 /// Requests that do nothing: a member is told that they are malformed, everybody else that they are denied.
 fn peer_request(method: &str) -> Option<Vec<Vec<u8>>> {
     Some(match method {
@@ -269,6 +288,8 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         "Tokenize" | "BatchTokenize" | "CreateTenant" | "Exchange" | "BatchExchange" => &[0, 6],
         // The other tenant has no such subject.
         "GetRecord" => &[0, 5],
+        // Malformed (INVALID_ARGUMENT), which only a caller who was let through is told.
+        "ApproveAccess" | "DenyAccess" | "RevokeAccess" | "ReviewBreakGlass" | "ConsentSubEntrust" => &[3],
         // The request is malformed or empty.
         "Append" | "InstallSnapshot" => &[0, 1, 3, 10],
         "Vote" | "TransferLeader" | "Forward" | "Assign" | "ChangeMembers" => &[0, 3],

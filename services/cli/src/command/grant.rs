@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use fuda_client::tenant::{
-    ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, Hours, ListGrantsRequest, ProposeGrantsRequest,
+    AccessTerms, ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, Hours, ListGrantsRequest,
+    ProposeGrantsRequest,
 };
 use fuda_core::limits::PAGE_SIZE_MAX;
 use serde::Deserialize;
@@ -123,6 +124,13 @@ struct GrantTable {
     #[serde(default)]
     source_zones: Vec<String>,
     trained_until: Option<String>,
+    #[serde(default)]
+    person: String,
+    #[serde(default)]
+    party: String,
+    #[serde(default)]
+    sub_of: String,
+    terms: Option<TermsTable>,
 }
 
 #[derive(Deserialize)]
@@ -142,6 +150,15 @@ struct HoursTable {
     days: Vec<String>,
     from: String,
     to: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct TermsTable {
+    approvals_min: u32,
+    persons_max: u32,
+    minutes_max: u32,
 }
 
 #[derive(Deserialize)]
@@ -170,7 +187,8 @@ fn parse_grants(text: &str) -> Result<Vec<Grant>, String> {
 }
 
 fn grant(table: GrantTable) -> Result<Grant, String> {
-    let role = wire::role(&table.role).ok_or("role must be owner, approver, operator, auditor or workload")?;
+    let role = wire::role(&table.role)
+        .ok_or("role must be owner, approver, operator, auditor, workload, handler or entrusted_party")?;
     let moment = |name: &str, text: Option<String>| {
         text.map(|text| wire::moment(&text).map_err(|rule| format!("{name} {rule}"))).transpose()
     };
@@ -214,6 +232,15 @@ fn grant(table: GrantTable) -> Result<Grant, String> {
         hours: table.hours.into_iter().map(hours).collect::<Result<_, _>>()?,
         source_zones: table.source_zones,
         trained_until: moment("trained_until", table.trained_until)?,
+        person: table.person,
+        party: table.party,
+        sub_of: table.sub_of,
+        terms: table.terms.map(|it| AccessTerms {
+            approvals_min: it.approvals_min,
+            persons_max: it.persons_max,
+            minutes_max: it.minutes_max,
+        }),
+        ..Grant::default()
     })
 }
 

@@ -1,5 +1,6 @@
 //! The command groups, one file each.
 
+mod access;
 mod audit;
 mod cluster;
 mod dev;
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     /// Stop the use of a scope, purpose, tenant, caller or of the whole vault, and thaw it (two different people).
     #[command(subcommand)]
     Freeze(freeze::Command),
+    /// Ask for access, decide on it, break the glass (handlers, approvers, owners).
+    #[command(subcommand)]
+    Access(access::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -71,6 +75,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Tenant(command) => Box::pin(tenant::run(command, context)).await,
         Command::Grant(command) => Box::pin(grant::run(command, context)).await,
         Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
+        Command::Access(command) => Box::pin(access::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,

@@ -4,6 +4,7 @@ use fuda_ledger::{Detail, DetailKey};
 use minicbor::{Decode, Encode};
 
 use super::propose_grants::{check_change, detail};
+use crate::access;
 use crate::key;
 use crate::machine::Applying;
 use crate::row::{GrantRow, OrderRow};
@@ -41,7 +42,9 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveGrants
     for grant in &order.grants {
         let row = GrantRow { grant: grant.clone(), order: Some(order.order), sequence };
         applying.put(key::grant(grant.id), &row);
+        access::remember_party(applying, grant);
     }
+    access::sweep_spent(applying)?;
     let order = OrderRow { approved: Some(applying.act()), ..order };
     applying.put(key::order(order.order), &order);
     let version = applying.raise_policy_version()?;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use fuda_core::{
-    BucketId, BucketVersion, CallerId, Catalogue, KeyDomainId, RootVersion, TokenClass, VaultId, Window, limits,
+    BucketId, BucketVersion, CallerId, Catalogue, KeyDomainId, RootVersion, Timestamp, TokenClass, VaultId, Window,
+    limits,
 };
 use fuda_crypto::sha256;
 use fuda_ledger::{Detail, DetailKey, VerifierKey};
@@ -11,6 +12,7 @@ use fuda_policy::{Conditions, Grant, GrantId, Policy, Role};
 use minicbor::{Decode, Encode};
 
 use super::add_member::AddMember;
+use crate::access;
 use crate::key::{self, Meta};
 use crate::machine::Applying;
 use crate::row::{BucketRow, CatalogueRow, GrantRow, Member, MembersRow, PolicyTextRow, VaultRow};
@@ -212,13 +214,22 @@ fn write_policy<T: Txn>(applying: &mut Applying<'_, T>, body: &Bootstrap) {
             kinds: Vec::new(),
             purposes: Vec::new(),
             scopes: Vec::new(),
-            window: Window::ALWAYS,
+            window: window(role, applying.time),
             budget: None,
             verify_guesses_per_day: 0,
             end_user: None,
             conditions: Conditions::default(),
+            circumstances: None,
         };
         applying.put(key::grant(grant.id), &GrantRow { grant, order: None, sequence });
+    }
+}
+
+/// Nobody operates for ever: the first operators' grants end too, and owner and approver renew them (ADR 0060).
+fn window(role: Role, now: Timestamp) -> Window {
+    match role {
+        Role::Operator => Window { not_before: None, not_after: Some(access::operator_end(now)) },
+        _ => Window::ALWAYS,
     }
 }
 

@@ -4,18 +4,25 @@
 //! [`Kept`] bookkeeping, or by decoding bytes another member made that way.
 
 pub mod add_member;
+pub mod approve_access;
 pub mod approve_grants;
 pub mod bookkeeping;
 pub mod bootstrap;
+pub mod break_glass;
+pub mod consent_sub_entrust;
 pub mod create_tenant;
 pub mod denied;
+pub mod deny_access;
 pub mod freeze;
 pub mod mint;
 mod presented;
 pub mod propose_grants;
 pub mod read_records;
 pub mod remove_member;
+pub mod request_access;
 pub mod reveal;
+pub mod review_break_glass;
+pub mod revoke_access;
 pub mod thaw;
 pub mod tokenize;
 pub mod update_number;
@@ -26,16 +33,23 @@ use fuda_ledger::{Audited, Bookkeeping, Header, Kept};
 use minicbor::{Decode, Encode};
 
 pub use add_member::AddMember;
+pub use approve_access::ApproveAccess;
 pub use approve_grants::ApproveGrants;
 pub use bootstrap::{Bootstrap, SealedBucket};
+pub use break_glass::BreakGlass;
+pub use consent_sub_entrust::ConsentSubEntrust;
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
+pub use deny_access::DenyAccess;
 pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
 pub use propose_grants::ProposeGrants;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
+pub use request_access::RequestAccess;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
+pub use review_break_glass::ReviewBreakGlass;
+pub use revoke_access::RevokeAccess;
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -102,6 +116,27 @@ pub enum Body {
     /// Lifts a freeze.
     #[n(21)]
     Thaw(#[n(0)] Thaw),
+    /// Asks for a grant that is short and counted.
+    #[n(50)]
+    RequestAccess(#[n(0)] RequestAccess),
+    /// Agrees to a request for access.
+    #[n(51)]
+    ApproveAccess(#[n(0)] ApproveAccess),
+    /// Denies a request for access.
+    #[n(52)]
+    DenyAccess(#[n(0)] DenyAccess),
+    /// Ends a grant that came of a request.
+    #[n(53)]
+    RevokeAccess(#[n(0)] RevokeAccess),
+    /// Takes a short grant without waiting for anybody.
+    #[n(54)]
+    BreakGlass(#[n(0)] BreakGlass),
+    /// Closes the review of a broken glass.
+    #[n(55)]
+    ReviewBreakGlass(#[n(0)] ReviewBreakGlass),
+    /// Consents that an entrusted party entrusts on, or withdraws it.
+    #[n(56)]
+    ConsentSubEntrust(#[n(0)] ConsentSubEntrust),
 }
 
 /// Why bytes are not a command.
@@ -208,6 +243,13 @@ impl Body {
             Self::UpdateNumber(_) => "update_number",
             Self::Freeze(_) => "freeze",
             Self::Thaw(_) => "thaw",
+            Self::RequestAccess(_) => "request_access",
+            Self::ApproveAccess(_) => "approve_access",
+            Self::DenyAccess(_) => "deny_access",
+            Self::RevokeAccess(_) => "revoke_access",
+            Self::BreakGlass(_) => "break_glass",
+            Self::ReviewBreakGlass(_) => "review_break_glass",
+            Self::ConsentSubEntrust(_) => "consent_sub_entrust",
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fuda_core::{CallerId, Window, limits};
+use fuda_core::{CallerId, Catalogue, Invalid, Window, limits};
 use fuda_ledger::{Detail, DetailKey};
 use fuda_policy::{Grant, GrantId, Role, roles_conflict};
 use minicbor::{Decode, Encode};
 
+use crate::access;
 use crate::key;
 use crate::machine::Applying;
 use crate::row::OrderRow;
@@ -72,13 +73,31 @@ pub(crate) fn check_change<T: Txn>(
     add: &[Grant],
     revoke: &[GrantId],
 ) -> Result<Result<(), Refusal>, TableError> {
+    check_with(applying, add, revoke, Grant::validate)
+}
+
+/// The same for the grant that comes of a request.
+pub(crate) fn check_given<T: Txn>(
+    applying: &Applying<'_, T>,
+    grant: &Grant,
+) -> Result<Result<(), Refusal>, TableError> {
+    check_with(applying, std::slice::from_ref(grant), &[], Grant::validate_given)
+}
+
+fn check_with<T: Txn>(
+    applying: &Applying<'_, T>,
+    add: &[Grant],
+    revoke: &[GrantId],
+    validate: fn(&Grant, &Catalogue) -> Result<(), Invalid>,
+) -> Result<Result<(), Refusal>, TableError> {
     let mut grants: BTreeMap<GrantId, Grant> = applying.grants()?.into_iter().map(|grant| (grant.id, grant)).collect();
     if revoke.iter().any(|id| grants.remove(id).is_none()) {
         return Ok(Err(Refusal::GrantUnknown));
     }
-    let kept: Vec<Grant> = grants.into_values().collect();
+    // Grants given on request whose time is over are swept with the next change; they count for nothing.
+    let kept: Vec<Grant> = grants.into_values().filter(|grant| !grant.is_spent(applying.time)).collect();
     let catalogue = applying.catalogue()?;
-    let valid = |grant: &Grant| grant.validate(&catalogue).is_ok();
+    let valid = |grant: &Grant| validate(grant, &catalogue).is_ok();
     let tenants = &applying.machine.tenants;
     let tenant_known = |grant: &Grant| grant.tenant.as_ref().is_none_or(|tenant| tenants.contains_key(tenant));
     let mut ids: BTreeSet<GrantId> = kept.iter().map(|grant| grant.id).collect();
@@ -90,6 +109,10 @@ pub(crate) fn check_change<T: Txn>(
         Err(Refusal::GrantExists)
     } else if roles_conflict(&kept, add).is_some() {
         Err(Refusal::RoleConflict)
+    } else if let Some(refusal) = access::refuse_entrusted(applying, &kept, add)? {
+        Err(refusal)
+    } else if !add.iter().all(|grant| access::operates_briefly(grant, applying.time)) {
+        Err(Refusal::OperatorWindow)
     } else {
         check_counts(kept.iter().chain(add))
     })

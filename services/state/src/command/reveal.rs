@@ -8,6 +8,7 @@ use fuda_ledger::EntryItem;
 use fuda_policy::{DenyReason, Frozen};
 use minicbor::{Decode, Encode};
 
+use crate::access;
 use crate::budget::Meter;
 use crate::machine::Applying;
 use crate::row::{RecordStatus, Row, TokenRow};
@@ -80,7 +81,8 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let (header, time) = (applying.header, applying.time);
     let mut sequence = applying.next_sequence();
     let reveals = header.action.reveals();
-    let mut meter = reveals.then(|| applying.machine.budgets.meter(header, tenant, &zone, time));
+    let life = access::life_of_budget(&*applying.txn, header)?;
+    let mut meter = reveals.then(|| applying.machine.budgets.meter(header, tenant, &zone, time, life));
     let mut entries = Vec::with_capacity(body.items.len());
     let mut items = Vec::with_capacity(body.items.len());
     for (item, token) in body.items.iter().zip(&tokens) {

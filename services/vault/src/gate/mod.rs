@@ -9,6 +9,7 @@
 //! between comes back stale and is decided once more, at most [`limits::PROPOSAL_ROUNDS_MAX`] times. Nothing that was
 //! opened leaves this module before the outcome that names its entry is here.
 
+mod access;
 mod mint;
 mod read;
 mod reply;

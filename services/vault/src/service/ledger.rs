@@ -1,13 +1,14 @@
 //! LedgerService: entries and proofs for auditors.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fuda_core::{Code, Invalid, Sequence, TenantId};
+use fuda_core::{CallerId, Code, Invalid, Sequence, TenantId};
 use fuda_ledger::{Alarm, Entry, VerifierKey};
 use fuda_policy::Action;
 use fuda_proto::ledger::v1 as pb;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerService;
-use fuda_state::reader;
+use fuda_state::{access, reader};
 use tonic::{Request, Response, Status};
 
 use super::call;
@@ -30,11 +31,13 @@ impl Ledger {
         Self { gate }
     }
 
-    async fn authorize(&self, call: &Call, tenant: &str) -> Result<Option<TenantId>, Refusal> {
+    async fn authorize(&self, call: &Call, tenant: &str) -> Result<Sight, Refusal> {
         let request = scoped(Action::ReadLedger, call, tenant);
         let tenant = request.tenant.clone();
-        self.gate.authorize(call, request, 1).await?;
-        Ok(tenant)
+        let permit = self.gate.authorize(call, request, 1).await?;
+        let of_party = |party| Gate::read(access::party_callers(&self.gate.store, party));
+        let callers = permit.party().map(of_party).transpose()?;
+        Ok(Sight { tenant, callers: callers.map(BTreeSet::from_iter) })
     }
 
     fn size(&self) -> Result<u64, Refusal> {
@@ -51,7 +54,7 @@ impl LedgerService for Ledger {
         let call = call(&request, "", "")?;
         let message = request.into_inner();
         let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        let tenant = self.authorize(&call, &message.tenant).await.map_err(refused)?;
+        let sight = self.authorize(&call, &message.tenant).await.map_err(refused)?;
         let limit = wire::page_size(message.page_size).map_err(refused)?;
         let from = Sequence(message.from_sequence);
         let blocks = Gate::read(reader::blocks_from(&self.gate.store, from, PAGE_BYTES_MAX)).map_err(refused)?;
@@ -60,7 +63,7 @@ impl LedgerService for Ledger {
             .flat_map(|block| (0..block.len()).filter_map(|place| block.entry(place)))
             .filter(|entry| entry.item.sequence >= from)
             .take(limit)
-            .map(|entry| entry_to_wire(&entry, tenant.as_ref()))
+            .map(|entry| entry_to_wire(&entry, &sight))
             .collect();
         let next = message.from_sequence.saturating_add(entries.len() as u64);
         let ledger_size = self.size().map_err(refused)?;
@@ -154,10 +157,26 @@ fn alarm_to_wire(alarm: &Alarm) -> pb::Alarm {
     }
 }
 
-/// An entry for an auditor. One who audits a single tenant sees of another's entry only its place.
-fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
+/// How far an auditor sees.
+struct Sight {
+    /// One tenant; `None` is all of them and the vault itself.
+    tenant: Option<TenantId>,
+    /// The callers of the entrusted party whose auditor asks; `None` is everybody.
+    callers: Option<BTreeSet<CallerId>>,
+}
+
+impl Sight {
+    fn reaches(&self, entry: &Entry) -> bool {
+        let tenant = self.tenant.is_none() || self.tenant == entry.common.tenant;
+        tenant && self.callers.as_ref().is_none_or(|callers| callers.contains(&entry.common.caller))
+    }
+}
+
+/// An entry for an auditor. One who audits a single tenant, or an entrusted party, sees of others' entries only their
+/// place: proofs need no more.
+fn entry_to_wire(entry: &Entry, sight: &Sight) -> pb::Entry {
     let (common, item) = (&entry.common, &entry.item);
-    if only.is_some() && common.tenant.as_ref() != only {
+    if !sight.reaches(entry) {
         return pb::Entry { sequence: item.sequence.0, ..pb::Entry::default() };
     }
     let text = |value: Option<String>| value.unwrap_or_default();
@@ -193,5 +212,60 @@ fn entry_to_wire(entry: &Entry, only: Option<&TenantId>) -> pb::Entry {
         detail: item.detail.iter().map(|detail| (detail.key().code().to_owned(), detail.value().to_owned())).collect(),
         canonical: entry.canonical(),
         alarms: item.alarms.iter().flatten().map(alarm_to_wire).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fuda_core::{PolicyVersion, RequestId, Timestamp};
+    use fuda_ledger::{Common, EntryItem};
+    use fuda_policy::samples;
+
+    use super::*;
+
+    fn entry(tenant: Option<&str>, caller: &str) -> Entry {
+        let common = Common {
+            time: Timestamp(1),
+            tenant: tenant.map(|id| TenantId::parse(id).unwrap()),
+            action: Action::Detokenize,
+            caller: samples::caller(caller).unwrap(),
+            end_user: None,
+            purpose: None,
+            work_reference: None,
+            policy_version: PolicyVersion(1),
+            policy_ids: Vec::new(),
+            grant: None,
+            request_id: RequestId::from_bytes([1; 16]),
+            trace_id: None,
+            credential: None,
+            job: None,
+        };
+        Entry { common, item: EntryItem::allowed(Sequence(7)) }
+    }
+
+    #[test]
+    fn an_auditor_sees_his_tenant_and_a_partys_auditor_its_own_callers() {
+        let acme = Some(TenantId::parse("acme").unwrap());
+        let callers = Some(BTreeSet::from([samples::caller("bureau").unwrap()]));
+        let all = Sight { tenant: None, callers: None };
+        let of_tenant = Sight { tenant: acme.clone(), callers: None };
+        let of_party = Sight { tenant: None, callers: callers.clone() };
+        let of_both = Sight { tenant: acme, callers };
+        let cases = [
+            (entry(Some("acme"), "bureau"), [true, true, true, true]),
+            (entry(Some("acme"), "payroll"), [true, true, false, false]),
+            (entry(Some("other"), "bureau"), [true, false, true, false]),
+            (entry(Some("other"), "payroll"), [true, false, false, false]),
+            (entry(None, "owner"), [true, false, false, false]),
+        ];
+        for (entry, expected) in cases {
+            let seen = [&all, &of_tenant, &of_party, &of_both].map(|sight| {
+                let wire = entry_to_wire(&entry, sight);
+                assert_eq!(wire.sequence, 7, "its place is always seen");
+                assert_eq!(wire.canonical.is_empty(), wire.caller.is_empty());
+                !wire.caller.is_empty()
+            });
+            assert_eq!(seen, expected, "{:?}", entry.common);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The services of the client listener: wire in, gate, wire out. Nothing is decided here.
 
+pub(crate) mod access;
 pub(crate) mod cluster;
 pub(crate) mod guard;
 pub(crate) mod ledger;

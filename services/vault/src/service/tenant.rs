@@ -200,7 +200,7 @@ fn order_id(text: &str) -> Result<OrderId, Refusal> {
     }
 }
 
-fn draw() -> Result<[u8; 16], Refusal> {
+pub(crate) fn draw() -> Result<[u8; 16], Refusal> {
     let mut bytes = [0; 16];
     OsRandom::new().fill(&mut bytes).map_err(|_| Refusal::new(Code::Internal))?;
     Ok(bytes)
