@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "tenant/v1/tenant",
         "ledger/v1/ledger",
         "guard/v1/guard",
+        "purpose/v1/purpose",
         "peer/v1/peer",
     ]
     .iter()

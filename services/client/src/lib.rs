@@ -63,6 +63,9 @@ pub use fuda_proto::ledger::v1 as ledger;
 /// Messages of `fuda.guard.v1`.
 pub use fuda_proto::guard::v1 as guard;
 
+/// Messages of `fuda.purpose.v1`.
+pub use fuda_proto::purpose::v1 as purpose;
+
 /// Whom a client accepts as a node.
 pub use fuda_runtime::tls::SpiffeMatcher;
 

@@ -3,7 +3,9 @@
 use std::ops::{Deref, DerefMut};
 
 use fuda_proto::vault::v1 as vault;
-use fuda_proto::{cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, tenant::v1 as tenant};
+use fuda_proto::{
+    cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, purpose::v1 as purpose, tenant::v1 as tenant,
+};
 use zeroize::Zeroize;
 
 /// A message that can overwrite the numbers, tokens and retry secrets it holds.
@@ -170,6 +172,11 @@ nothing_to_wipe! {
     guard::FreezeRequest
     guard::ThawRequest
     guard::ListFreezesRequest
+    purpose::ListPurposesRequest
+    purpose::ProposeCatalogueChangeRequest
+    purpose::SetTenantPurposesRequest
+    purpose::ApprovePurposeOrderRequest
+    purpose::ListPurposeOrdersRequest
 }
 
 #[cfg(test)]

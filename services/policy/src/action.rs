@@ -76,11 +76,23 @@ pub enum Action {
     /// List what is frozen.
     #[n(32)]
     ListFreezes = 32,
+    /// List the purposes of the catalogue and the orders that changed them.
+    #[n(80)]
+    ListPurposes = 80,
+    /// Propose a change of the catalogue; nothing changes until somebody else approves.
+    #[n(81)]
+    ProposeCatalogueChange = 81,
+    /// Propose which purposes a tenant uses; nothing changes until somebody else approves.
+    #[n(82)]
+    SetTenantPurposes = 82,
+    /// Approve a change of the catalogue or of a tenant's purposes; never the proposer (checked by apply).
+    #[n(83)]
+    ApprovePurposeOrder = 83,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -103,6 +115,10 @@ impl Action {
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
+        Self::ListPurposes,
+        Self::ProposeCatalogueChange,
+        Self::SetTenantPurposes,
+        Self::ApprovePurposeOrder,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -131,6 +147,10 @@ impl Action {
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
+            Self::ListPurposes => "list_purposes",
+            Self::ProposeCatalogueChange => "propose_catalogue_change",
+            Self::SetTenantPurposes => "set_tenant_purposes",
+            Self::ApprovePurposeOrder => "approve_purpose_order",
         }
     }
 
@@ -170,7 +190,8 @@ impl Action {
     /// Whether the action is always about one existing tenant, so that a request without a tenant is denied.
     #[must_use]
     pub const fn needs_tenant(self) -> bool {
-        self.needs_scope() || matches!(self, Self::GetTenant | Self::GetRecord | Self::ListRecords)
+        self.needs_scope()
+            || matches!(self, Self::GetTenant | Self::GetRecord | Self::ListRecords | Self::SetTenantPurposes)
     }
 
     /// Whether a freeze of a scope, purpose, tenant or of the whole vault stops the action. Everything is stopped but
@@ -192,6 +213,10 @@ impl Action {
                 | Self::Freeze
                 | Self::Thaw
                 | Self::ListFreezes
+                | Self::ListPurposes
+                | Self::ProposeCatalogueChange
+                | Self::SetTenantPurposes
+                | Self::ApprovePurposeOrder
         )
     }
 
@@ -212,7 +237,12 @@ impl Action {
     pub const fn whole_vault(self) -> bool {
         matches!(
             self,
-            Self::Bootstrap | Self::CreateTenant | Self::AddMember | Self::RemoveMember | Self::ClusterStatus
+            Self::Bootstrap
+                | Self::CreateTenant
+                | Self::AddMember
+                | Self::RemoveMember
+                | Self::ClusterStatus
+                | Self::ProposeCatalogueChange
         )
     }
 }

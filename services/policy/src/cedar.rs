@@ -46,6 +46,7 @@ pub(crate) struct Subject {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PurposeFlags {
     pub(crate) known: bool,
+    pub(crate) retired: bool,
     pub(crate) enabled: bool,
     pub(crate) reveals: bool,
 }
@@ -230,7 +231,7 @@ fn facts(
         ("now", Some(RestrictedExpression::new_long(now.as_millis()))),
         ("end_user_proven", Some(RestrictedExpression::new_bool(request.proof.end_user().is_some()))),
         ("job_open", Some(RestrictedExpression::new_bool(subject.job.is_some_and(|job| job.contains(now))))),
-        ("purpose_known", Some(RestrictedExpression::new_bool(purpose.known))),
+        ("purpose_known", Some(RestrictedExpression::new_bool(purpose.known && !purpose.retired))),
         ("purpose_enabled", Some(RestrictedExpression::new_bool(purpose.enabled))),
         ("purpose_reveals", Some(RestrictedExpression::new_bool(purpose.reveals))),
     ];

@@ -95,8 +95,8 @@ impl Grant {
     /// [`grants_over_limit`].
     pub fn validate(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
         self.check_shape()?;
-        let known = |code: &PurposeCode| catalogue.get(code).is_some();
-        ensure(self.purposes.iter().all(known), "grant.purposes", "must be in the catalogue")
+        let known = |code: &PurposeCode| catalogue.get(code).is_some_and(|purpose| !purpose.retired);
+        ensure(self.purposes.iter().all(known), "grant.purposes", "must be in the catalogue and not retired")
     }
 
     /// Checks everything about the grant that does not depend on other state. The catalogue may lose a purpose while

@@ -6,10 +6,11 @@ use crate::{DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Tenant
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 24] = [
+const NEARNESS: [DenyReason; 25] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
+    DenyReason::PurposeRetired,
     DenyReason::PurposeNotGranted,
     DenyReason::PurposeNotEnabled,
     DenyReason::PurposeReveals,
@@ -48,7 +49,7 @@ impl PurposeFacts {
         let Some(code) = &request.purpose else { return Self::default() };
         let Some(purpose) = catalogue.get(code) else { return Self::default() };
         let enabled = tenant.is_some_and(|tenant| tenant.enables(code));
-        let flags = PurposeFlags { known: true, enabled, reveals: purpose.reveals };
+        let flags = PurposeFlags { known: true, retired: purpose.retired, enabled, reveals: purpose.reveals };
         Self { flags, relations: purpose.relations }
     }
 }
@@ -69,6 +70,7 @@ pub(crate) fn check(
         None => ensure(!action.reveals() || grant.only_public_kinds(), DenyReason::PurposeMissing)?,
         Some(code) => {
             ensure(purpose.known, DenyReason::PurposeUnknown)?;
+            ensure(!purpose.retired, DenyReason::PurposeRetired)?;
             ensure(grant.purposes.contains(code), DenyReason::PurposeNotGranted)?;
             ensure(purpose.enabled, DenyReason::PurposeNotEnabled)?;
             ensure(!action.reveals() || purpose.reveals, DenyReason::PurposeReveals)?;

@@ -193,7 +193,8 @@ fn wild_request(dice: &mut Dice) -> Request {
 /// The rules as a table of yes and no per grant, without an engine, an index or an early return.
 fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<GrantId, DenyReason> {
     use Action as A;
-    let vault_only = [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus];
+    let vault_only =
+        [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus, A::ProposeCatalogueChange];
     let reveals = [A::Detokenize, A::VerifyNumber].contains(&request.action);
     let proven = match &request.proof.end_user {
         EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
@@ -222,7 +223,9 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     let about = if vault_only.contains(&request.action) { None } else { request.tenant.clone() };
     let tenant = data.tenants.iter().find(|tenant| Some(&tenant.id) == about.as_ref());
     let guard = [A::Freeze, A::Thaw, A::ListFreezes];
-    let any_resource = [&[A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger], guard.as_slice()].concat();
+    let purposes = [A::ListPurposes, A::ApprovePurposeOrder];
+    let grants = [A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger];
+    let any_resource = [grants.as_slice(), guard.as_slice(), purposes.as_slice()].concat();
     let without = vault_only.contains(&request.action) || any_resource.contains(&request.action);
     if tenant.is_none() && (about.is_some() || !without) {
         return Err(DenyReason::TenantUnknown);
@@ -236,6 +239,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
             (DenyReason::NoGrant, grant.actions.contains(&request.action)),
             (DenyReason::PurposeMissing, named.is_some() || !reveals || exempt),
             (DenyReason::PurposeUnknown, named.is_none() || listed.is_some()),
+            (DenyReason::PurposeRetired, listed.is_none_or(|row| !row.retired)),
             (DenyReason::PurposeNotGranted, named.is_none_or(|code| grant.purposes.contains(code))),
             (DenyReason::PurposeNotEnabled, named.is_none_or(|code| tenant.is_some_and(|t| t.purposes.contains(code)))),
             (DenyReason::PurposeReveals, named.is_none() || !reveals || listed.is_some_and(|row| row.reveals)),

@@ -134,11 +134,20 @@ pub enum DenyReason {
     /// The fitting grants are for records with another label.
     #[n(65)]
     LabelNotGranted = 65,
+    /// The named purpose was retired from the catalogue.
+    #[n(80)]
+    PurposeRetired = 80,
+    /// A proposed change of purposes breaks a rule, or the catalogue moved since it was made.
+    #[n(81)]
+    PurposeChangeInvalid = 81,
+    /// A proposed purpose names a use that the law forbids, and no override was given.
+    #[n(82)]
+    PurposeForbidden = 82,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 44] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -180,6 +189,9 @@ impl DenyReason {
         Self::RelationNotGranted,
         Self::SubjectNotGranted,
         Self::LabelNotGranted,
+        Self::PurposeRetired,
+        Self::PurposeChangeInvalid,
+        Self::PurposeForbidden,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -227,6 +239,9 @@ impl DenyReason {
             Self::RelationNotGranted => "relation_not_granted",
             Self::SubjectNotGranted => "subject_not_granted",
             Self::LabelNotGranted => "label_not_granted",
+            Self::PurposeRetired => "purpose_retired",
+            Self::PurposeChangeInvalid => "purpose_change_invalid",
+            Self::PurposeForbidden => "purpose_forbidden",
         }
     }
 

@@ -67,6 +67,9 @@ impl Role {
                 Action::ListGrants,
                 Action::Freeze,
                 Action::ListFreezes,
+                Action::ListPurposes,
+                Action::ProposeCatalogueChange,
+                Action::SetTenantPurposes,
             ],
             Self::Approver => &[
                 Action::ApproveGrants,
@@ -75,13 +78,20 @@ impl Role {
                 Action::Freeze,
                 Action::Thaw,
                 Action::ListFreezes,
+                Action::ListPurposes,
+                Action::ApprovePurposeOrder,
             ],
             Self::Operator => {
                 &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
             }
-            Self::Auditor => {
-                &[Action::ReadLedger, Action::ListGrants, Action::GetTenant, Action::ClusterStatus, Action::ListFreezes]
-            }
+            Self::Auditor => &[
+                Action::ReadLedger,
+                Action::ListGrants,
+                Action::GetTenant,
+                Action::ClusterStatus,
+                Action::ListFreezes,
+                Action::ListPurposes,
+            ],
             Self::Workload => &[
                 Action::Tokenize,
                 Action::Detokenize,

@@ -31,11 +31,29 @@ pub enum Meta {
     Catalogue = 6,
     /// [`crate::freezes::FreezesRow`].
     Freezes = 30,
+    /// [`crate::row::PurposeOrderRow`]s, by the sequence of their proposal.
+    PurposeOrders = 80,
+    /// [`crate::row::PurposeOrderPlaceRow`]s: where the order of an id stands.
+    PurposeOrderPlaces = 81,
 }
 
 /// Key of a vault fact.
 pub fn meta(fact: Meta) -> Vec<u8> {
     vec![fact as u8]
+}
+
+/// Key of a change of purposes: its proposal's sequence, so that the rows are a history.
+pub fn purpose_order(proposed: Sequence) -> Vec<u8> {
+    let mut key = meta(Meta::PurposeOrders);
+    key.extend_from_slice(&proposed.get().to_be_bytes());
+    key
+}
+
+/// Key of the place of a change of purposes.
+pub fn purpose_order_place(order: OrderId) -> Vec<u8> {
+    let mut key = meta(Meta::PurposeOrderPlaces);
+    key.extend_from_slice(order.as_bytes());
+    key
 }
 
 /// Key of a tenant.

@@ -246,6 +246,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::UpdateNumber(body) => command::update_number::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
+            Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::apply(&mut self, body),
+            Body::SetTenantPurposes(body) => command::set_tenant_purposes::apply(&mut self, body),
+            Body::ApprovePurposeOrder(body) => command::approve_purpose_order::apply(&mut self, body),
         }
     }
 
@@ -283,6 +286,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::UpdateNumber(body) => command::update_number::first_outcome(self, body),
             Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
             Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
+            Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::first_outcome(self, body),
+            Body::SetTenantPurposes(body) => command::set_tenant_purposes::first_outcome(self, body),
+            Body::ApprovePurposeOrder(body) => command::approve_purpose_order::first_outcome(self, body),
             Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
     }
@@ -367,6 +373,9 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::Tokenize(_) => action == Action::Tokenize,
         Body::Freeze(_) => action == Action::Freeze,
         Body::Thaw(_) => action == Action::Thaw,
+        Body::ProposeCatalogueChange(_) => action == Action::ProposeCatalogueChange,
+        Body::SetTenantPurposes(_) => action == Action::SetTenantPurposes,
+        Body::ApprovePurposeOrder(_) => action == Action::ApprovePurposeOrder,
         Body::Reveal(_) => {
             matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
         }

@@ -199,6 +199,15 @@ pub enum Refusal {
     /// More unexpired end-user assertions are remembered than [`fuda_core::limits`] allow.
     #[n(51)]
     AssertionsFull = 51,
+    /// The catalogue moved since the change was made for it.
+    #[n(80)]
+    CatalogueMoved = 80,
+    /// A change of purposes breaks a rule.
+    #[n(81)]
+    PurposeChangeInvalid = 81,
+    /// A proposed purpose names a forbidden use and the change has no override.
+    #[n(82)]
+    PurposeForbidden = 82,
 }
 
 impl Refusal {
@@ -237,6 +246,9 @@ impl Refusal {
             Self::Frozen => "frozen",
             Self::AssertionReplayed => "assertion_replayed",
             Self::AssertionsFull => "assertions_full",
+            Self::CatalogueMoved => "catalogue_moved",
+            Self::PurposeChangeInvalid => "purpose_change_invalid",
+            Self::PurposeForbidden => "purpose_forbidden",
         }
     }
 
@@ -248,7 +260,9 @@ impl Refusal {
             Self::TenantExists => Code::TenantExists,
             Self::TenantUnknown | Self::SamePerson => Code::DeniedOrNotFound,
             Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
-            Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid => Code::InvalidField,
+            Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid | Self::PurposeChangeInvalid => Code::InvalidField,
+            Self::CatalogueMoved => Code::CatalogueMoved,
+            Self::PurposeForbidden => Code::PurposeForbidden,
             Self::PurposeUnknown => Code::UnknownPurpose,
             Self::AlreadyFrozen => Code::AlreadyFrozen,
             Self::NotFrozen => Code::NotFound,
@@ -287,6 +301,8 @@ impl Refusal {
             }
             Self::Frozen => Some(DenyReason::Frozen),
             Self::AssertionReplayed => Some(DenyReason::EndUserReplayed),
+            Self::CatalogueMoved | Self::PurposeChangeInvalid => Some(DenyReason::PurposeChangeInvalid),
+            Self::PurposeForbidden => Some(DenyReason::PurposeForbidden),
             _ => None,
         }
     }

@@ -25,6 +25,7 @@ mod source_zone;
 mod tasks;
 mod wire;
 mod wire_condition;
+mod wire_purpose;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ pub(crate) const SERVICES: &[&str] = &[
     "fuda.tenant.v1.TenantService",
     "fuda.ledger.v1.LedgerService",
     "fuda.guard.v1.GuardService",
+    "fuda.purpose.v1.PurposeService",
 ];
 
 /// Fully qualified methods, as telemetry names them.
@@ -43,6 +44,11 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.guard.v1.GuardService/Freeze",
     "fuda.guard.v1.GuardService/Thaw",
     "fuda.guard.v1.GuardService/ListFreezes",
+    "fuda.purpose.v1.PurposeService/ListPurposes",
+    "fuda.purpose.v1.PurposeService/ProposeCatalogueChange",
+    "fuda.purpose.v1.PurposeService/SetTenantPurposes",
+    "fuda.purpose.v1.PurposeService/ApprovePurposeOrder",
+    "fuda.purpose.v1.PurposeService/ListPurposeOrders",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

@@ -5,6 +5,7 @@
 
 pub mod add_member;
 pub mod approve_grants;
+pub mod approve_purpose_order;
 pub mod bookkeeping;
 pub mod bootstrap;
 pub mod create_tenant;
@@ -12,10 +13,12 @@ pub mod denied;
 pub mod freeze;
 pub mod mint;
 mod presented;
+pub mod propose_catalogue_change;
 pub mod propose_grants;
 pub mod read_records;
 pub mod remove_member;
 pub mod reveal;
+pub mod set_tenant_purposes;
 pub mod thaw;
 pub mod tokenize;
 pub mod update_number;
@@ -27,15 +30,18 @@ use minicbor::{Decode, Encode};
 
 pub use add_member::AddMember;
 pub use approve_grants::ApproveGrants;
+pub use approve_purpose_order::ApprovePurposeOrder;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
 pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
+pub use propose_catalogue_change::ProposeCatalogueChange;
 pub use propose_grants::ProposeGrants;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
+pub use set_tenant_purposes::SetTenantPurposes;
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -102,6 +108,15 @@ pub enum Body {
     /// Lifts a freeze.
     #[n(21)]
     Thaw(#[n(0)] Thaw),
+    /// Proposes a change of the purpose catalogue.
+    #[n(60)]
+    ProposeCatalogueChange(#[n(0)] ProposeCatalogueChange),
+    /// Proposes which purposes a tenant uses.
+    #[n(61)]
+    SetTenantPurposes(#[n(0)] SetTenantPurposes),
+    /// Brings a proposed change of purposes into force.
+    #[n(62)]
+    ApprovePurposeOrder(#[n(0)] ApprovePurposeOrder),
 }
 
 /// Why bytes are not a command.
@@ -207,6 +222,9 @@ impl Body {
             Self::UpdateNumber(_) => "update_number",
             Self::Freeze(_) => "freeze",
             Self::Thaw(_) => "thaw",
+            Self::ProposeCatalogueChange(_) => "propose_catalogue_change",
+            Self::SetTenantPurposes(_) => "set_tenant_purposes",
+            Self::ApprovePurposeOrder(_) => "approve_purpose_order",
         }
     }
 }
