@@ -1,5 +1,6 @@
 use std::fmt;
 
+use fuda_core::Delivery;
 use minicbor::{Decode, Encode};
 
 use crate::Role;
@@ -170,6 +171,15 @@ impl Action {
     #[must_use]
     pub const fn reveals(self) -> bool {
         matches!(self, Self::Detokenize | Self::VerifyNumber)
+    }
+
+    /// How the answer delivers a number; `None` when it delivers none.
+    #[must_use]
+    pub const fn delivers(self) -> Option<Delivery> {
+        match self {
+            Self::Detokenize | Self::VerifyNumber => Some(Delivery::Shown),
+            _ => None,
+        }
     }
 
     /// Whether the action takes or makes tokens, which always belong to a scope; its grants must name scopes.

@@ -143,11 +143,17 @@ pub enum DenyReason {
     /// A proposed purpose names a use that the law forbids, and no override was given.
     #[n(82)]
     PurposeForbidden = 82,
+    /// The purpose needs two people, and the grant was not made for the occasion.
+    #[n(83)]
+    TwoPersonsNeeded = 83,
+    /// A number leaves the vault in another way for this purpose: sealed to a recipient, or moved to a tenant.
+    #[n(84)]
+    DeliveryNotAllowed = 84,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -192,6 +198,8 @@ impl DenyReason {
         Self::PurposeRetired,
         Self::PurposeChangeInvalid,
         Self::PurposeForbidden,
+        Self::TwoPersonsNeeded,
+        Self::DeliveryNotAllowed,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -242,6 +250,8 @@ impl DenyReason {
             Self::PurposeRetired => "purpose_retired",
             Self::PurposeChangeInvalid => "purpose_change_invalid",
             Self::PurposeForbidden => "purpose_forbidden",
+            Self::TwoPersonsNeeded => "two_persons_needed",
+            Self::DeliveryNotAllowed => "delivery_not_allowed",
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fuda_core::{CallerId, PersonId, PurposeCode, RecordId, Sequence, TenantId, Timestamp, Zone};
 use fuda_ledger::Header;
-use fuda_policy::{Action, DenyReason};
+use fuda_policy::{Action, Budget, DenyReason, GrantId};
 
 use crate::key;
 use crate::row::{BudgetRow, GuessesCounted, PersonsCounted, Row};
@@ -37,6 +37,8 @@ struct PersonsKey {
     purpose: Option<PurposeCode>,
     /// Two grants of one caller and purpose may have windows of different length; each is a budget of its own.
     window_days: u16,
+    /// Set for a budget over a whole grant: each such grant is counted for itself.
+    grant: Option<GrantId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +81,7 @@ impl Budgets {
                 caller: row.caller.clone(),
                 purpose: row.purpose.clone(),
                 window_days: counted.window_days,
+                grant: row.grant,
             };
             self.persons.entry(key).or_default().extend(&counted.persons);
         }
@@ -92,22 +95,34 @@ impl Budgets {
         }
     }
 
-    /// Starts counting for one command that reveals for `tenant`.
-    pub(crate) fn meter(&mut self, header: &Header, tenant: &TenantId, zone: &Zone, time: Timestamp) -> Meter<'_> {
+    /// Starts counting for one command that reveals for `tenant`. `grant_end` is where the grant that decided ends,
+    /// for a budget over all of it; the decision's own window may end earlier.
+    pub(crate) fn meter(
+        &mut self,
+        header: &Header,
+        tenant: &TenantId,
+        zone: &Zone,
+        time: Timestamp,
+        grant_end: Option<Timestamp>,
+    ) -> Meter<'_> {
         let today = time.day_in(zone).number();
         let budget = header.budget.map(|budget| {
-            let end_day = window_end(today, budget.window_days);
+            let whole = budget.window_days == Budget::WHOLE_GRANT;
+            let end_day = if whole { behind(grant_end, zone) } else { window_end(today, budget.window_days) };
+            let grant = header.grant.filter(|_| whole);
             let key = PersonsKey {
                 end_day,
                 tenant: tenant.clone(),
                 caller: header.caller.clone(),
                 purpose: header.purpose.clone(),
                 window_days: budget.window_days,
+                grant,
             };
             PersonsMeter {
                 end_day,
                 window_days: budget.window_days,
                 persons_max: budget.persons_max,
+                grant,
                 counted: self.persons.entry(key).or_default(),
                 added: Vec::new(),
             }
@@ -172,6 +187,7 @@ struct PersonsMeter<'a> {
     end_day: i32,
     window_days: u16,
     persons_max: u32,
+    grant: Option<GrantId>,
     counted: &'a mut BTreeSet<PersonId>,
     added: Vec<PersonId>,
 }
@@ -222,6 +238,7 @@ impl Meter<'_> {
 
     /// What was added, as the command's one row; `None` if nothing was.
     pub(crate) fn into_row(self, header: &Header, tenant: &TenantId) -> Option<BudgetRow> {
+        let grant = self.budget.as_ref().and_then(|budget| budget.grant);
         let persons = self.budget.filter(|budget| !budget.added.is_empty()).map(|budget| PersonsCounted {
             window_days: budget.window_days,
             end_day: budget.end_day,
@@ -238,8 +255,15 @@ impl Meter<'_> {
             purpose: header.purpose.clone(),
             persons,
             guesses,
+            grant,
         })
     }
+}
+
+/// The number of the first day behind the validity of a grant. A grant without an end is never closed; its shape
+/// forbids a budget over all of it.
+fn behind(grant_end: Option<Timestamp>, zone: &Zone) -> i32 {
+    grant_end.map_or(i32::MAX, |end| end.day_in(zone).number().saturating_add(1))
 }
 
 /// The number of the first day behind the window that contains `day`.

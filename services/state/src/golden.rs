@@ -342,7 +342,9 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         purpose: Some(purpose(samples::PURPOSE)),
         persons: Some(PersonsCounted { window_days: 2, end_day: 20_780, persons: vec![PersonId::from_bytes([7; 16])] }),
         guesses: Some(GuessesCounted { end_day: 20_779, records: vec![record(1)] }),
+        grant: None,
     };
+    let of_grant = BudgetRow { guesses: None, grant: Some(GrantId([9; 16])), ..budget.clone() };
     vec![
         line("tenant", &TenantRow { tenant: golden_tenant(), created: act(1) }),
         line("grant", &GrantRow { grant: grant(), order: Some(order), sequence: Sequence(2) }),
@@ -350,6 +352,7 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         line("bucket", &bucket),
         line("budget", &budget),
         line("freezes", &freezes()),
+        line("budget_of_grant", &of_grant),
     ]
 }
 

@@ -112,6 +112,14 @@ pub fn grants(view: &impl View) -> Result<Vec<GrantRow>, TableError> {
     rows(view, &[], None, usize::MAX)
 }
 
+/// A grant in force.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn grant(view: &impl View, grant: fuda_policy::GrantId) -> Result<Option<GrantRow>, TableError> {
+    row(view, &key::grant(grant))
+}
+
 /// An order.
 ///
 /// # Errors

@@ -559,6 +559,9 @@ pub struct BudgetRow {
     /// The day of the guesses and the records guessed, one per guess.
     #[n(4)]
     pub guesses: Option<GuessesCounted>,
+    /// The grant whose budget over its whole validity counted the persons; `None` for a budget of windows.
+    #[n(5)]
+    pub grant: Option<GrantId>,
 }
 
 /// Persons newly counted in a window.

@@ -3,15 +3,15 @@
 //!
 //! The hot path: one point read per item, and one row of entries (and of budget additions) per command.
 
-use fuda_core::{LookupKey, RecordId, Revision, TenantId, limits};
-use fuda_ledger::EntryItem;
+use fuda_core::{LookupKey, RecordId, Revision, TenantId, Timestamp, limits};
+use fuda_ledger::{EntryItem, Header};
 use fuda_policy::{DenyReason, Frozen};
 use minicbor::{Decode, Encode};
 
 use crate::budget::Meter;
 use crate::machine::Applying;
 use crate::row::{RecordStatus, Row, TokenRow};
-use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn, View};
+use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn, View, reader};
 
 /// Decides about one to [`limits::BATCH_ITEMS_MAX`] tokens.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -80,7 +80,8 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let (header, time) = (applying.header, applying.time);
     let mut sequence = applying.next_sequence();
     let reveals = header.action.reveals();
-    let mut meter = reveals.then(|| applying.machine.budgets.meter(header, tenant, &zone, time));
+    let grant_end = grant_end(&*applying.txn, header)?;
+    let mut meter = reveals.then(|| applying.machine.budgets.meter(header, tenant, &zone, time, grant_end));
     let mut entries = Vec::with_capacity(body.items.len());
     let mut items = Vec::with_capacity(body.items.len());
     for (item, token) in body.items.iter().zip(&tokens) {
@@ -116,6 +117,16 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
         applying.machine.budgets.record(applying.txn, &row, first, time)?;
     }
     Ok(Outcome::Applied { first: Some(first), items, node_id: None })
+}
+
+/// Where the grant that decided ends, for a budget over all of it. Read from the grant itself: the decision may hold for
+/// a shorter time, and all decisions of a grant count together.
+fn grant_end(view: &impl View, header: &Header) -> Result<Option<Timestamp>, TableError> {
+    let whole = header.budget.is_some_and(|budget| budget.window_days == Budget::WHOLE_GRANT);
+    match header.grant.filter(|_| whole) {
+        Some(grant) => Ok(reader::grant(view, grant)?.and_then(|row| row.grant.window.not_after)),
+        None => Ok(None),
+    }
 }
 
 fn read_tokens(view: &impl View, items: &[RevealItem]) -> Result<Vec<Option<TokenRow>>, TableError> {
@@ -238,6 +249,41 @@ mod tests {
         assert_eq!(entry.common.purpose, Some(purpose(samples::PURPOSE)));
         let unknown = block.entry(1).unwrap();
         assert_eq!((unknown.item.decision, unknown.item.record), (Decision::Denied, None));
+    }
+
+    #[test]
+    fn a_budget_over_the_whole_grant_is_of_that_grant_alone() {
+        let occasion = |grant: &mut Grant| {
+            let end = Timestamp(crate::testing::START.as_millis() + 72 * HOUR_MS);
+            grant.window = Window { not_before: Some(crate::testing::START), not_after: Some(end) };
+            grant.budget = Some(Budget { persons_max: 1, window_days: Budget::WHOLE_GRANT });
+        };
+        let mut world = world_with(occasion);
+        world.store(20, &[("E-1", 1), ("E-2", 2)]);
+        let items = world.revealed(Action::Detokenize, &[1, 2, 1]);
+        assert_eq!((done(&items), reasons(&items)), (2, vec![DenyReason::BudgetExhausted]));
+
+        // Days go by and the node starts again: it is still the same grant.
+        for _ in 0..2 {
+            world.now = Timestamp(world.now.as_millis() + 30 * HOUR_MS);
+            world.restart();
+            let items = world.revealed(Action::Detokenize, &[1, 2]);
+            assert_eq!((done(&items), reasons(&items)), (1, vec![DenyReason::BudgetExhausted]));
+        }
+
+        // Another grant in its place, for another occasion, counts from nothing.
+        let old = workload_grants().into_iter().find(|grant| grant.caller == caller(samples::PAYROLL)).unwrap();
+        let mut new = Grant { id: fuda_policy::GrantId([99; 16]), ..old.clone() };
+        occasion(&mut new);
+        let order = crate::OrderId([77; 16]);
+        let body = crate::command::ProposeGrants { order, grants: vec![new], revoke: vec![old.id] };
+        let request = fuda_policy::Request::vault(Action::ProposeGrants, caller(samples::OWNER));
+        let command = world.permitted(&request, 77, Body::ProposeGrants(body));
+        world.apply(&command);
+        let command = world.approve(samples::APPROVER, order, 78);
+        world.apply(&command);
+        let items = world.revealed(Action::Detokenize, &[2, 1]);
+        assert_eq!((done(&items), reasons(&items)), (1, vec![DenyReason::BudgetExhausted]));
     }
 
     #[test]
