@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "ledger/v1/ledger",
         "guard/v1/guard",
         "access/v1/access",
+        "purpose/v1/purpose",
         "peer/v1/peer",
     ]
     .iter()

@@ -10,6 +10,7 @@ use fuda_crypto::{OsRandom, Pool};
 use fuda_proto::access::v1::access_service_client::AccessServiceClient;
 use fuda_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use fuda_proto::ledger::v1::ledger_service_client::LedgerServiceClient;
+use fuda_proto::purpose::v1::purpose_service_client::PurposeServiceClient;
 use fuda_proto::tenant::v1::tenant_service_client::TenantServiceClient;
 use fuda_proto::vault::v1::token_service_client::TokenServiceClient;
 use fuda_runtime::dev_ca::Pems;
@@ -86,6 +87,11 @@ impl Caller {
     /// TenantService at a node.
     pub fn tenants(&self, node: usize) -> TenantServiceClient<Channel> {
         TenantServiceClient::new(self.channel(node))
+    }
+
+    /// PurposeService at a node.
+    pub fn purposes(&self, node: usize) -> PurposeServiceClient<Channel> {
+        PurposeServiceClient::new(self.channel(node))
     }
 
     /// A caller always knows at least one node.

@@ -60,6 +60,14 @@ pub mod access {
     }
 }
 
+/// `fuda.purpose.v1`: what owners, approvers and auditors call about purposes.
+pub mod purpose {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.purpose.v1");
+    }
+}
+
 /// `fuda.peer.v1`: what nodes say to each other, on a listener of its own.
 pub mod peer {
     /// First version.

@@ -4,8 +4,8 @@
 //! Result<Outcome>`, and list it in [`ALL`]. A claim counts only when its checker has been seen to fail: an evidence
 //! with [`Evidence::mutants`] passes only when it reports that the planted bug was caught.
 
-mod budget;
 mod access;
+mod budget;
 mod clock_jump;
 mod first_figures;
 mod foreign_client;
@@ -13,6 +13,7 @@ mod group_commit;
 mod identity_matrix;
 mod jwt_attacks;
 mod kill9;
+mod law_rules;
 mod number_change;
 mod plaintext_scan;
 mod policy_oracle;
@@ -49,6 +50,7 @@ pub const ALL: &[Evidence] = &[
     budget::EVIDENCE,
     access::EVIDENCE,
     first_figures::EVIDENCE,
+    law_rules::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).

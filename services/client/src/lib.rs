@@ -65,6 +65,8 @@ pub use fuda_proto::guard::v1 as guard;
 
 /// Messages of `fuda.access.v1`.
 pub use fuda_proto::access::v1 as access;
+/// Messages of `fuda.purpose.v1`.
+pub use fuda_proto::purpose::v1 as purpose;
 
 /// Whom a client accepts as a node.
 pub use fuda_runtime::tls::SpiffeMatcher;

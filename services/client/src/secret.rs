@@ -4,7 +4,8 @@ use std::ops::{Deref, DerefMut};
 
 use fuda_proto::vault::v1 as vault;
 use fuda_proto::{
-    access::v1 as access, cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, tenant::v1 as tenant,
+    access::v1 as access, cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, purpose::v1 as purpose,
+    tenant::v1 as tenant,
 };
 use zeroize::Zeroize;
 
@@ -180,6 +181,11 @@ nothing_to_wipe! {
     access::BreakGlassRequest
     access::ReviewBreakGlassRequest
     access::ConsentSubEntrustRequest
+    purpose::ListPurposesRequest
+    purpose::ProposeCatalogueChangeRequest
+    purpose::SetTenantPurposesRequest
+    purpose::ApprovePurposeOrderRequest
+    purpose::ListPurposeOrdersRequest
 }
 
 #[cfg(test)]

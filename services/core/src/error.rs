@@ -160,6 +160,8 @@ codes! {
         "no purpose of the tenant's catalogue has this code"
     1012 MissingField "MISSING_FIELD" InvalidArgument Never
         "a required field is missing"
+    1070 PurposeForbidden "PURPOSE_FORBIDDEN" InvalidArgument Never
+        "a proposed purpose names a use that the law forbids; it takes an override with a reason"
 
     2001 Unauthenticated "UNAUTHENTICATED" Unauthenticated Never
         "the caller did not prove who it is"
@@ -203,6 +205,8 @@ codes! {
         "a break-glass of this tenant has waited too long for its review; close the review first"
     3062 ConsentMissing "CONSENT_MISSING" FailedPrecondition Never
         "the tenant has not consented that the entrusted party entrusts the work on"
+    3070 CatalogueMoved "CATALOGUE_MOVED" FailedPrecondition Never
+        "the purpose catalogue changed since the change was made for it; read it again"
 
     4001 NoLeader "NO_LEADER" Unavailable Backoff
         "the cluster has no leader at the moment"

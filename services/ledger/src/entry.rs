@@ -145,6 +145,27 @@ pub enum DetailKey {
     /// The last moment of what the act brought about, RFC 3339.
     #[n(79)]
     Until = 79,
+    /// Codes of the purposes that a change adds or edits, parted by spaces.
+    #[n(80)]
+    Purpose = 80,
+    /// Codes of the purposes that a change retires.
+    #[n(81)]
+    PurposeRetired = 81,
+    /// Version of the purpose catalogue that the act is made for or brought into force.
+    #[n(82)]
+    CatalogueVersion = 82,
+    /// Forbidden uses that an override allows, or that an attempt named.
+    #[n(83)]
+    ForbiddenUse = 83,
+    /// Reason of an override, in words.
+    #[n(84)]
+    OverrideReason = 84,
+    /// Codes of the purposes that a tenant enables.
+    #[n(85)]
+    PurposeEnabled = 85,
+    /// Codes of the purposes that a tenant disables.
+    #[n(86)]
+    PurposeDisabled = 86,
 }
 
 impl DetailKey {
@@ -158,6 +179,7 @@ impl DetailKey {
                 | DetailKey::PeerAddress
                 | DetailKey::ClientAddress
                 | DetailKey::Reason
+                | DetailKey::OverrideReason
         )
     }
 
@@ -198,6 +220,13 @@ impl DetailKey {
             DetailKey::Party => "party",
             DetailKey::SubOf => "sub_of",
             DetailKey::Until => "until",
+            DetailKey::Purpose => "purpose",
+            DetailKey::PurposeRetired => "purpose_retired",
+            DetailKey::CatalogueVersion => "catalogue_version",
+            DetailKey::ForbiddenUse => "forbidden_use",
+            DetailKey::OverrideReason => "override_reason",
+            DetailKey::PurposeEnabled => "purpose_enabled",
+            DetailKey::PurposeDisabled => "purpose_disabled",
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use fuda_core::Delivery;
 use minicbor::{Decode, Encode};
 
 use crate::Role;
@@ -100,11 +101,23 @@ pub enum Action {
     /// Consent (or withdraw it) that an entrusted party entrusts the work on to another (再委託).
     #[n(67)]
     ConsentSubEntrust = 67,
+    /// List the purposes of the catalogue and the orders that changed them.
+    #[n(80)]
+    ListPurposes = 80,
+    /// Propose a change of the catalogue; nothing changes until somebody else approves.
+    #[n(81)]
+    ProposeCatalogueChange = 81,
+    /// Propose which purposes a tenant uses; nothing changes until somebody else approves.
+    #[n(82)]
+    SetTenantPurposes = 82,
+    /// Approve a change of the catalogue or of a tenant's purposes; never the proposer (checked by apply).
+    #[n(83)]
+    ApprovePurposeOrder = 83,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -135,6 +148,10 @@ impl Action {
         Self::BreakGlass,
         Self::ReviewBreakGlass,
         Self::ConsentSubEntrust,
+        Self::ListPurposes,
+        Self::ProposeCatalogueChange,
+        Self::SetTenantPurposes,
+        Self::ApprovePurposeOrder,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -171,6 +188,10 @@ impl Action {
             Self::BreakGlass => "break_glass",
             Self::ReviewBreakGlass => "review_break_glass",
             Self::ConsentSubEntrust => "consent_sub_entrust",
+            Self::ListPurposes => "list_purposes",
+            Self::ProposeCatalogueChange => "propose_catalogue_change",
+            Self::SetTenantPurposes => "set_tenant_purposes",
+            Self::ApprovePurposeOrder => "approve_purpose_order",
         }
     }
 
@@ -204,7 +225,19 @@ impl Action {
                 | Self::ApproveGrants
                 | Self::ApproveAccess
                 | Self::ConsentSubEntrust
+                | Self::ProposeCatalogueChange
+                | Self::SetTenantPurposes
+                | Self::ApprovePurposeOrder
         )
+    }
+
+    /// How the answer delivers a number; `None` when it delivers none.
+    #[must_use]
+    pub const fn delivers(self) -> Option<Delivery> {
+        match self {
+            Self::Detokenize | Self::VerifyNumber => Some(Delivery::Shown),
+            _ => None,
+        }
     }
 
     /// Whether the action takes or makes tokens, which always belong to a scope; its grants must name scopes.
@@ -239,6 +272,7 @@ impl Action {
                     | Self::BreakGlass
                     | Self::ReviewBreakGlass
                     | Self::ConsentSubEntrust
+                    | Self::SetTenantPurposes
             )
     }
 
@@ -266,6 +300,10 @@ impl Action {
                 | Self::ListAccessRequests
                 | Self::ReviewBreakGlass
                 | Self::ConsentSubEntrust
+                | Self::ListPurposes
+                | Self::ProposeCatalogueChange
+                | Self::SetTenantPurposes
+                | Self::ApprovePurposeOrder
         )
     }
 
@@ -281,6 +319,7 @@ impl Action {
                 | Self::ReadLedger
                 | Self::ListFreezes
                 | Self::ListAccessRequests
+                | Self::ListPurposes
         );
         !reads && !Role::Workload.allows(self)
     }
@@ -291,7 +330,12 @@ impl Action {
     pub const fn whole_vault(self) -> bool {
         matches!(
             self,
-            Self::Bootstrap | Self::CreateTenant | Self::AddMember | Self::RemoveMember | Self::ClusterStatus
+            Self::Bootstrap
+                | Self::CreateTenant
+                | Self::AddMember
+                | Self::RemoveMember
+                | Self::ClusterStatus
+                | Self::ProposeCatalogueChange
         )
     }
 }

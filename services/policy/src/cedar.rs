@@ -9,7 +9,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId, PolicySet,
     RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use fuda_core::{TenantId, Timestamp, Window};
+use fuda_core::{Delivery, TenantId, Timestamp, Window};
 
 use crate::{Action, EndUserRule, Error, Grant, Policy, Request};
 
@@ -46,8 +46,26 @@ pub(crate) struct Subject {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PurposeFlags {
     pub(crate) known: bool,
+    pub(crate) retired: bool,
     pub(crate) enabled: bool,
     pub(crate) reveals: bool,
+    /// How a number may leave the vault for it.
+    pub(crate) delivery: Delivery,
+    /// Persons that one occasion may cover, if it needs two people.
+    pub(crate) occasion_persons_max: Option<u32>,
+}
+
+impl PurposeFlags {
+    /// Whether a number may be delivered this way: what may be shown may also be sealed, and nothing else differs.
+    pub(crate) fn takes(self, way: Delivery) -> bool {
+        self.delivery == way || (self.delivery == Delivery::Shown && way == Delivery::Sealed)
+    }
+
+    /// Whether the grant will do: any grant, unless the purpose needs two people and so a grant of its own.
+    pub(crate) fn is_occasion(self, grant: &Grant) -> bool {
+        let Some(persons_max) = self.occasion_persons_max else { return true };
+        grant.occasion_persons().is_some_and(|persons| persons <= persons_max)
+    }
 }
 
 /// The ids of the policies that decided, in order.
@@ -97,6 +115,10 @@ impl Engine {
             ("purposes".to_owned(), set(grant.purposes.iter().map(|purpose| purpose.as_str()))),
             ("scopes".to_owned(), set(grant.scopes.iter().map(|scope| scope.as_str()))),
             ("end_user".to_owned(), text(EndUserRule::code(grant.end_user.as_ref()))),
+            (
+                "occasion_persons".to_owned(),
+                RestrictedExpression::new_long(grant.occasion_persons().map_or(0, i64::from)),
+            ),
             ("not_before".to_owned(), moment(grant.window.not_before, i64::MIN)),
             ("not_after".to_owned(), moment(grant.window.not_after, i64::MAX)),
         ]);
@@ -230,9 +252,15 @@ fn facts(
         ("now", Some(RestrictedExpression::new_long(now.as_millis()))),
         ("end_user_proven", Some(RestrictedExpression::new_bool(request.proof.end_user().is_some()))),
         ("job_open", Some(RestrictedExpression::new_bool(subject.job.is_some_and(|job| job.contains(now))))),
-        ("purpose_known", Some(RestrictedExpression::new_bool(purpose.known))),
+        ("purpose_known", Some(RestrictedExpression::new_bool(purpose.known && !purpose.retired))),
         ("purpose_enabled", Some(RestrictedExpression::new_bool(purpose.enabled))),
         ("purpose_reveals", Some(RestrictedExpression::new_bool(purpose.reveals))),
+        ("purpose_delivery", Some(text(purpose.delivery.code()))),
+        ("purpose_two_person", Some(RestrictedExpression::new_bool(purpose.occasion_persons_max.is_some()))),
+        (
+            "purpose_persons_max",
+            Some(RestrictedExpression::new_long(purpose.occasion_persons_max.map_or(0, i64::from))),
+        ),
     ];
     named.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)))
 }

@@ -155,7 +155,7 @@ impl Wish {
             purposes: vec![self.purpose.clone()],
             scopes: self.scopes.clone(),
             window,
-            budget: Some(Budget { persons_max: self.persons_max, window_days: Budget::LIFE_OF_GRANT }),
+            budget: Some(Budget::new(self.persons_max, Budget::LIFE_OF_GRANT)),
             verify_guesses_per_day: guesses,
             circumstances: Some(Circumstances { given: Some(given), entrusted, ..Circumstances::default() }),
         }
@@ -181,7 +181,8 @@ impl Wish {
 }
 
 impl Budget {
-    /// The window of a budget that counts over the whole life of its grant, whatever day it is.
+    /// The `window_days` of a budget that counts over the whole life of its grant, whatever day it is. The grant must
+    /// end.
     pub const LIFE_OF_GRANT: u16 = 0;
 }
 
@@ -230,7 +231,8 @@ impl Grant {
             terms.check()?;
         }
         let counted = self.budget.is_some_and(|budget| budget.window_days == Budget::LIFE_OF_GRANT);
-        ensure(counted == behind.given.is_some(), "grant.budget.window_days", "must be from 1 to 366")?;
+        let given = behind.given.is_some();
+        ensure(counted || !given, "grant.budget.window_days", "must be 0 for a grant given on request")?;
         let ends = self.window.not_after.is_some() || behind.given.is_none();
         ensure(ends, "grant.window", "must end for a grant given on request")
     }
@@ -335,10 +337,10 @@ mod tests {
         let long = Terms { minutes_max: limits::ACCESS_MINUTES_MAX + 1, ..Terms::default() };
         assert_eq!(broken(|grant| behind(grant).terms = Some(long)), Some("grant.terms.minutes_max"));
         assert_eq!(broken(|grant| grant.actions = vec![Action::ListRecords]), Some("grant.terms"));
-        // A budget over the life of a grant, and being given on request, cannot be proposed.
+        // Being given on request cannot be proposed, nor a budget over the life of a grant that never ends.
         let given = Given { handler: handler().caller, break_glass: false };
         assert_eq!(broken(|grant| behind(grant).given = Some(given)), Some("grant.given"));
-        let life = Budget { persons_max: 1, window_days: Budget::LIFE_OF_GRANT };
+        let life = Budget::new(1, Budget::LIFE_OF_GRANT);
         assert_eq!(broken(|grant| grant.budget = Some(life)), Some("grant.budget.window_days"));
     }
 

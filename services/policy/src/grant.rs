@@ -1,7 +1,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use fuda_core::{
-    CallerId, Catalogue, Invalid, Kind, PurposeCode, ScopeId, TenantId, Window, limits::GRANTS_PER_CALLER_MAX,
+    CallerId, Catalogue, Invalid, Kind, PurposeCode, ScopeId, TenantId, Window,
+    limits::{GRANTS_PER_CALLER_MAX, TWO_PERSON_DAYS_MAX},
 };
 use minicbor::{Decode, Encode};
 
@@ -23,6 +24,8 @@ pub mod limits {
     /// day would walk the 10^11 candidates in three million years; more than that serves nobody honest.
     pub const VERIFY_GUESSES_PER_DAY_MAX: u16 = 100;
 }
+
+const DAY_MS: i64 = 86_400_000;
 
 /// The id of a grant: 128 random bits, minted by the node that took the proposal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -87,8 +90,8 @@ pub struct Budget {
     /// Distinct persons in the window.
     #[n(0)]
     pub persons_max: u32,
-    /// Length of the window in days of the tenant's time zone; [`Budget::LIFE_OF_GRANT`] only for grants given on
-    /// request.
+    /// Length of the window in days of the tenant's time zone; [`Budget::LIFE_OF_GRANT`] counts over the whole validity
+    /// of the grant instead, for this grant alone.
     #[n(1)]
     pub window_days: u16,
     /// Share of `persons_max` at which an alarm is raised, in percent; `None` is [`limits::BUDGET_ALARM_PERCENT_DEFAULT`].
@@ -110,8 +113,13 @@ impl Grant {
     /// As [`Grant::validate`], for a grant that came of a request and not of an order.
     pub fn validate_given(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
         self.check_shape()?;
-        let known = |code: &PurposeCode| catalogue.get(code).is_some();
-        ensure(self.purposes.iter().all(known), "grant.purposes", "must be in the catalogue")
+        let known = |code: &PurposeCode| catalogue.get(code).is_some_and(|purpose| !purpose.retired);
+        ensure(self.purposes.iter().all(known), "grant.purposes", "must be in the catalogue and not retired")?;
+        let two_person = self.purposes.iter().filter_map(|code| catalogue.get(code)).find(|purpose| purpose.two_person);
+        match two_person {
+            Some(purpose) if self.any(Action::reveals) => self.check_occasion(purpose.persons_max.unwrap_or(u32::MAX)),
+            _ => Ok(()),
+        }
     }
 
     /// Checks everything about the grant that does not depend on other state. The catalogue may lose a purpose while
@@ -124,6 +132,29 @@ impl Grant {
         self.conditions.check_shape()?;
         self.check_circumstances()?;
         if self.role.handles_numbers() { self.check_handling() } else { self.check_administrative() }
+    }
+
+    /// How many persons the grant may reveal in all, if it was made for one occasion: for one purpose, for at most
+    /// [`TWO_PERSON_DAYS_MAX`] days, with a budget over its whole validity. `None` for any other grant. That a second
+    /// person approved it holds for every grant of a workload: apply stores no other.
+    pub(crate) fn occasion_persons(&self) -> Option<u32> {
+        let (Some(from), Some(to)) = (self.window.not_before, self.window.not_after) else { return None };
+        let days_ms = i64::from(TWO_PERSON_DAYS_MAX) * DAY_MS;
+        let short = to.as_millis().saturating_sub(from.as_millis()) <= days_ms;
+        let budget = self.budget.filter(|budget| budget.window_days == Budget::LIFE_OF_GRANT)?;
+        (short && self.purposes.len() == 1).then_some(budget.persons_max)
+    }
+
+    /// A purpose that needs two people is granted for the occasion and for nothing else.
+    fn check_occasion(&self, persons_max: u32) -> Result<(), Invalid> {
+        let alone = self.purposes.len() == 1;
+        ensure(alone, "grant.purposes", "must name nothing else beside a purpose that needs two people")?;
+        let whole = self.budget.is_some_and(|budget| budget.window_days == Budget::LIFE_OF_GRANT);
+        ensure(whole, "grant.budget", "must count over the whole grant (window_days 0) for a purpose of two people")?;
+        let persons = self.occasion_persons();
+        ensure(persons.is_some(), "grant.window", "must start and end within 7 days for a purpose of two people")?;
+        let few = persons.is_some_and(|persons| persons <= persons_max);
+        ensure(few, "grant.budget.persons_max", "must be at most the purpose's persons_max")
     }
 
     /// Whether the grant contains at least one action with the property.
@@ -148,7 +179,8 @@ impl Grant {
         let few = guesses <= limits::VERIFY_GUESSES_PER_DAY_MAX;
         ensure(few, "grant.verify_guesses_per_day", "must be at most 100")?;
         self.check_end_user()?;
-        self.budget.as_ref().map_or(Ok(()), Budget::check)
+        let ends = self.window.not_after.is_some();
+        self.budget.as_ref().map_or(Ok(()), |budget| budget.check(ends))
     }
 
     /// Nobody reveals without a person who answers for it: the end user of the call, the handler of a job, or the caller
@@ -214,14 +246,15 @@ impl Budget {
         u32::try_from(persons).unwrap_or(u32::MAX).clamp(1, self.persons_max.max(1))
     }
 
-    fn check(&self) -> Result<(), Invalid> {
+    fn check(&self, grant_ends: bool) -> Result<(), Invalid> {
         let percent = self.alarm_percent.is_none_or(|percent| (1..=100).contains(&percent));
         ensure(percent, "grant.budget.alarm_percent", "must be in 1..=100")?;
         let persons = (1..=limits::BUDGET_PERSONS_MAX).contains(&self.persons_max);
-        let days =
-            (1..=limits::BUDGET_WINDOW_DAYS_MAX).contains(&self.window_days) || self.window_days == Self::LIFE_OF_GRANT;
+        let days = self.window_days <= limits::BUDGET_WINDOW_DAYS_MAX;
         ensure(persons, "grant.budget.persons_max", "must be from 1 to 200000000")?;
-        ensure(days, "grant.budget.window_days", "must be from 1 to 366")
+        ensure(days, "grant.budget.window_days", "must be at most 366")?;
+        let bounded = self.window_days != Self::LIFE_OF_GRANT || grant_ends;
+        ensure(bounded, "grant.budget.window_days", "must be 1 or more for a grant without an end")
     }
 }
 
@@ -367,6 +400,43 @@ mod tests {
             breach(&mut grant);
             assert_eq!(grant.validate(&catalogue()).map_err(|invalid| invalid.field), Err(*field), "breach {index}");
         }
+    }
+
+    #[test]
+    fn a_purpose_of_two_people_is_granted_for_the_occasion_only() {
+        let week_ms = 7 * DAY_MS;
+        let good = Grant {
+            purposes: vec![PurposeCode::parse("op.disclose_self").unwrap()],
+            window: Window { not_before: Some(Timestamp(1)), not_after: Some(Timestamp(1 + week_ms)) },
+            budget: Some(Budget::new(1, Budget::LIFE_OF_GRANT)),
+            ..payroll()
+        };
+        assert_eq!(good.validate(&catalogue()), Ok(()));
+        let broken: [(&str, &dyn Fn(&mut Grant)); 8] = [
+            ("grant.purposes", &|grant| grant.purposes.push(PurposeCode::parse(samples::PURPOSE).unwrap())),
+            ("grant.budget", &|grant| grant.budget = None),
+            ("grant.budget", &|grant| grant.budget = Some(Budget::new(1, 7))),
+            ("grant.budget.persons_max", &|grant| {
+                grant.budget = Some(Budget::new(2, Budget::LIFE_OF_GRANT));
+            }),
+            ("grant.window", &|grant| grant.window.not_before = None),
+            ("grant.window", &|grant| grant.window.not_after = Some(Timestamp(2 + week_ms))),
+            ("grant.budget.window_days", &|grant| grant.window.not_after = None),
+            ("grant.budget.window_days", &|grant| grant.window = Window::ALWAYS),
+        ];
+        for (index, (field, breach)) in broken.iter().enumerate() {
+            let mut grant = good.clone();
+            breach(&mut grant);
+            assert_eq!(grant.validate(&catalogue()).map_err(|invalid| invalid.field), Err(*field), "breach {index}");
+        }
+        // Purposes without a bound of their own take any number of persons; what does not reveal takes no occasion.
+        let many = Some(Budget::new(500, Budget::LIFE_OF_GRANT));
+        let authority = Grant { purposes: vec![PurposeCode::parse("op.authority").unwrap()], budget: many, ..good };
+        assert_eq!(authority.validate(&catalogue()), Ok(()));
+        let describes = vec![Action::DescribeToken];
+        let silent =
+            Grant { actions: describes, window: Window::ALWAYS, budget: None, verify_guesses_per_day: 0, ..authority };
+        assert_eq!(silent.validate(&catalogue()), Ok(()));
     }
 
     #[test]

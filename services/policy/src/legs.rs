@@ -6,13 +6,16 @@ use crate::{DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, 
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 24] = [
+const NEARNESS: [DenyReason; 27] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
+    DenyReason::PurposeRetired,
     DenyReason::PurposeNotGranted,
     DenyReason::PurposeNotEnabled,
     DenyReason::PurposeReveals,
+    DenyReason::DeliveryNotAllowed,
+    DenyReason::TwoPersonsNeeded,
     DenyReason::KindNotGranted,
     DenyReason::ScopeNotGranted,
     DenyReason::EndUserRequired,
@@ -48,7 +51,14 @@ impl PurposeFacts {
         let Some(code) = &request.purpose else { return Self::default() };
         let Some(purpose) = catalogue.get(code) else { return Self::default() };
         let enabled = tenant.is_some_and(|tenant| tenant.enables(code));
-        let flags = PurposeFlags { known: true, enabled, reveals: purpose.reveals };
+        let flags = PurposeFlags {
+            known: true,
+            retired: purpose.retired,
+            enabled,
+            reveals: purpose.reveals,
+            delivery: purpose.delivery,
+            occasion_persons_max: purpose.two_person.then(|| purpose.persons_max.unwrap_or(u32::MAX)),
+        };
         Self { flags, relations: purpose.relations }
     }
 }
@@ -69,9 +79,13 @@ pub(crate) fn check(
         None => ensure(!action.reveals() || grant.only_public_kinds(), DenyReason::PurposeMissing)?,
         Some(code) => {
             ensure(purpose.known, DenyReason::PurposeUnknown)?;
+            ensure(!purpose.retired, DenyReason::PurposeRetired)?;
             ensure(grant.purposes.contains(code), DenyReason::PurposeNotGranted)?;
             ensure(purpose.enabled, DenyReason::PurposeNotEnabled)?;
             ensure(!action.reveals() || purpose.reveals, DenyReason::PurposeReveals)?;
+            let delivered = action.delivers().is_none_or(|way| purpose.takes(way));
+            ensure(delivered, DenyReason::DeliveryNotAllowed)?;
+            ensure(!action.reveals() || purpose.is_occasion(grant), DenyReason::TwoPersonsNeeded)?;
         }
     }
     ensure(request.kind.is_none_or(|kind| grant.kinds.contains(&kind)), DenyReason::KindNotGranted)?;

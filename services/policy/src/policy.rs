@@ -212,7 +212,10 @@ impl Policy {
         let live = self.live.as_ref().ok_or(DenyReason::NotBootstrapped)?;
         let tenant = live.tenants.get(tenant).ok_or(DenyReason::TenantUnknown)?;
         notified.iter().try_for_each(|notified| {
-            live.catalogue.get(&notified.purpose).ok_or(DenyReason::PurposeUnknown)?;
+            let purpose = live.catalogue.get(&notified.purpose).ok_or(DenyReason::PurposeUnknown)?;
+            if purpose.retired {
+                return Err(DenyReason::PurposeRetired);
+            }
             if tenant.enables(&notified.purpose) { Ok(()) } else { Err(DenyReason::PurposeNotEnabled) }
         })
     }

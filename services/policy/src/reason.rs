@@ -149,11 +149,26 @@ pub enum DenyReason {
     /// The tenant has not consented that the entrusted party entrusts the work on (再委託).
     #[n(74)]
     ConsentMissing = 74,
+    /// The named purpose was retired from the catalogue.
+    #[n(80)]
+    PurposeRetired = 80,
+    /// A proposed change of purposes breaks a rule, or the catalogue moved since it was made.
+    #[n(81)]
+    PurposeChangeInvalid = 81,
+    /// A proposed purpose names a use that the law forbids, and no override was given.
+    #[n(82)]
+    PurposeForbidden = 82,
+    /// The purpose needs two people, and the grant was not made for the occasion.
+    #[n(83)]
+    TwoPersonsNeeded = 83,
+    /// A number leaves the vault in another way for this purpose: sealed to a recipient, or moved to a tenant.
+    #[n(84)]
+    DeliveryNotAllowed = 84,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 51] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -200,6 +215,11 @@ impl DenyReason {
         Self::AccessCeiling,
         Self::ReviewOverdue,
         Self::ConsentMissing,
+        Self::PurposeRetired,
+        Self::PurposeChangeInvalid,
+        Self::PurposeForbidden,
+        Self::TwoPersonsNeeded,
+        Self::DeliveryNotAllowed,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -252,6 +272,11 @@ impl DenyReason {
             Self::AccessCeiling => "access_ceiling",
             Self::ReviewOverdue => "review_overdue",
             Self::ConsentMissing => "consent_missing",
+            Self::PurposeRetired => "purpose_retired",
+            Self::PurposeChangeInvalid => "purpose_change_invalid",
+            Self::PurposeForbidden => "purpose_forbidden",
+            Self::TwoPersonsNeeded => "two_persons_needed",
+            Self::DeliveryNotAllowed => "delivery_not_allowed",
         }
     }
 

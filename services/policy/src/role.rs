@@ -87,6 +87,9 @@ impl Role {
                 Action::RevokeAccess,
                 Action::ListAccessRequests,
                 Action::ConsentSubEntrust,
+                Action::ListPurposes,
+                Action::ProposeCatalogueChange,
+                Action::SetTenantPurposes,
             ],
             Self::Approver => &[
                 Action::ApproveGrants,
@@ -101,6 +104,8 @@ impl Role {
                 Action::ListAccessRequests,
                 Action::ReviewBreakGlass,
                 Action::ConsentSubEntrust,
+                Action::ListPurposes,
+                Action::ApprovePurposeOrder,
             ],
             Self::Operator => {
                 &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
@@ -112,6 +117,7 @@ impl Role {
                 Action::ClusterStatus,
                 Action::ListFreezes,
                 Action::ListAccessRequests,
+                Action::ListPurposes,
             ],
             Self::Workload => &[
                 Action::Tokenize,

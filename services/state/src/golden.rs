@@ -1,8 +1,9 @@
 //! Golden bytes: what is on disks and in logs stays readable, so these bytes change only together with a format byte.
 
 use fuda_core::{
-    BucketId, BucketVersion, Catalogue, FreezeReason, KeyDomainId, Kind, PersonId, PolicyVersion, Relation, RequestId,
-    Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId, Window, WorkReference,
+    BucketId, BucketVersion, Catalogue, CatalogueChange, FreezeReason, KeyDomainId, Kind, PersonId, PolicyVersion,
+    Relation, RequestId, Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId, Window,
+    WorkReference,
 };
 use fuda_ledger::{Bookkeeping, Header, TraceContext};
 use fuda_policy::{
@@ -12,14 +13,16 @@ use fuda_policy::{
 
 use crate::alarms::{Leaked, UntoldRow};
 use crate::command::{
-    ApproveGrants, Bootstrap, CreateTenant, Denied, Freeze, Inner, Mint, MintItem, NewTokenRows, NewVersionRows,
-    ProposeGrants, ReadRecords, RemoveMember, Reveal, SealedBucket, Thaw, Tokenize, UpdateItem, UpdateNumber,
+    ApproveGrants, ApprovePurposeOrder, Bootstrap, CreateTenant, Denied, Freeze, Inner, Mint, MintItem, NewTokenRows,
+    NewVersionRows, ProposeCatalogueChange, ProposeGrants, ReadRecords, RemoveMember, Reveal, SealedBucket,
+    SetTenantPurposes, Thaw, Tokenize, UpdateItem, UpdateNumber,
 };
 use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
     Act, BucketRow, BudgetRow, CatalogueRow, GrantRow, GuessesCounted, Member, MembersRow, OrderRow, PersonsCounted,
-    PolicyTextRow, PolicyVersionRow, ProgressRow, RecordRow, RecordStatus, ReplyRow, Row, StoppedWindow, SubjectRow,
-    TenantRow, TokenOfScope, TokenRow, TokenWrapRow, VaultRow, VersionRow,
+    PolicyTextRow, PolicyVersionRow, ProgressRow, PurposeChange, PurposeOrderPlaceRow, PurposeOrderRow, RecordRow,
+    RecordStatus, ReplyRow, Row, StoppedWindow, SubjectRow, TenantPurposes, TenantRow, TokenOfScope, TokenRow,
+    TokenWrapRow, VaultRow, VersionRow,
 };
 use crate::testing::{caller, lookup, member, other_tenant, purpose, record, scope, subject, tenant};
 use crate::watch::{Burst, BurstRow, HabitRow};
@@ -179,6 +182,9 @@ fn bodies() -> Vec<Body> {
         }),
         Body::Freeze(Freeze { target: freeze_target(), reason: freeze_reason() }),
         Body::Thaw(Thaw { target: freeze_target(), reason: freeze_reason() }),
+        Body::ProposeCatalogueChange(ProposeCatalogueChange { order: OrderId([5; 16]), change: catalogue_change() }),
+        Body::SetTenantPurposes(SetTenantPurposes { order: OrderId([5; 16]), change: tenant_purposes() }),
+        Body::ApprovePurposeOrder(ApprovePurposeOrder { order: OrderId([5; 16]) }),
     ]
 }
 
@@ -188,6 +194,19 @@ fn freeze_target() -> FreezeTarget {
 
 fn freeze_reason() -> FreezeReason {
     FreezeReason::parse("stolen").unwrap()
+}
+
+fn catalogue_change() -> CatalogueChange {
+    CatalogueChange {
+        base: 3,
+        put: Vec::new(),
+        retire: vec![purpose("tax.slip")],
+        override_reason: Some("r".to_owned()),
+    }
+}
+
+fn tenant_purposes() -> TenantPurposes {
+    TenantPurposes { tenant: tenant(), enable: vec![purpose("tax.slip")], disable: vec![purpose("tax.old")] }
 }
 
 fn bootstrap() -> Bootstrap {
@@ -306,7 +325,14 @@ fn meta_rows() -> Vec<(String, Vec<u8>)> {
         line("policy_version", &PolicyVersionRow { version: PolicyVersion(3) }),
         line("policy_text", &PolicyTextRow { text: "permit;".to_owned() }),
         line("catalogue", &CatalogueRow { catalogue: Catalogue::default() }),
+        line("purpose_order", &purpose_order(PurposeChange::Catalogue(catalogue_change()))),
+        line("purpose_order_of_tenant", &purpose_order(PurposeChange::Tenant(tenant_purposes()))),
+        line("purpose_order_place", &PurposeOrderPlaceRow { proposed: Sequence(7) }),
     ]
+}
+
+fn purpose_order(change: PurposeChange) -> PurposeOrderRow {
+    PurposeOrderRow { order: OrderId([5; 16]), proposed: act(7), change, approved: Some(act(9)) }
 }
 
 fn admin_rows() -> Vec<(String, Vec<u8>)> {
@@ -328,6 +354,7 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
     let denials = Burst { times: vec![Timestamp(1_000)], alarm: Some(Timestamp(1_000)) };
     let burst = BurstRow { denials, unknown: Burst::default() };
     let leaked = Some(Leaked { tenant: tenant(), scope: scope(samples::PAYROLL_SCOPE) });
+    let of_grant = BudgetRow { guesses: None, grant: Some(GrantId([9; 16])), ..budget.clone() };
     vec![
         line("tenant", &TenantRow { tenant: golden_tenant(), created: act(1) }),
         line("grant", &GrantRow { grant: grant(), order: Some(order), sequence: Sequence(2) }),
@@ -339,6 +366,7 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         line("habit", &HabitRow { purposes: vec![purpose(samples::PURPOSE)], night: Some(20_780) }),
         line("burst", &burst),
         line("freezes", &freezes()),
+        line("budget_of_grant", &of_grant),
     ]
 }
 

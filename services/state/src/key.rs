@@ -43,6 +43,10 @@ pub enum Meta {
     Consent = 61,
     /// [`crate::access::PartyCallerRow`], one per caller of an entrusted party: followed by party and caller.
     PartyCaller = 62,
+    /// [`crate::row::PurposeOrderRow`]s, by the sequence of their proposal.
+    PurposeOrders = 80,
+    /// [`crate::row::PurposeOrderPlaceRow`]s: where the order of an id stands.
+    PurposeOrderPlaces = 81,
 }
 
 /// Key of a vault fact.
@@ -117,6 +121,20 @@ pub fn party_caller(party: &PartyId, caller: &CallerId) -> Vec<u8> {
 pub fn party_callers(party: &PartyId) -> Vec<u8> {
     let mut key = meta(Meta::PartyCaller);
     key.extend(text(party.as_str(), 0));
+    key
+}
+
+/// Key of a change of purposes: its proposal's sequence, so that the rows are a history.
+pub fn purpose_order(proposed: Sequence) -> Vec<u8> {
+    let mut key = meta(Meta::PurposeOrders);
+    key.extend_from_slice(&proposed.get().to_be_bytes());
+    key
+}
+
+/// Key of the place of a change of purposes.
+pub fn purpose_order_place(order: OrderId) -> Vec<u8> {
+    let mut key = meta(Meta::PurposeOrderPlaces);
+    key.extend_from_slice(order.as_bytes());
     key
 }
 

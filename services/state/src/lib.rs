@@ -7,8 +7,8 @@
 //!
 //! One command = one file under `command/`: its struct, its apply, its tests.
 
-pub mod alarms;
 pub mod access;
+pub mod alarms;
 pub mod assertions;
 mod budget;
 pub mod command;

@@ -266,6 +266,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::BreakGlass(body) => command::break_glass::apply(&mut self, body),
             Body::ReviewBreakGlass(body) => command::review_break_glass::apply(&mut self, body),
             Body::ConsentSubEntrust(body) => command::consent_sub_entrust::apply(&mut self, body),
+            Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::apply(&mut self, body),
+            Body::SetTenantPurposes(body) => command::set_tenant_purposes::apply(&mut self, body),
+            Body::ApprovePurposeOrder(body) => command::approve_purpose_order::apply(&mut self, body),
         }
     }
 
@@ -310,6 +313,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::BreakGlass(body) => command::break_glass::first_outcome(self, body),
             Body::ReviewBreakGlass(body) => command::review_break_glass::first_outcome(self, body),
             Body::ConsentSubEntrust(body) => command::consent_sub_entrust::first_outcome(self, body),
+            Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::first_outcome(self, body),
+            Body::SetTenantPurposes(body) => command::set_tenant_purposes::first_outcome(self, body),
+            Body::ApprovePurposeOrder(body) => command::approve_purpose_order::first_outcome(self, body),
             Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
     }
@@ -404,6 +410,9 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::BreakGlass(_) => action == Action::BreakGlass,
         Body::ReviewBreakGlass(_) => action == Action::ReviewBreakGlass,
         Body::ConsentSubEntrust(_) => action == Action::ConsentSubEntrust,
+        Body::ProposeCatalogueChange(_) => action == Action::ProposeCatalogueChange,
+        Body::SetTenantPurposes(_) => action == Action::SetTenantPurposes,
+        Body::ApprovePurposeOrder(_) => action == Action::ApprovePurposeOrder,
         Body::Reveal(_) => {
             matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
         }

@@ -223,6 +223,15 @@ pub enum Refusal {
     /// A grant of an operator would last longer than the limit allows.
     #[n(77)]
     OperatorWindow = 77,
+    /// The catalogue moved since the change was made for it.
+    #[n(80)]
+    CatalogueMoved = 80,
+    /// A change of purposes breaks a rule.
+    #[n(81)]
+    PurposeChangeInvalid = 81,
+    /// A proposed purpose names a forbidden use and the change has no override.
+    #[n(82)]
+    PurposeForbidden = 82,
 }
 
 impl Refusal {
@@ -269,6 +278,9 @@ impl Refusal {
             Self::ConsentMissing => "consent_missing",
             Self::PartyConflict => "party_conflict",
             Self::OperatorWindow => "operator_window",
+            Self::CatalogueMoved => "catalogue_moved",
+            Self::PurposeChangeInvalid => "purpose_change_invalid",
+            Self::PurposeForbidden => "purpose_forbidden",
         }
     }
 
@@ -280,11 +292,17 @@ impl Refusal {
             Self::TenantExists => Code::TenantExists,
             Self::TenantUnknown | Self::SamePerson | Self::AccessUnknown => Code::DeniedOrNotFound,
             Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
-            Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid | Self::OperatorWindow => Code::InvalidField,
+            Self::Invalid
+            | Self::PolicyInvalid
+            | Self::GrantInvalid
+            | Self::OperatorWindow
+            | Self::PurposeChangeInvalid => Code::InvalidField,
             Self::AccessClosed => Code::AccessClosed,
             Self::AccessCeiling => Code::AccessCeiling,
             Self::ReviewOverdue => Code::ReviewOverdue,
             Self::ConsentMissing => Code::ConsentMissing,
+            Self::CatalogueMoved => Code::CatalogueMoved,
+            Self::PurposeForbidden => Code::PurposeForbidden,
             Self::PurposeUnknown => Code::UnknownPurpose,
             Self::AlreadyFrozen => Code::AlreadyFrozen,
             Self::NotFrozen => Code::NotFound,
@@ -330,6 +348,8 @@ impl Refusal {
             Self::AccessCeiling => Some(DenyReason::AccessCeiling),
             Self::ReviewOverdue => Some(DenyReason::ReviewOverdue),
             Self::ConsentMissing => Some(DenyReason::ConsentMissing),
+            Self::CatalogueMoved | Self::PurposeChangeInvalid => Some(DenyReason::PurposeChangeInvalid),
+            Self::PurposeForbidden => Some(DenyReason::PurposeForbidden),
             _ => None,
         }
     }

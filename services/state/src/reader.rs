@@ -13,8 +13,9 @@ use fuda_policy::{GrantId, PolicyData};
 use crate::freezes::FreezesRow;
 use crate::key::{self, Meta};
 use crate::row::{
-    BucketRow, CatalogueRow, GrantRow, MembersRow, OrderRow, PolicyTextRow, PolicyVersionRow, ProgressRow, RecordRow,
-    Row, SubjectRow, TenantRow, TokenRow, TokenWrapRow, VaultRow, VersionRow,
+    BucketRow, CatalogueRow, GrantRow, MembersRow, OrderRow, PolicyTextRow, PolicyVersionRow, ProgressRow,
+    PurposeOrderPlaceRow, PurposeOrderRow, RecordRow, Row, SubjectRow, TenantRow, TokenRow, TokenWrapRow, VaultRow,
+    VersionRow,
 };
 use crate::{NodeId, OrderId, Table, TableError, View};
 
@@ -134,6 +135,30 @@ pub fn order(view: &impl View, order: OrderId) -> Result<Option<OrderRow>, Table
 pub fn orders(view: &impl View, after: Option<OrderId>, limit: usize) -> Result<Vec<OrderRow>, TableError> {
     let from = after.map_or(Vec::new(), |order| behind(key::order(order)));
     rows(view, &from, None, limit)
+}
+
+/// A change of purposes.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn purpose_order(view: &impl View, order: OrderId) -> Result<Option<PurposeOrderRow>, TableError> {
+    match row::<PurposeOrderPlaceRow>(view, &key::purpose_order_place(order))? {
+        Some(place) => row(view, &key::purpose_order(place.proposed)),
+        None => Ok(None),
+    }
+}
+
+/// Up to `limit` changes of purposes proposed behind `after`, oldest first.
+///
+/// # Errors
+/// [`TableError`] if they cannot be read.
+pub fn purpose_orders(
+    view: &impl View,
+    after: Option<Sequence>,
+    limit: usize,
+) -> Result<Vec<PurposeOrderRow>, TableError> {
+    let from = after.map_or(key::meta(Meta::PurposeOrders), |after| behind(key::purpose_order(after)));
+    rows(view, &from, Some(&key::meta(Meta::PurposeOrderPlaces)), limit)
 }
 
 /// All buckets of a key domain, by number.

@@ -382,3 +382,42 @@ pub(crate) fn record(seed: u16) -> RecordId {
 pub(crate) fn lookup(seed: u16) -> LookupKey {
     LookupKey::from_bytes(sha256(&[b"token", &seed.to_be_bytes()]))
 }
+
+/// A lawful row of the catalogue under another code and Japanese name.
+pub(crate) fn row_named(code: &str, ja: &str) -> fuda_core::Purpose {
+    let template = catalogue().get(&purpose("tax.salary_report")).unwrap().clone();
+    fuda_core::Purpose { code: purpose(code), ja: ja.to_owned(), ..template }
+}
+
+pub(crate) fn propose_change(
+    world: &World,
+    by: &str,
+    order: OrderId,
+    change: &fuda_core::CatalogueChange,
+    request_id: u8,
+) -> Command {
+    let request = Request::vault(Action::ProposeCatalogueChange, caller(by));
+    let body = crate::command::ProposeCatalogueChange { order, change: change.clone() };
+    world.permitted(&request, request_id, Body::ProposeCatalogueChange(body))
+}
+
+pub(crate) fn set_purposes(
+    world: &World,
+    by: &str,
+    order: OrderId,
+    enable: &[&str],
+    disable: &[&str],
+    request_id: u8,
+) -> Command {
+    let codes = |codes: &[&str]| codes.iter().map(|code| purpose(code)).collect();
+    let change = crate::row::TenantPurposes { tenant: tenant(), enable: codes(enable), disable: codes(disable) };
+    let request = Request::tenant(Action::SetTenantPurposes, caller(by), tenant());
+    let body = crate::command::SetTenantPurposes { order, change };
+    world.permitted(&request, request_id, Body::SetTenantPurposes(body))
+}
+
+pub(crate) fn approve_purposes(world: &World, by: &str, order: OrderId, request_id: u8) -> Command {
+    let request = Request::vault(Action::ApprovePurposeOrder, caller(by));
+    let body = crate::command::ApprovePurposeOrder { order };
+    world.permitted(&request, request_id, Body::ApprovePurposeOrder(body))
+}

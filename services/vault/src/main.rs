@@ -27,6 +27,7 @@ mod tasks;
 mod wire;
 mod wire_access;
 mod wire_condition;
+mod wire_purpose;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ pub(crate) const SERVICES: &[&str] = &[
     "fuda.ledger.v1.LedgerService",
     "fuda.guard.v1.GuardService",
     "fuda.access.v1.AccessService",
+    "fuda.purpose.v1.PurposeService",
 ];
 
 /// Fully qualified methods, as telemetry names them.
@@ -52,6 +53,11 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.access.v1.AccessService/BreakGlass",
     "fuda.access.v1.AccessService/ReviewBreakGlass",
     "fuda.access.v1.AccessService/ConsentSubEntrust",
+    "fuda.purpose.v1.PurposeService/ListPurposes",
+    "fuda.purpose.v1.PurposeService/ProposeCatalogueChange",
+    "fuda.purpose.v1.PurposeService/SetTenantPurposes",
+    "fuda.purpose.v1.PurposeService/ApprovePurposeOrder",
+    "fuda.purpose.v1.PurposeService/ListPurposeOrders",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

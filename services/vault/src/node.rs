@@ -19,6 +19,7 @@ use fuda_proto::access::v1::access_service_server::AccessServiceServer;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterServiceServer;
 use fuda_proto::guard::v1::guard_service_server::GuardServiceServer;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerServiceServer;
+use fuda_proto::purpose::v1::purpose_service_server::PurposeServiceServer;
 use fuda_proto::tenant::v1::tenant_service_server::TenantServiceServer;
 use fuda_proto::vault::v1::token_service_server::TokenServiceServer;
 use fuda_runtime::health::{HealthState, drive_grpc_health};
@@ -41,7 +42,9 @@ use crate::identity::{Authenticated, Callers, Clock, Identity};
 use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
-use crate::service::{access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, tenant::Tenants, token::Tokens};
+use crate::service::{
+    access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, purpose::Purposes, tenant::Tenants, token::Tokens,
+};
 use crate::source_zone::SourceZones;
 use crate::{alarms, methods, metrics, tasks};
 
@@ -192,6 +195,11 @@ impl Node {
                 parts.bootstrap_operator.clone(),
             ))))
             .add_service(TenantServiceServer::new(Tenants::new(Arc::clone(gate))))
+            .add_service(
+                PurposeServiceServer::new(Purposes::new(Arc::clone(gate)))
+                    .max_decoding_message_size(REQUEST_BYTES_MAX)
+                    .max_encoding_message_size(RESPONSE_BYTES_MAX),
+            )
             .add_service(
                 LedgerServiceServer::new(Ledger::new(Arc::clone(gate))).max_encoding_message_size(RESPONSE_BYTES_MAX),
             )

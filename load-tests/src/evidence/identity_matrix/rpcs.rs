@@ -6,6 +6,7 @@ use fuda_proto::cluster::v1 as cluster;
 use fuda_proto::guard::v1 as guard;
 use fuda_proto::ledger::v1 as ledger;
 use fuda_proto::peer::v1 as peer;
+use fuda_proto::purpose::v1 as purpose;
 use fuda_proto::tenant::v1 as tenant;
 use fuda_proto::vault::v1 as vault;
 use prost::Message;
@@ -105,6 +106,7 @@ pub(super) fn request(rpc: &str, facts: &Facts) -> Option<Vec<Vec<u8>>> {
         "fuda.ledger.v1.LedgerService" => ledger_request(method, facts).map(|message| vec![message]),
         "fuda.guard.v1.GuardService" => guard_request(method, facts).map(|message| vec![message]),
         "fuda.access.v1.AccessService" => access_request(method, facts).map(|message| vec![message]),
+        "fuda.purpose.v1.PurposeService" => purpose_request(method, facts).map(|message| vec![message]),
         "fuda.peer.v1.PeerService" => peer_request(method),
         "grpc.health.v1.Health" => Some(vec![Vec::new()]),
         // ServerReflectionRequest { list_services: "" }.
@@ -248,6 +250,27 @@ fn access_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
     })
 }
 
+fn purpose_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    let tenant = facts.tenant.clone();
+    Some(match method {
+        "ListPurposes" => purpose::ListPurposesRequest { tenant }.encode_to_vec(),
+        // For a version that the catalogue never had.
+        "ProposeCatalogueChange" => {
+            purpose::ProposeCatalogueChangeRequest { retire: vec![facts.purpose.clone()], ..Default::default() }
+                .encode_to_vec()
+        }
+        "SetTenantPurposes" => {
+            let enable = vec!["matrix.no_such_purpose".to_owned()];
+            purpose::SetTenantPurposesRequest { tenant, enable, ..Default::default() }.encode_to_vec()
+        }
+        "ApprovePurposeOrder" => {
+            purpose::ApprovePurposeOrderRequest { order: "00".repeat(16), ..Default::default() }.encode_to_vec()
+        }
+        "ListPurposeOrders" => purpose::ListPurposeOrdersRequest { tenant, ..Default::default() }.encode_to_vec(),
+        _ => return None,
+    })
+}
+
 /// Requests that do nothing: a member is told that they are malformed, everybody else that they are denied.
 fn peer_request(method: &str) -> Option<Vec<Vec<u8>>> {
     Some(match method {
@@ -286,6 +309,10 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         "Freeze" | "Thaw" => &[3],
         // Stored by an earlier round.
         "Tokenize" | "BatchTokenize" | "CreateTenant" | "Exchange" | "BatchExchange" => &[0, 6],
+        // Made for another catalogue; no such purpose; no such order.
+        "ProposeCatalogueChange" => &[9],
+        "SetTenantPurposes" => &[3],
+        "ApprovePurposeOrder" => &[5],
         // The other tenant has no such subject.
         "GetRecord" => &[0, 5],
         // Malformed (INVALID_ARGUMENT), which only a caller who was let through is told.

@@ -7,6 +7,7 @@ mod dev;
 mod freeze;
 mod grant;
 mod login;
+mod purpose;
 mod record;
 mod tenant;
 mod token;
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     /// Ask for access, decide on it, break the glass (handlers, approvers, owners).
     #[command(subcommand)]
     Access(access::Command),
+    /// Show and change purposes: the catalogue, and what a tenant uses (owners and approvers: two different people).
+    #[command(subcommand)]
+    Purpose(purpose::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -76,6 +80,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Grant(command) => Box::pin(grant::run(command, context)).await,
         Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
         Command::Access(command) => Box::pin(access::run(command, context)).await,
+        Command::Purpose(command) => Box::pin(purpose::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,

@@ -5,6 +5,7 @@ mod cluster;
 mod guard;
 mod ledger;
 mod life;
+mod purpose;
 mod tenant;
 mod token;
 
@@ -23,6 +24,6 @@ const fn once(path: &'static str) -> Method {
 /// Every method with a function here, for the test that compares them with the API.
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
-    [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, life::METHODS, access::METHODS]
-        .concat()
+    let admin = [tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, purpose::METHODS].concat();
+    [token::METHODS, life::METHODS, access::METHODS, admin.as_slice()].concat()
 }

@@ -6,6 +6,7 @@
 pub mod add_member;
 pub mod approve_access;
 pub mod approve_grants;
+pub mod approve_purpose_order;
 pub mod bookkeeping;
 pub mod bootstrap;
 pub mod break_glass;
@@ -16,6 +17,7 @@ pub mod deny_access;
 pub mod freeze;
 pub mod mint;
 mod presented;
+pub mod propose_catalogue_change;
 pub mod propose_grants;
 pub mod read_records;
 pub mod remove_member;
@@ -23,6 +25,7 @@ pub mod request_access;
 pub mod reveal;
 pub mod review_break_glass;
 pub mod revoke_access;
+pub mod set_tenant_purposes;
 pub mod thaw;
 pub mod tokenize;
 pub mod update_number;
@@ -35,6 +38,7 @@ use minicbor::{Decode, Encode};
 pub use add_member::AddMember;
 pub use approve_access::ApproveAccess;
 pub use approve_grants::ApproveGrants;
+pub use approve_purpose_order::ApprovePurposeOrder;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use break_glass::BreakGlass;
 pub use consent_sub_entrust::ConsentSubEntrust;
@@ -43,6 +47,7 @@ pub use denied::Denied;
 pub use deny_access::DenyAccess;
 pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
+pub use propose_catalogue_change::ProposeCatalogueChange;
 pub use propose_grants::ProposeGrants;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
@@ -50,6 +55,7 @@ pub use request_access::RequestAccess;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
 pub use review_break_glass::ReviewBreakGlass;
 pub use revoke_access::RevokeAccess;
+pub use set_tenant_purposes::SetTenantPurposes;
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -137,6 +143,15 @@ pub enum Body {
     /// Consents that an entrusted party entrusts on, or withdraws it.
     #[n(56)]
     ConsentSubEntrust(#[n(0)] ConsentSubEntrust),
+    /// Proposes a change of the purpose catalogue.
+    #[n(60)]
+    ProposeCatalogueChange(#[n(0)] ProposeCatalogueChange),
+    /// Proposes which purposes a tenant uses.
+    #[n(61)]
+    SetTenantPurposes(#[n(0)] SetTenantPurposes),
+    /// Brings a proposed change of purposes into force.
+    #[n(62)]
+    ApprovePurposeOrder(#[n(0)] ApprovePurposeOrder),
 }
 
 /// Why bytes are not a command.
@@ -250,6 +265,9 @@ impl Body {
             Self::BreakGlass(_) => "break_glass",
             Self::ReviewBreakGlass(_) => "review_break_glass",
             Self::ConsentSubEntrust(_) => "consent_sub_entrust",
+            Self::ProposeCatalogueChange(_) => "propose_catalogue_change",
+            Self::SetTenantPurposes(_) => "set_tenant_purposes",
+            Self::ApprovePurposeOrder(_) => "approve_purpose_order",
         }
     }
 }

@@ -195,16 +195,16 @@ fn with_budget(item: EntryItem, meter: Option<&Meter<'_>>) -> EntryItem {
 
 #[cfg(test)]
 mod tests {
-    use fuda_core::{Timestamp, Window};
+    use fuda_core::Window;
     use fuda_ledger::{Audited, Decision};
-    use fuda_policy::{Action, Budget, Grant, samples};
+    use fuda_policy::{Action, Grant, samples};
 
     use super::*;
     use crate::row::BudgetRow;
     use crate::testing::{
         HOUR_MS, World, caller, facts, items_of, lookup, other_tenant, purpose, record, subject, workload_grants,
     };
-    use crate::{Body, Overlay, key, reader};
+    use crate::{Body, Overlay, key};
 
     /// The demo vault with payroll's grant changed.
     fn world_with(change: impl Fn(&mut Grant)) -> World {
@@ -243,6 +243,41 @@ mod tests {
         assert_eq!(entry.common.purpose, Some(purpose(samples::PURPOSE)));
         let unknown = block.entry(1).unwrap();
         assert_eq!((unknown.item.decision, unknown.item.record), (Decision::Denied, None));
+    }
+
+    #[test]
+    fn a_budget_over_the_whole_grant_is_of_that_grant_alone() {
+        let occasion = |grant: &mut Grant| {
+            let end = Timestamp(crate::testing::START.as_millis() + 72 * HOUR_MS);
+            grant.window = Window { not_before: Some(crate::testing::START), not_after: Some(end) };
+            grant.budget = Some(Budget::new(1, Budget::LIFE_OF_GRANT));
+        };
+        let mut world = world_with(occasion);
+        world.store(20, &[("E-1", 1), ("E-2", 2)]);
+        let items = world.revealed(Action::Detokenize, &[1, 2, 1]);
+        assert_eq!((done(&items), reasons(&items)), (2, vec![DenyReason::BudgetExhausted]));
+
+        // Days go by and the node starts again: it is still the same grant.
+        for _ in 0..2 {
+            world.now = Timestamp(world.now.as_millis() + 30 * HOUR_MS);
+            world.restart();
+            let items = world.revealed(Action::Detokenize, &[1, 2]);
+            assert_eq!((done(&items), reasons(&items)), (1, vec![DenyReason::BudgetExhausted]));
+        }
+
+        // Another grant in its place, for another occasion, counts from nothing.
+        let old = workload_grants().into_iter().find(|grant| grant.caller == caller(samples::PAYROLL)).unwrap();
+        let mut new = Grant { id: fuda_policy::GrantId([99; 16]), ..old.clone() };
+        occasion(&mut new);
+        let order = crate::OrderId([77; 16]);
+        let body = crate::command::ProposeGrants { order, grants: vec![new], revoke: vec![old.id] };
+        let request = fuda_policy::Request::vault(Action::ProposeGrants, caller(samples::OWNER));
+        let command = world.permitted(&request, 77, Body::ProposeGrants(body));
+        world.apply(&command);
+        let command = world.approve(samples::APPROVER, order, 78);
+        world.apply(&command);
+        let items = world.revealed(Action::Detokenize, &[2, 1]);
+        assert_eq!((done(&items), reasons(&items)), (1, vec![DenyReason::BudgetExhausted]));
     }
 
     #[test]

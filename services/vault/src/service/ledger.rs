@@ -239,6 +239,7 @@ mod tests {
             trace_id: None,
             credential: None,
             job: None,
+            source_zone: None,
         };
         Entry { common, item: EntryItem::allowed(Sequence(7)) }
     }

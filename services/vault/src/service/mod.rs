@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod guard;
 pub(crate) mod ledger;
 mod life;
+pub(crate) mod purpose;
 pub(crate) mod tenant;
 pub(crate) mod token;
 

@@ -31,22 +31,32 @@ impl Tenants {
         Self { gate }
     }
 
-    /// Commits an administrative act, deciding again when the policy moved meanwhile.
+    /// See [`act`].
     async fn act(
         &self,
         call: &Call,
         request: PolicyRequest,
-        mut body: impl FnMut(&Permit) -> Result<Body, Refusal>,
+        body: impl FnMut(&Permit) -> Result<Body, Refusal>,
     ) -> Result<Sequence, Refusal> {
-        for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
-            let permit = self.gate.authorize(call, request.clone(), 1).await?;
-            let committed = self.gate.commit(call, &permit, body(&permit)?).await?;
-            if let Round::Applied { first, .. } = self.gate.round(committed).await? {
-                return first.ok_or(Refusal::new(Code::Internal));
-            }
-        }
-        Err(Refusal::new(Code::StaleRoundsExhausted))
+        act(&self.gate, call, request, body).await
     }
+}
+
+/// Commits an administrative act, deciding again when the policy moved meanwhile.
+pub(super) async fn act(
+    gate: &Gate,
+    call: &Call,
+    request: PolicyRequest,
+    mut body: impl FnMut(&Permit) -> Result<Body, Refusal>,
+) -> Result<Sequence, Refusal> {
+    for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
+        let permit = gate.authorize(call, request.clone(), 1).await?;
+        let committed = gate.commit(call, &permit, body(&permit)?).await?;
+        if let Round::Applied { first, .. } = gate.round(committed).await? {
+            return first.ok_or(Refusal::new(Code::Internal));
+        }
+    }
+    Err(Refusal::new(Code::StaleRoundsExhausted))
 }
 
 #[tonic::async_trait]
@@ -192,7 +202,7 @@ fn revoked(ids: &[String]) -> Result<Vec<GrantId>, Refusal> {
     ids.iter().map(|id| GrantId::parse(id).map_err(Refusal::from)).collect()
 }
 
-fn order_id(text: &str) -> Result<OrderId, Refusal> {
+pub(super) fn order_id(text: &str) -> Result<OrderId, Refusal> {
     let mut bytes = [0; 16];
     match hex::decode_to_slice(text, &mut bytes) {
         Ok(()) => Ok(OrderId(bytes)),

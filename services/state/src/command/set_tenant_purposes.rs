@@ -1,0 +1,129 @@
+//! SetTenantPurposes: stores an order to enable and disable purposes of one tenant. Nothing changes until another
+//! person approves it ([`super::approve_purpose_order`]).
+
+use std::collections::BTreeSet;
+
+use fuda_core::limits::PURPOSES_PER_CHANGE_MAX;
+use fuda_ledger::{Detail, DetailKey};
+use fuda_policy::Tenant;
+use minicbor::{Decode, Encode};
+
+use super::propose_catalogue_change::{first_proposal, listed, store};
+use crate::machine::Applying;
+use crate::row::{PurposeChange, TenantPurposes};
+use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
+
+/// Proposes which purposes a tenant uses from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SetTenantPurposes {
+    /// The order's id, minted by the node.
+    #[n(0)]
+    pub order: OrderId,
+    /// What is to change.
+    #[n(1)]
+    pub change: TenantPurposes,
+}
+
+pub(crate) fn first_outcome<T: Txn>(
+    applying: &Applying<'_, T>,
+    body: &SetTenantPurposes,
+) -> Result<Option<Outcome>, TableError> {
+    first_proposal(applying, body.order, &PurposeChange::Tenant(body.change.clone()))
+}
+
+pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &SetTenantPurposes) -> Result<Outcome, TableError> {
+    let detail = detail(body.order, &body.change);
+    if applying.header.tenant.as_ref() != Some(&body.change.tenant) {
+        return applying.refuse(Refusal::Invalid, detail);
+    }
+    if reader::purpose_order(&*applying.txn, body.order)?.is_some() {
+        return applying.refuse(Refusal::OrderExists, detail);
+    }
+    if let Err(refusal) = changed(applying, &body.change)? {
+        return applying.refuse(refusal, detail);
+    }
+    store(applying, body.order, PurposeChange::Tenant(body.change.clone()));
+    Ok(Outcome::applied(applying.append_allowed(detail)?))
+}
+
+/// The tenant after the change, or why it was refused. Asked when it is proposed and again when it is approved.
+pub(super) fn changed<T: Txn>(
+    applying: &Applying<'_, T>,
+    change: &TenantPurposes,
+) -> Result<Result<Tenant, Refusal>, TableError> {
+    let Some(row) = reader::tenant(&*applying.txn, &change.tenant)? else {
+        return Ok(Err(Refusal::TenantUnknown));
+    };
+    let count = change.enable.len() + change.disable.len();
+    let distinct: BTreeSet<_> = change.enable.iter().chain(&change.disable).collect();
+    if !(1..=PURPOSES_PER_CHANGE_MAX).contains(&count) || distinct.len() != count {
+        return Ok(Err(Refusal::PurposeChangeInvalid));
+    }
+    let catalogue = applying.catalogue()?;
+    let in_force = |code| catalogue.get(code).is_some_and(|purpose| !purpose.retired);
+    if !change.enable.iter().all(in_force) {
+        return Ok(Err(Refusal::PurposeUnknown));
+    }
+    let mut tenant = row.tenant;
+    // Enabling what is enabled, or disabling what is not, is a mistake: the proposer read an older list.
+    if change.enable.iter().any(|code| tenant.enables(code)) || !change.disable.iter().all(|code| tenant.enables(code))
+    {
+        return Ok(Err(Refusal::PurposeChangeInvalid));
+    }
+    tenant.purposes.retain(|code| !change.disable.contains(code));
+    tenant.purposes.extend(change.enable.iter().cloned());
+    Ok(if tenant.purposes.is_empty() { Err(Refusal::PurposeChangeInvalid) } else { Ok(tenant) })
+}
+
+pub(super) fn detail(order: OrderId, change: &TenantPurposes) -> Vec<Detail> {
+    let mut detail = vec![Detail::new(DetailKey::Order, &order.to_string())];
+    detail.extend(listed(DetailKey::PurposeEnabled, change.enable.iter().map(fuda_core::PurposeCode::as_str)));
+    detail.extend(listed(DetailKey::PurposeDisabled, change.disable.iter().map(fuda_core::PurposeCode::as_str)));
+    detail
+}
+
+#[cfg(test)]
+mod tests {
+    use fuda_policy::samples;
+
+    use super::*;
+    use crate::testing::{World, purpose, set_purposes, tenant};
+
+    const ORDER: OrderId = OrderId([8; 16]);
+
+    #[test]
+    fn a_mistaken_change_is_refused_with_an_entry() {
+        let mut world = World::demo();
+        let enabled = samples::PURPOSE;
+        let cases: [(&[&str], &[&str], Refusal); 7] = [
+            (&["tax.no_such_form"], &[], Refusal::PurposeUnknown),
+            (&[enabled], &[], Refusal::PurposeChangeInvalid),
+            (&[], &["tax.zaikei"], Refusal::PurposeChangeInvalid),
+            (&["tax.zaikei", "tax.zaikei"], &[], Refusal::PurposeChangeInvalid),
+            (&["tax.zaikei"], &["tax.zaikei"], Refusal::PurposeChangeInvalid),
+            (&[], &[], Refusal::PurposeChangeInvalid),
+            (&[], &["op.collect", enabled, "tax.salary_report", "tax.fee_record"], Refusal::PurposeChangeInvalid),
+        ];
+        for (enable, disable, expected) in cases {
+            let command = set_purposes(&world, samples::OWNER, ORDER, enable, disable, 8);
+            let outcome = world.apply(&command);
+            assert!(
+                matches!(outcome, Outcome::Refused { refusal, sequence: Some(_) } if refusal == expected),
+                "{enable:?} {disable:?}: {outcome:?}"
+            );
+        }
+        assert!(reader::purpose_orders(&world.tables, None, 10).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_proposal_changes_nothing() {
+        let mut world = World::demo();
+        let version = world.machine.policy_version();
+        let command = set_purposes(&world, samples::OWNER, ORDER, &["tax.zaikei"], &["tax.fee_record"], 8);
+        let outcome = world.apply(&command);
+        assert!(matches!(outcome, Outcome::Applied { first: Some(_), .. }));
+        assert_eq!(world.apply(&command), outcome, "forwarded twice");
+        assert_eq!(world.machine.policy_version(), version);
+        assert!(!world.policy().tenant(&tenant()).unwrap().enables(&purpose("tax.zaikei")));
+    }
+}
