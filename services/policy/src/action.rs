@@ -67,6 +67,21 @@ pub enum Action {
     /// Store a new number for the record of a presented token; every token of the record then reads it.
     #[n(19)]
     UpdateNumber = 19,
+    /// Let a record answer to none of its tokens.
+    #[n(20)]
+    Disable = 20,
+    /// Let a disabled record answer again.
+    #[n(21)]
+    Enable = 21,
+    /// Give up a record whose tokens are lost, so that the subject can have a new one.
+    #[n(22)]
+    Supersede = 22,
+    /// Record purposes that a person was notified of later.
+    #[n(23)]
+    AddNotice = 23,
+    /// Get the last characters of numbers; never of a My Number.
+    #[n(24)]
+    RevealMasked = 24,
     /// Stop the use of a scope, caller, purpose, tenant or the whole vault at once; one person's act.
     #[n(30)]
     Freeze = 30,
@@ -80,7 +95,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -100,6 +115,11 @@ impl Action {
         Self::Exchange,
         Self::Rotate,
         Self::UpdateNumber,
+        Self::Disable,
+        Self::Enable,
+        Self::Supersede,
+        Self::AddNotice,
+        Self::RevealMasked,
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
@@ -128,6 +148,11 @@ impl Action {
             Self::Exchange => "exchange",
             Self::Rotate => "rotate",
             Self::UpdateNumber => "update_number",
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::Supersede => "supersede",
+            Self::AddNotice => "add_notice",
+            Self::RevealMasked => "reveal_masked",
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
@@ -149,7 +174,7 @@ impl Action {
     /// Whether the answer tells the caller a number (or confirms one).
     #[must_use]
     pub const fn reveals(self) -> bool {
-        matches!(self, Self::Detokenize | Self::VerifyNumber)
+        matches!(self, Self::Detokenize | Self::VerifyNumber | Self::RevealMasked)
     }
 
     /// Whether the action takes or makes tokens, which always belong to a scope; its grants must name scopes.
@@ -164,13 +189,24 @@ impl Action {
                 | Self::Exchange
                 | Self::Rotate
                 | Self::UpdateNumber
+                | Self::RevealMasked
         )
     }
 
     /// Whether the action is always about one existing tenant, so that a request without a tenant is denied.
     #[must_use]
     pub const fn needs_tenant(self) -> bool {
-        self.needs_scope() || matches!(self, Self::GetTenant | Self::GetRecord | Self::ListRecords)
+        self.needs_scope()
+            || matches!(
+                self,
+                Self::GetTenant
+                    | Self::GetRecord
+                    | Self::ListRecords
+                    | Self::Disable
+                    | Self::Enable
+                    | Self::Supersede
+                    | Self::AddNotice
+            )
     }
 
     /// Whether a freeze of a scope, purpose, tenant or of the whole vault stops the action. Everything is stopped but

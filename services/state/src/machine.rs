@@ -244,6 +244,7 @@ impl<T: Txn> Applying<'_, T> {
             Body::Denied(body) => command::denied::apply(&mut self, body),
             Body::Mint(body) => command::mint::apply(&mut self, body),
             Body::UpdateNumber(body) => command::update_number::apply(&mut self, body),
+            Body::Amend(body) => command::amend::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
         }
@@ -283,7 +284,7 @@ impl<T: Txn> Applying<'_, T> {
             Body::UpdateNumber(body) => command::update_number::first_outcome(self, body),
             Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
             Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
-            Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
+            Body::Amend(_) | Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
     }
 
@@ -368,10 +369,13 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::Freeze(_) => action == Action::Freeze,
         Body::Thaw(_) => action == Action::Thaw,
         Body::Reveal(_) => {
-            matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
+            matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken | Action::RevealMasked)
         }
         Body::Mint(_) => matches!(action, Action::Exchange | Action::Rotate),
         Body::UpdateNumber(_) => action == Action::UpdateNumber,
+        Body::Amend(_) => {
+            matches!(action, Action::Disable | Action::Enable | Action::Supersede | Action::AddNotice)
+        }
         Body::ReadRecords(_) => matches!(
             action,
             Action::GetRecord
