@@ -20,8 +20,19 @@ pub const PURPOSE: &str = "tax.withholding_slip";
 /// Scopes that exist: payroll's own, and accounting's.
 pub const SCOPES: [&str; 2] = ["payroll", "accounting"];
 /// What hr does: it collects numbers and looks after their tokens, and sees no number again.
-const HR_ACTIONS: [&str; 7] =
-    ["tokenize", "describe_token", "get_record", "list_records", "exchange", "rotate", "update_number"];
+const HR_ACTIONS: [&str; 11] = [
+    "tokenize",
+    "describe_token",
+    "get_record",
+    "list_records",
+    "exchange",
+    "rotate",
+    "update_number",
+    "disable",
+    "enable",
+    "supersede",
+    "add_notice",
+];
 /// The person who answers for grants that reveal, unless an evidence says otherwise.
 pub const HANDLER: &str = "oidc:corp/tanaka";
 /// Guesses per record and day granted to payroll.

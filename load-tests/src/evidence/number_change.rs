@@ -1,5 +1,7 @@
 //! Records change their numbers while readers race, and all tokens of a record follow at once.
 
+mod life;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,6 +174,9 @@ async fn change_numbers(ctx: &Ctx, options: Options, size: Size) -> Result<Figur
         progress(&format!("{} of {} rounds, {} reads", round + 1, size.rounds, stage.reads.lock().len()));
     }
     judge(&stage, &changes, &mut figures);
+    for violation in stage.live_on(cluster.size()).await? {
+        figures.violation(violation);
+    }
     let digests = cluster.state_digests().await?;
     figures.digests_equal = digests.iter().collect::<BTreeSet<_>>().len() == 1;
     Ok(figures)
@@ -273,7 +278,7 @@ impl Stage {
         let scope = usize::try_from(chance.below(SCOPES.len() as u64))?;
         let item = |person: &Person| -> Result<UpdateItem> {
             let token = person.tokens.get(scope).context("a token per scope")?.clone();
-            Ok(UpdateItem { token, number: self.number(person, version) })
+            Ok(UpdateItem { token, number: self.number(person, version), verification: None })
         };
         let request = BatchUpdateNumbersRequest {
             tenant: TENANT.to_owned(),
@@ -301,9 +306,9 @@ impl Stage {
     }
 }
 
-/// Stores a person's first number and exchanges its token for the other scopes.
-async fn store(hr: &Caller, people: People, index: u64) -> Result<Person> {
-    let [first, others @ ..] = SCOPES;
+/// A person's first number, for the first scope.
+fn item(people: People, index: u64) -> TokenizeRequest {
+    let [first, ..] = SCOPES;
     let item = TokenizeItem {
         kind: "my_number".to_owned(),
         number: people.my_number(index),
@@ -313,8 +318,13 @@ async fn store(hr: &Caller, people: People, index: u64) -> Result<Person> {
         notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
         ..TokenizeItem::default()
     };
-    let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..Default::default() };
-    let stored = hr.tokens(0).tokenize(request).await;
+    TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..Default::default() }
+}
+
+/// Stores a person's first number and exchanges its token for the other scopes.
+async fn store(hr: &Caller, people: People, index: u64) -> Result<Person> {
+    let [first, others @ ..] = SCOPES;
+    let stored = hr.tokens(0).tokenize(item(people, index)).await;
     let token = stored.map_err(|status| anyhow!("Tokenize: {}", describe(&status)))?.into_inner().token;
     let mut tokens = vec![token.clone()];
     for (node, to_scope) in others.into_iter().enumerate() {

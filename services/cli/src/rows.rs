@@ -116,6 +116,7 @@ pub(crate) fn item(
         notified_purposes: purposes.collect(),
         number: number.to_owned(),
         label: stored.label.clone(),
+        ..TokenizeItem::default()
     }))
 }
 

@@ -1,7 +1,7 @@
 //! Words of the command line to words of the API and back.
 
 use fuda_client::tenant::{Grant, Hours, Role};
-use fuda_client::vault::{NotifiedPurpose, Record, RecordStatus, Relation as WireRelation};
+use fuda_client::vault::{NotifiedPurpose, Record, RecordStatus, Relation as WireRelation, Verification};
 use fuda_core::{Relation, Timestamp};
 use prost_types::Timestamp as WireTimestamp;
 use serde_json::{Value, json};
@@ -44,8 +44,18 @@ pub(crate) fn moment_value(moment: Option<&WireTimestamp>) -> Value {
     moment.map_or(Value::Null, |moment| Value::from(moment_text(moment)))
 }
 
+/// The state of a record in a word.
+pub(crate) fn status(status: RecordStatus) -> &'static str {
+    match status {
+        RecordStatus::Live => "live",
+        RecordStatus::Disabled => "disabled",
+        RecordStatus::Superseded => "superseded",
+        RecordStatus::Unspecified => "unspecified",
+    }
+}
+
 /// Columns of a record.
-pub(crate) const RECORD_COLUMNS: [&str; 12] = [
+pub(crate) const RECORD_COLUMNS: [&str; 13] = [
     "subject",
     "kind",
     "record",
@@ -58,6 +68,7 @@ pub(crate) const RECORD_COLUMNS: [&str; 12] = [
     "create_time",
     "tenant",
     "label",
+    "verification",
 ];
 
 /// A record in [`RECORD_COLUMNS`].
@@ -67,11 +78,7 @@ pub(crate) fn record_row(record: &Record) -> Vec<Value> {
         text(&record.kind),
         text(&record.record),
         json!(record.record_version),
-        json!(match record.status() {
-            RecordStatus::Live => "live",
-            RecordStatus::Disabled => "disabled",
-            RecordStatus::Unspecified => "unspecified",
-        }),
+        json!(status(record.status())),
         text(&record.principal_subject),
         relation_value(record.relation()),
         json!(record.scopes),
@@ -79,7 +86,19 @@ pub(crate) fn record_row(record: &Record) -> Vec<Value> {
         moment_value(record.create_time.as_ref()),
         text(&record.tenant),
         text(&record.label),
+        record.verification.as_ref().map_or(Value::Null, verification),
     ]
+}
+
+/// How an identity was checked.
+fn verification(verification: &Verification) -> Value {
+    json!({
+        "method": verification.method,
+        "documents": verification.documents,
+        "verifier": verification.verifier,
+        "verified_on": verification.verified_on,
+        "proxy": verification.proxy,
+    })
 }
 
 /// Columns of a grant.

@@ -1,8 +1,9 @@
 //! Jobs of any size on the life of tokens; see [`crate::batch`].
 
 use fuda_proto::vault::v1::{
-    BatchExchangeRequest, BatchRotateRequest, BatchUpdateNumbersRequest, ExchangeResponse, RotateResponse, UpdateItem,
-    UpdateNumberResponse, exchange_result, rotate_result, update_number_result,
+    BatchExchangeRequest, BatchRevealMaskedRequest, BatchRotateRequest, BatchUpdateNumbersRequest, ExchangeResponse,
+    RevealMaskedResponse, RotateResponse, UpdateItem, UpdateNumberResponse, exchange_result, reveal_masked_result,
+    rotate_result, update_number_result,
 };
 use prost::Message as _;
 use zeroize::Zeroizing;
@@ -74,6 +75,37 @@ impl Client {
             per_item(count, results, |result| match result.result {
                 Some(rotate_result::Result::Ok(reply)) => Ok(Secret::new(reply)),
                 Some(rotate_result::Result::Error(error)) => Err(refused(&error, &id)),
+                None => Err(EMPTY),
+            })
+        });
+        self.run(calls).await
+    }
+
+    /// The last characters of the numbers behind any number of tokens. The tokens are wiped.
+    pub async fn reveal_masked_all(
+        &self,
+        job: &Job,
+        tokens: Vec<Zeroizing<String>>,
+    ) -> Results<Secret<RevealMaskedResponse>> {
+        let requests = split(tokens, |token| token.len());
+        let calls = requests.into_iter().map(|tokens| async move {
+            let count = tokens.len();
+            let mut request = BatchRevealMaskedRequest {
+                tenant: job.tenant.clone(),
+                purpose: job.purpose.clone(),
+                scope: job.scope.clone(),
+                tokens: handed_over(tokens),
+                work_reference: job.work_reference.clone(),
+                ..BatchRevealMaskedRequest::default()
+            };
+            let (id, answer) = match keep_request_id(&mut request.request_id) {
+                Ok(id) => (id, self.batch_reveal_masked(request).await),
+                Err(error) => (String::new(), Err(error)),
+            };
+            let results = answer.map(|mut answer| std::mem::take(&mut answer.results));
+            per_item(count, results, |result| match result.result {
+                Some(reveal_masked_result::Result::Ok(reply)) => Ok(Secret::new(reply)),
+                Some(reveal_masked_result::Result::Error(error)) => Err(refused(&error, &id)),
                 None => Err(EMPTY),
             })
         });

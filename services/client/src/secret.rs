@@ -107,6 +107,30 @@ wiped! {
     UpdateItem { token number; }
     UpdateNumberRequest { ; item }
     BatchUpdateNumbersRequest { ; items }
+    RecordName { token; }
+    DisableRequest { ; record }
+    BatchDisableRequest { ; records }
+    EnableRequest { ; record }
+    BatchEnableRequest { ; records }
+    SupersedeRequest { ; record }
+    BatchSupersedeRequest { ; records }
+    NoticeItem { ; record }
+    AddNoticeRequest { ; item }
+    BatchAddNoticesRequest { ; items }
+    RevealMaskedRequest { token; }
+    RevealMaskedResponse { masked; }
+    BatchRevealMaskedRequest { tokens; }
+    RevealMaskedResult { ; result }
+    BatchRevealMaskedResponse { ; results }
+}
+
+impl Wipe for vault::reveal_masked_result::Result {
+    fn wipe(&mut self) {
+        match self {
+            Self::Ok(reply) => reply.wipe(),
+            Self::Error(_) => {}
+        }
+    }
 }
 
 impl Wipe for vault::exchange_result::Result {

@@ -197,6 +197,64 @@ impl TokenService for Scripted {
     ) -> Result<Response<pb::BatchUpdateNumbersResponse>, Status> {
         unserved()
     }
+
+    async fn disable(&self, _: Request<pb::DisableRequest>) -> Result<Response<pb::DisableResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_disable(
+        &self,
+        _: Request<pb::BatchDisableRequest>,
+    ) -> Result<Response<pb::BatchDisableResponse>, Status> {
+        unserved()
+    }
+
+    async fn enable(&self, _: Request<pb::EnableRequest>) -> Result<Response<pb::EnableResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_enable(
+        &self,
+        _: Request<pb::BatchEnableRequest>,
+    ) -> Result<Response<pb::BatchEnableResponse>, Status> {
+        unserved()
+    }
+
+    async fn supersede(&self, _: Request<pb::SupersedeRequest>) -> Result<Response<pb::SupersedeResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_supersede(
+        &self,
+        _: Request<pb::BatchSupersedeRequest>,
+    ) -> Result<Response<pb::BatchSupersedeResponse>, Status> {
+        unserved()
+    }
+
+    async fn add_notice(&self, _: Request<pb::AddNoticeRequest>) -> Result<Response<pb::AddNoticeResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_add_notices(
+        &self,
+        _: Request<pb::BatchAddNoticesRequest>,
+    ) -> Result<Response<pb::BatchAddNoticesResponse>, Status> {
+        unserved()
+    }
+
+    async fn reveal_masked(
+        &self,
+        _: Request<pb::RevealMaskedRequest>,
+    ) -> Result<Response<pb::RevealMaskedResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_reveal_masked(
+        &self,
+        _: Request<pb::BatchRevealMaskedRequest>,
+    ) -> Result<Response<pb::BatchRevealMaskedResponse>, Status> {
+        unserved()
+    }
 }
 
 pub(crate) fn options() -> Options {

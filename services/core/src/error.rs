@@ -197,6 +197,10 @@ codes! {
         "the record already has a token of this scope"
     3022 TooManyTokens "TOO_MANY_TOKENS" FailedPrecondition Never
         "the record has as many tokens as a record may have"
+    3023 TooManyNotices "TOO_MANY_NOTICES" FailedPrecondition Never
+        "the record has as many notified purposes as a record may have"
+    3024 RecordSuperseded "RECORD_SUPERSEDED" FailedPrecondition Never
+        "the record is superseded and does not come back"
     3031 AlreadyFrozen "ALREADY_FROZEN" AlreadyExists Never
         "this is frozen already; the entry of the first freeze stands"
     3060 AccessClosed "ACCESS_CLOSED" FailedPrecondition Never

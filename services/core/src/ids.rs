@@ -604,7 +604,7 @@ fn check_line(field: &'static str, text: &str, (chars_max, rule): (usize, &'stat
     refuse_secrets(field, text)
 }
 
-fn refuse_secrets(field: &'static str, text: &str) -> Result<(), Invalid> {
+pub(crate) fn refuse_secrets(field: &'static str, text: &str) -> Result<(), Invalid> {
     if text::contains_my_number(text) {
         return Err(Invalid::new(field, RULE_NO_NUMBER));
     }

@@ -16,6 +16,7 @@ pub mod retention;
 pub mod text;
 pub mod time;
 pub mod token;
+pub mod verification;
 
 mod check_digit;
 
@@ -32,3 +33,4 @@ pub use relation::{Relation, RelationSet};
 pub use retention::{Hold, RetentionRule, RetentionStart};
 pub use time::{Day, Timestamp, Window, Zone};
 pub use token::{Token, TokenClass};
+pub use verification::{ProxyRelation, Verification, VerificationDocument, VerificationMethod};

@@ -17,6 +17,14 @@ pub const TOKENS_PER_RECORD_MAX: usize = 32;
 /// Sealed replies a record remembers beside that of the call that made it. One more takes the place of the oldest,
 /// whose retry is then no longer recognised.
 pub const REPLIES_PER_RECORD_MAX: usize = 16;
+/// Characters (Unicode scalar values) of a notice's version.
+pub const NOTICE_VERSION_CHARS_MAX: usize = 64;
+/// Sorts of documents in one record of an identity check.
+pub const VERIFICATION_DOCUMENTS_MAX: usize = 8;
+/// Characters (Unicode scalar values) of the reference to whoever checked an identity.
+pub const VERIFIER_CHARS_MAX: usize = 64;
+/// Characters that a masked reveal shows at most, and never more than half of the number.
+pub const MASKED_CHARS_SHOWN_MAX: usize = 4;
 /// Bytes of a subject reference.
 pub const SUBJECT_BYTES_MAX: usize = 64;
 /// Characters (Unicode scalar values) of a work reference.

@@ -1,6 +1,6 @@
 //! Free text: normalisation of typed digits, and the search for numbers and tokens in text that must hold none.
 
-use crate::{check_digit, token};
+use crate::{check_digit, error::Invalid, ids::refuse_secrets, token};
 
 /// Whether the text contains a valid My Number: 12 digits (ASCII or full-width) with a correct check digit, not all
 /// zero, where any two neighbouring digits may be parted by one space or hyphen of any sort. A longer run of digits is
@@ -23,6 +23,21 @@ pub fn contains_my_number(text: &str) -> bool {
         }
     }
     false
+}
+
+/// Checks a short text that goes into records and entries: 1 to `chars_max` characters, no control characters, no valid
+/// My Number, no token.
+///
+/// # Errors
+/// [`Invalid`] with `field` and the rule; `too_long` is the rule about the length.
+pub fn check_short(field: &'static str, text: &str, chars_max: usize, too_long: &'static str) -> Result<(), Invalid> {
+    if text.is_empty() || text.chars().count() > chars_max {
+        return Err(Invalid::new(field, too_long));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new(field, "must not contain control characters"));
+    }
+    refuse_secrets(field, text)
 }
 
 /// Whether the text contains the shape of a token, whatever its checksum and the case of its letters: a token with

@@ -109,6 +109,15 @@ pub enum DetailKey {
     /// Version of the record's number that the act brought in.
     #[n(31)]
     RecordVersion = 31,
+    /// Purpose that the person was notified of.
+    #[n(32)]
+    Notified = 32,
+    /// Version of that notice, in the tenant's words.
+    #[n(33)]
+    NoticeVersion = 33,
+    /// How the person's identity was checked.
+    #[n(34)]
+    VerificationMethod = 34,
     /// What is frozen or thawed, `scope acme/payroll`.
     #[n(40)]
     FreezeTarget = 40,
@@ -180,6 +189,7 @@ impl DetailKey {
                 | DetailKey::ClientAddress
                 | DetailKey::Reason
                 | DetailKey::OverrideReason
+                | DetailKey::NoticeVersion
         )
     }
 
@@ -208,6 +218,9 @@ impl DetailKey {
             DetailKey::Refusal => "refusal",
             DetailKey::ToScope => "to_scope",
             DetailKey::RecordVersion => "record_version",
+            DetailKey::Notified => "notified",
+            DetailKey::NoticeVersion => "notice_version",
+            DetailKey::VerificationMethod => "verification_method",
             DetailKey::FreezeTarget => "freeze_target",
             DetailKey::Reason => "reason",
             DetailKey::FrozenBy => "frozen_by",

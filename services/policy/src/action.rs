@@ -68,6 +68,21 @@ pub enum Action {
     /// Store a new number for the record of a presented token; every token of the record then reads it.
     #[n(19)]
     UpdateNumber = 19,
+    /// Let a record answer to none of its tokens.
+    #[n(20)]
+    Disable = 20,
+    /// Let a disabled record answer again.
+    #[n(21)]
+    Enable = 21,
+    /// Give up a record whose tokens are lost, so that the subject can have a new one.
+    #[n(22)]
+    Supersede = 22,
+    /// Record purposes that a person was notified of later.
+    #[n(23)]
+    AddNotice = 23,
+    /// Get the last characters of numbers; never of a My Number.
+    #[n(24)]
+    RevealMasked = 24,
     /// Stop the use of a scope, caller, purpose, tenant or the whole vault at once; one person's act.
     #[n(30)]
     Freeze = 30,
@@ -117,7 +132,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 39] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -137,6 +152,11 @@ impl Action {
         Self::Exchange,
         Self::Rotate,
         Self::UpdateNumber,
+        Self::Disable,
+        Self::Enable,
+        Self::Supersede,
+        Self::AddNotice,
+        Self::RevealMasked,
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
@@ -177,6 +197,11 @@ impl Action {
             Self::Exchange => "exchange",
             Self::Rotate => "rotate",
             Self::UpdateNumber => "update_number",
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::Supersede => "supersede",
+            Self::AddNotice => "add_notice",
+            Self::RevealMasked => "reveal_masked",
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
@@ -210,7 +235,7 @@ impl Action {
     /// Whether the answer tells the caller a number (or confirms one).
     #[must_use]
     pub const fn reveals(self) -> bool {
-        matches!(self, Self::Detokenize | Self::VerifyNumber)
+        matches!(self, Self::Detokenize | Self::VerifyNumber | Self::RevealMasked)
     }
 
     /// Whether the action can widen what somebody may do: half of a change of policy. No role that has one of these
@@ -235,7 +260,7 @@ impl Action {
     #[must_use]
     pub const fn delivers(self) -> Option<Delivery> {
         match self {
-            Self::Detokenize | Self::VerifyNumber => Some(Delivery::Shown),
+            Self::Detokenize | Self::VerifyNumber | Self::RevealMasked => Some(Delivery::Shown),
             _ => None,
         }
     }
@@ -252,6 +277,7 @@ impl Action {
                 | Self::Exchange
                 | Self::Rotate
                 | Self::UpdateNumber
+                | Self::RevealMasked
         )
     }
 
@@ -273,6 +299,10 @@ impl Action {
                     | Self::ReviewBreakGlass
                     | Self::ConsentSubEntrust
                     | Self::SetTenantPurposes
+                    | Self::Disable
+                    | Self::Enable
+                    | Self::Supersede
+                    | Self::AddNotice
             )
     }
 

@@ -6,7 +6,7 @@ use fuda_core::{
 };
 use minicbor::{Decode, Encode};
 
-use crate::{Action, Circumstances, Conditions, EndUserRule, Role};
+use crate::{Action, Circumstances, Conditions, EndUserRule, Role, permit::may_be_masked};
 
 /// Limits of one grant. [`fuda_core::limits::GRANTS_PER_CALLER_MAX`] bounds how many a caller may hold.
 pub mod limits {
@@ -175,6 +175,9 @@ impl Grant {
         ensure(distinct(&self.purposes), "grant.purposes", "must not repeat")?;
         let purposeful = !self.any(Action::reveals) || !self.purposes.is_empty() || self.only_public_kinds();
         ensure(purposeful, "grant.purposes", "must not be empty when the grant reveals")?;
+        let masked =
+            !self.actions.contains(&Action::RevealMasked) || self.kinds.iter().all(|kind| may_be_masked(*kind));
+        ensure(masked, "grant.kinds", "must not be my_number with reveal_masked")?;
         ensure(verifies == (guesses > 0), "grant.verify_guesses_per_day", "must be set exactly with verify_number")?;
         let few = guesses <= limits::VERIFY_GUESSES_PER_DAY_MAX;
         ensure(few, "grant.verify_guesses_per_day", "must be at most 100")?;

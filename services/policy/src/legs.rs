@@ -2,7 +2,10 @@
 
 use fuda_core::{Catalogue, Kind, RelationSet, ScopeId, Timestamp, Window, Zone};
 
-use crate::{DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, Tenant, cedar::PurposeFlags};
+use crate::{
+    Action, DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, Tenant, cedar::PurposeFlags,
+    permit::may_be_masked,
+};
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
@@ -119,6 +122,7 @@ pub(crate) fn check_record(
     ensure(window.contains(now), DenyReason::GrantExpired)?;
     ensure(!record.disabled || !action.needs_scope(), DenyReason::RecordDisabled)?;
     check_kind(request, grant, record.kind)?;
+    ensure(action != Action::RevealMasked || may_be_masked(record.kind), DenyReason::KindNotMasked)?;
     grant.conditions.check_person(record)?;
     if action.reveals() && record.kind.needs_purpose() {
         let notified = check_purpose(request, relations, record, now)?;

@@ -39,7 +39,7 @@ pub use condition::{Conditions, Hours, Subjects, limits as condition_limits};
 pub use error::Error;
 pub use freeze::{FreezeTarget, Frozen, Touched};
 pub use grant::{Budget, Grant, GrantId, grants_over_limit, limits, roles_conflict};
-pub use permit::{Denial, Permit};
+pub use permit::{Denial, Permit, may_be_masked};
 pub use policy::{Policy, PolicyData, Share};
 pub use proof::{ApprovedJob, EndUserProof, EndUserRule, Proof, SignIn};
 pub use reason::DenyReason;

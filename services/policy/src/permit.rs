@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use fuda_core::{
-    CallerId, Kind, PartyId, PolicyVersion, PurposeCode, RelationSet, ScopeId, SourceZone, TenantId, Timestamp, Window,
-    WorkReference,
+    CallerId, Kind, LegalClass, PartyId, PolicyVersion, PurposeCode, RelationSet, ScopeId, SourceZone, TenantId,
+    Timestamp, Window, WorkReference,
 };
 
 use crate::{
@@ -207,6 +207,7 @@ impl Permit {
     /// - A disabled record answers to no token ([`DenyReason::RecordDisabled`]); its facts stay readable by record id.
     /// - The kind is granted ([`DenyReason::KindNotGranted`]), and the person is one the grant is for
     ///   ([`DenyReason::RelationNotGranted`], [`DenyReason::SubjectNotGranted`], [`DenyReason::LabelNotGranted`]).
+    /// - A My Number is never shown in part ([`DenyReason::KindNotMasked`]).
     /// - To reveal a number that is not public by law: the purpose may reveal the relation
     ///   ([`DenyReason::RelationNotRevealable`]), and the person was notified of it ([`DenyReason::NotNotified`])
     ///   for this time ([`DenyReason::NotifiedWindow`]).
@@ -217,6 +218,12 @@ impl Permit {
         let relations = self.relations;
         legs::check_record(&self.request, &self.grant, &self.frozen, relations, self.window, record, now).map(|_| ())
     }
+}
+
+/// Whether numbers of the kind may be shown in part. A part of a 個人番号 is as good as one, so a grant cannot allow it.
+#[must_use]
+pub const fn may_be_masked(kind: Kind) -> bool {
+    !matches!(kind.legal_class(), LegalClass::Tokutei)
 }
 
 /// Proof that a request was denied, and why. Made only by [`crate::Policy::decide`]; it becomes a ledger entry.

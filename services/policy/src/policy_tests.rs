@@ -201,7 +201,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     use Action as A;
     let vault_only =
         [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus, A::ProposeCatalogueChange];
-    let reveals = [A::Detokenize, A::VerifyNumber].contains(&request.action);
+    let reveals = [A::Detokenize, A::VerifyNumber, A::RevealMasked].contains(&request.action);
     let proven = match &request.proof.end_user {
         EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
         EndUserProof::Verified { until, .. } if until.0 < now.0 => return Err(DenyReason::EndUserRefused),

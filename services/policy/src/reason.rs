@@ -95,6 +95,18 @@ pub enum DenyReason {
     /// The record has as many tokens as a record may have.
     #[n(31)]
     TooManyTokens = 31,
+    /// No record answers to the id, or to the subject and kind.
+    #[n(32)]
+    UnknownRecord = 32,
+    /// The record is superseded; it waits for its erasure.
+    #[n(33)]
+    RecordSuperseded = 33,
+    /// The record has as many notified purposes as a record may have.
+    #[n(34)]
+    TooManyNotices = 34,
+    /// A number of this kind is never shown in part.
+    #[n(35)]
+    KindNotMasked = 35,
     /// The scope, purpose, tenant or the whole vault is frozen.
     #[n(40)]
     Frozen = 40,
@@ -168,7 +180,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 55] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -197,6 +209,10 @@ impl DenyReason {
         Self::GrantInvalid,
         Self::TokenExists,
         Self::TooManyTokens,
+        Self::UnknownRecord,
+        Self::RecordSuperseded,
+        Self::TooManyNotices,
+        Self::KindNotMasked,
         Self::Frozen,
         Self::CallerFrozen,
         Self::EndUserRequired,
@@ -254,6 +270,10 @@ impl DenyReason {
             Self::GrantInvalid => "grant_invalid",
             Self::TokenExists => "token_exists",
             Self::TooManyTokens => "too_many_tokens",
+            Self::UnknownRecord => "unknown_record",
+            Self::RecordSuperseded => "record_superseded",
+            Self::TooManyNotices => "too_many_notices",
+            Self::KindNotMasked => "kind_not_masked",
             Self::Frozen => "frozen",
             Self::CallerFrozen => "caller_frozen",
             Self::EndUserRequired => "end_user_required",

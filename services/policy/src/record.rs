@@ -10,6 +10,9 @@ pub struct Notified {
     /// When it may be used.
     #[n(1)]
     pub window: Window,
+    /// The version of the notice (利用目的の通知), in the tenant's words: 1 to 64 characters.
+    #[n(2)]
+    pub notice_version: Option<String>,
 }
 
 /// What [`crate::Permit::check_record`] must know about a record: facts of the node's current row.

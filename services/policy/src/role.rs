@@ -129,6 +129,11 @@ impl Role {
                 Action::Exchange,
                 Action::Rotate,
                 Action::UpdateNumber,
+                Action::Disable,
+                Action::Enable,
+                Action::Supersede,
+                Action::AddNotice,
+                Action::RevealMasked,
             ],
             Self::Handler => &[
                 Action::RequestAccess,

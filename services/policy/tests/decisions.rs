@@ -83,6 +83,10 @@ fn the_decision_table_of_the_demo_company() {
         (ask(HR, Exchange).scope(scope("crm")).to_scope(scope("payroll")), Some(ScopeNotGranted)),
         (ask(HR, Rotate).scope(scope("payroll")), None),
         (ask(HR, UpdateNumber).scope(scope("payroll")), None),
+        (ask(HR, Supersede), None),
+        (ask(HR, AddNotice), None),
+        (ask(PAYROLL, Disable), Some(NoGrant)),
+        (reveal(PAYROLL, RevealMasked), Some(NoGrant)),
         (ask(PAYROLL, Exchange).scope(scope("payroll")).to_scope(scope("payroll")), Some(NoGrant)),
         (reveal(PAYROLL, UpdateNumber), Some(NoGrant)),
         // Accounting describes.
@@ -135,7 +139,7 @@ fn purposes_must_be_enabled_and_must_reveal() {
     let reveal = ask(PAYROLL, Action::Detokenize).purpose(purpose(PURPOSE));
     assert_eq!(reason(&policy, &reveal), Some(DenyReason::PurposeNotEnabled));
     // Phase 3: a person cannot be notified of what the tenant does not do.
-    let notified = |code| [Notified { purpose: purpose(code), window: Window::ALWAYS }];
+    let notified = |code| [Notified { purpose: purpose(code), window: Window::ALWAYS, notice_version: None }];
     assert_eq!(policy.check_notified(&tenant(), &notified("op.collect")), Ok(()));
     assert_eq!(policy.check_notified(&tenant(), &notified(PURPOSE)), Err(DenyReason::PurposeNotEnabled));
     assert_eq!(policy.check_notified(&tenant(), &notified("tax.none")), Err(DenyReason::PurposeUnknown));
@@ -208,7 +212,7 @@ fn the_nearest_of_several_grants_explains_the_denial_and_the_first_fitting_one_p
 }
 
 fn notified(window: Window) -> [Notified; 1] {
-    [Notified { purpose: purpose(PURPOSE), window }]
+    [Notified { purpose: purpose(PURPOSE), window, notice_version: None }]
 }
 
 fn facts<'a>(tenant: &'a TenantId, scope: Option<&'a ScopeId>, notified: &'a [Notified]) -> RecordFacts<'a> {
@@ -235,7 +239,7 @@ fn a_record_is_checked_three_ways() {
     let always = notified(Window::ALWAYS);
     let over = notified(Window { not_before: None, not_after: Some(Timestamp(NOW.0 - 1)) });
     let later = notified(Window { not_before: Some(Timestamp(NOW.0 + 1)), not_after: None });
-    let elsewhere = [Notified { purpose: purpose("tax.fee_record"), window: Window::ALWAYS }];
+    let elsewhere = [Notified { purpose: purpose("tax.fee_record"), window: Window::ALWAYS, notice_version: None }];
     let renewed = [over.clone(), always.clone()].concat();
     let good = facts(&tenant, Some(&payroll), &always);
     let table = [

@@ -111,8 +111,11 @@ fn notices() {
     let notified = Notified {
         purpose: PurposeCode::parse("op.collect").unwrap(),
         window: Window { not_before: None, not_after: Some(Timestamp(9)) },
+        notice_version: None,
     };
     check(&notified, "82 6a 6f702e636f6c6c656374 82 f6 09");
+    let versioned = Notified { notice_version: Some("v2".to_owned()), ..notified };
+    check(&versioned, "83 6a 6f702e636f6c6c656374 82 f6 09 62 7632");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Golden bytes: what is on disks and in logs stays readable, so these bytes change only together with a format byte.
 
 use fuda_core::{
-    BucketId, BucketVersion, Catalogue, CatalogueChange, FreezeReason, KeyDomainId, Kind, PersonId, PolicyVersion,
-    Relation, RequestId, Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId, Window,
-    WorkReference,
+    BucketId, BucketVersion, Catalogue, CatalogueChange, Day, FreezeReason, KeyDomainId, Kind, PersonId, PolicyVersion,
+    ProxyRelation, Relation, RequestId, Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId,
+    Verification, VerificationDocument, VerificationMethod, Window, WorkReference,
 };
 use fuda_ledger::{Bookkeeping, Header, TraceContext};
 use fuda_policy::{
@@ -13,9 +13,9 @@ use fuda_policy::{
 
 use crate::alarms::{Leaked, UntoldRow};
 use crate::command::{
-    ApproveGrants, ApprovePurposeOrder, Bootstrap, CreateTenant, Denied, Freeze, Inner, Mint, MintItem, NewTokenRows,
-    NewVersionRows, ProposeCatalogueChange, ProposeGrants, ReadRecords, RemoveMember, Reveal, SealedBucket,
-    SetTenantPurposes, Thaw, Tokenize, UpdateItem, UpdateNumber,
+    Amend, AmendItem, ApproveGrants, ApprovePurposeOrder, Bootstrap, CreateTenant, Denied, Freeze, Inner, Mint,
+    MintItem, Named, NewTokenRows, NewVersionRows, ProposeCatalogueChange, ProposeGrants, ReadRecords, RemoveMember,
+    Reveal, SealedBucket, SetTenantPurposes, Thaw, Tokenize, UpdateItem, UpdateNumber,
 };
 use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
@@ -178,6 +178,19 @@ fn bodies() -> Vec<Body> {
                     version_wrap: vec![2; 3],
                     number_row: vec![3; 3],
                 }),
+                verification: Some(verification()),
+            }],
+        }),
+        Body::Amend(Amend {
+            items: vec![AmendItem {
+                item: 1,
+                named: Named::Subject(subject("E-1"), Kind::MyNumber),
+                claim: known(Verdict::Allow),
+                notified: vec![Notified {
+                    purpose: purpose(samples::PURPOSE),
+                    window: Window::ALWAYS,
+                    notice_version: Some("v2".to_owned()),
+                }],
             }],
         }),
         Body::Freeze(Freeze { target: freeze_target(), reason: freeze_reason() }),
@@ -269,7 +282,7 @@ fn item() -> TokenizeItem {
         relation: Relation::Spouse,
         kind: Kind::MyNumber,
         scope: scope(samples::PAYROLL_SCOPE),
-        notified: vec![Notified { purpose: purpose(samples::PURPOSE), window: Window::ALWAYS }],
+        notified: vec![Notified { purpose: purpose(samples::PURPOSE), window: Window::ALWAYS, notice_version: None }],
         lookup: lookup(1),
         domain: KeyDomainId::SHARED,
         bucket: BucketId(2),
@@ -279,6 +292,17 @@ fn item() -> TokenizeItem {
         number_row: vec![3; 3],
         reply: Some(vec![4; 3]),
         label: None,
+        verification: None,
+    }
+}
+
+fn verification() -> Verification {
+    Verification {
+        method: VerificationMethod::Proxy,
+        documents: vec![VerificationDocument::PowerOfAttorney],
+        verifier: "hr/tanaka".to_owned(),
+        verified_on: Day::from_number(20_000),
+        proxy: Some(ProxyRelation::Attorney),
     }
 }
 
@@ -407,6 +431,8 @@ fn record_rows() -> Vec<(String, Vec<u8>)> {
         updated: Some(Sequence(8)),
         later_replies: Some(vec![vec![3, 4].into()]),
         label: None,
+        verification: Some(verification()),
+        superseded: Some(Sequence(9)),
     };
     let token = TokenRow {
         tenant: tenant(),

@@ -257,6 +257,7 @@ impl<T: Txn> Applying<'_, T> {
             Body::Denied(body) => command::denied::apply(&mut self, body),
             Body::Mint(body) => command::mint::apply(&mut self, body),
             Body::UpdateNumber(body) => command::update_number::apply(&mut self, body),
+            Body::Amend(body) => command::amend::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
             Body::RequestAccess(body) => command::request_access::apply(&mut self, body),
@@ -316,7 +317,7 @@ impl<T: Txn> Applying<'_, T> {
             Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::first_outcome(self, body),
             Body::SetTenantPurposes(body) => command::set_tenant_purposes::first_outcome(self, body),
             Body::ApprovePurposeOrder(body) => command::approve_purpose_order::first_outcome(self, body),
-            Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
+            Body::Amend(_) | Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
     }
 
@@ -414,10 +415,13 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::SetTenantPurposes(_) => action == Action::SetTenantPurposes,
         Body::ApprovePurposeOrder(_) => action == Action::ApprovePurposeOrder,
         Body::Reveal(_) => {
-            matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
+            matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken | Action::RevealMasked)
         }
         Body::Mint(_) => matches!(action, Action::Exchange | Action::Rotate),
         Body::UpdateNumber(_) => action == Action::UpdateNumber,
+        Body::Amend(_) => {
+            matches!(action, Action::Disable | Action::Enable | Action::Supersede | Action::AddNotice)
+        }
         Body::ReadRecords(_) => matches!(
             action,
             Action::GetRecord

@@ -4,7 +4,7 @@
 use fuda_core::{
     BucketId, BucketVersion, CallerId, Catalogue, CatalogueChange, KeyDomainId, Kind, LookupKey, PersonId,
     PolicyVersion, PurposeCode, RecordId, RecordLabel, RecordVersion, Relation, RequestId, Revision, RootVersion,
-    ScopeId, Sequence, SubjectRef, TenantId, Timestamp, TokenClass, VaultId,
+    ScopeId, Sequence, SubjectRef, TenantId, Timestamp, TokenClass, VaultId, Verification,
 };
 use fuda_policy::{Grant, GrantId, Notified, Tenant};
 use minicbor::{Decode, Encode, bytes::ByteVec};
@@ -341,9 +341,12 @@ pub enum RecordStatus {
     /// It does.
     #[n(0)]
     Live = 0,
-    /// It does not: superseded, or queued for erasure.
+    /// It does not, until it is enabled.
     #[n(1)]
     Disabled = 1,
+    /// It does not and never will again: another record took, or may take, its place. It waits for its erasure.
+    #[n(2)]
+    Superseded = 2,
 }
 
 /// A record: one number of one subject.
@@ -408,6 +411,12 @@ pub struct RecordRow {
     /// [`fuda_core::limits::REPLIES_PER_RECORD_MAX`].
     #[n(18)]
     pub later_replies: Option<Vec<ByteVec>>,
+    /// How the person's identity was checked when the current number came in (番号法16条).
+    #[n(19)]
+    pub verification: Option<Verification>,
+    /// The entry that superseded it.
+    #[n(20)]
+    pub superseded: Option<Sequence>,
     /// Its label, by which grants and policies pick people.
     #[n(26)]
     pub label: Option<RecordLabel>,

@@ -162,7 +162,11 @@ impl World {
             relation: Relation::SelfRelation,
             kind: Kind::MyNumber,
             scope: scope(samples::PAYROLL_SCOPE),
-            notified: vec![Notified { purpose: purpose(samples::PURPOSE), window: Window::ALWAYS }],
+            notified: vec![Notified {
+                purpose: purpose(samples::PURPOSE),
+                window: Window::ALWAYS,
+                notice_version: None,
+            }],
             lookup: lookup(seed),
             domain: KeyDomainId::SHARED,
             bucket,
@@ -171,6 +175,7 @@ impl World {
             version_wrap: vec![2; 88],
             number_row: vec![3; 73],
             reply: None,
+            verification: None,
             label: None,
         }
     }
@@ -242,7 +247,7 @@ impl World {
                 version_wrap: vec![request_id; 88],
                 number_row: vec![request_id; 73],
             });
-            UpdateItem { item, lookup, claim, new }
+            UpdateItem { item, lookup, claim, new, verification: None }
         });
         let body = Body::UpdateNumber(UpdateNumber { items: items.collect() });
         Audited::permitted(&permit, facts(request_id), body).into()
@@ -260,7 +265,7 @@ impl World {
                 relation: facts.token.relation,
                 scope: Some(&facts.token.scope),
                 notified: &facts.record.notified,
-                disabled: facts.token.status == RecordStatus::Disabled,
+                disabled: facts.token.status != RecordStatus::Live,
             };
             let verdict = permit.check_record(&record, self.now).map_or_else(Verdict::Deny, |()| Verdict::Allow);
             Claim::Known { record: facts.token.record, revision: facts.token.revision, verdict }

@@ -46,6 +46,8 @@ impl Refusal {
             // Only a caller who presented a token of the record, and may have another, is told about it.
             DenyReason::TokenExists => Code::TokenExists,
             DenyReason::TooManyTokens => Code::TooManyTokens,
+            DenyReason::TooManyNotices => Code::TooManyNotices,
+            DenyReason::RecordSuperseded => Code::RecordSuperseded,
             // Only what would be allowed is told; a caller that is itself frozen learns nothing.
             DenyReason::Frozen => Code::Frozen,
             DenyReason::StepUpRequired => Code::StepUpRequired,

@@ -1,8 +1,10 @@
 //! Between the wire and the words of the domain. Every parse names field and rule; none repeats a value.
 
+use fuda_core::text::check_short;
 use fuda_core::{
-    CallerId, Kind, Number, PurposeCode, RecordLabel, Relation, RequestId, ScopeId, SubjectRef, TenantId, Timestamp,
-    Window, WorkReference, Zone, limits, parse_number,
+    CallerId, Day, Kind, Number, ProxyRelation, PurposeCode, RecordLabel, Relation, RequestId, ScopeId, SubjectRef,
+    TenantId, Timestamp, Verification, VerificationDocument, VerificationMethod, Window, WorkReference, Zone, limits,
+    parse_number,
 };
 use fuda_policy::{Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant};
 use fuda_proto::tenant::v1 as tenant_pb;
@@ -21,6 +23,7 @@ pub(crate) struct NewNumber {
     pub(crate) relation: Relation,
     pub(crate) scope: ScopeId,
     pub(crate) notified: Vec<Notified>,
+    pub(crate) verification: Option<Verification>,
     pub(crate) label: Option<RecordLabel>,
 }
 
@@ -38,9 +41,6 @@ impl NewNumber {
                 fuda_core::Invalid::new("principal_subject", "must be the subject for the relation self").into()
             );
         }
-        if item.notified_purposes.len() > limits::NOTIFIED_PURPOSES_MAX {
-            return Err(Refusal::too_many("notified_purposes", "must hold at most 64 purposes"));
-        }
         Ok(Self {
             kind,
             number: parse_number(kind, &item.number)?,
@@ -48,7 +48,8 @@ impl NewNumber {
             principal,
             relation,
             scope: ScopeId::parse(&item.scope)?,
-            notified: item.notified_purposes.iter().map(notified).collect::<Result<_, _>>()?,
+            notified: notified_purposes(&item.notified_purposes)?,
+            verification: item.verification.as_ref().map(verification).transpose()?,
             label: match item.label.as_str() {
                 "" => None,
                 label => Some(RecordLabel::parse(label)?),
@@ -116,10 +117,54 @@ fn relation_to_wire(relation: Relation) -> pb::Relation {
     }
 }
 
+/// The notices of one record.
+pub(crate) fn notified_purposes(purposes: &[pb::NotifiedPurpose]) -> Result<Vec<Notified>, Refusal> {
+    if purposes.len() > limits::NOTIFIED_PURPOSES_MAX {
+        return Err(Refusal::too_many("notified_purposes", "must hold at most 64 purposes"));
+    }
+    purposes.iter().map(notified).collect()
+}
+
+/// The record of an identity check.
+pub(crate) fn verification(wire: &pb::Verification) -> Result<Verification, Refusal> {
+    let documents = wire.documents.iter().map(|code| VerificationDocument::from_code(code));
+    let verification = Verification {
+        method: VerificationMethod::from_code(&wire.method)?,
+        documents: documents.collect::<Result<_, _>>()?,
+        verifier: wire.verifier.clone(),
+        verified_on: Day::parse(&wire.verified_on)
+            .map_err(|invalid| fuda_core::Invalid::new("verification.verified_on", invalid.rule))?,
+        proxy: match wire.proxy.as_str() {
+            "" => None,
+            code => Some(ProxyRelation::from_code(code)?),
+        },
+    };
+    verification.validate()?;
+    Ok(verification)
+}
+
+fn verification_to_wire(verification: &Verification) -> pb::Verification {
+    pb::Verification {
+        method: verification.method.code().to_owned(),
+        documents: verification.documents.iter().map(|document| document.code().to_owned()).collect(),
+        verifier: verification.verifier.clone(),
+        verified_on: verification.verified_on.to_string(),
+        proxy: verification.proxy.map(|proxy| proxy.code().to_owned()).unwrap_or_default(),
+    }
+}
+
 fn notified(purpose: &pb::NotifiedPurpose) -> Result<Notified, Refusal> {
     Ok(Notified {
         purpose: PurposeCode::parse(&purpose.purpose)?,
         window: window(purpose.not_before.as_ref(), purpose.not_after.as_ref())?,
+        notice_version: match purpose.notice_version.as_str() {
+            "" => None,
+            text => {
+                const RULE: &str = "must have at most 64 characters";
+                check_short("notice_version", text, limits::NOTICE_VERSION_CHARS_MAX, RULE)?;
+                Some(text.to_owned())
+            }
+        },
     })
 }
 
@@ -166,6 +211,7 @@ pub(crate) fn record_to_wire(row: &RecordRow) -> pb::Record {
                 purpose: notified.purpose.to_string(),
                 not_before: notified.window.not_before.map(timestamp_to_wire),
                 not_after: notified.window.not_after.map(timestamp_to_wire),
+                notice_version: notified.notice_version.clone().unwrap_or_default(),
             })
             .collect(),
         scopes: row.tokens.iter().map(|token| token.scope.to_string()).collect(),
@@ -173,9 +219,11 @@ pub(crate) fn record_to_wire(row: &RecordRow) -> pb::Record {
         status: match row.status {
             RecordStatus::Live => pb::RecordStatus::Live,
             RecordStatus::Disabled => pb::RecordStatus::Disabled,
+            RecordStatus::Superseded => pb::RecordStatus::Superseded,
         }
         .into(),
         create_time: Some(timestamp_to_wire(row.created)),
+        verification: row.verification.as_ref().map(verification_to_wire),
         label: row.label.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }

@@ -81,7 +81,16 @@ impl Facts {
     }
 
     fn update_item(&self) -> vault::UpdateItem {
-        vault::UpdateItem { token: self.token.clone(), number: self.number.clone() }
+        vault::UpdateItem { token: self.token.clone(), number: self.number.clone(), verification: None }
+    }
+
+    fn name(&self) -> vault::RecordName {
+        vault::RecordName { token: self.token.clone(), ..vault::RecordName::default() }
+    }
+
+    fn notice(&self) -> vault::NoticeItem {
+        let purpose = vault::NotifiedPurpose { purpose: self.purpose.clone(), ..vault::NotifiedPurpose::default() };
+        vault::NoticeItem { record: Some(self.name()), notified_purposes: vec![purpose] }
     }
 
     fn grant(&self) -> tenant::Grant {
@@ -158,6 +167,38 @@ fn token_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
         "BatchUpdateNumbers" => {
             let items = vec![facts.update_item()];
             vault::BatchUpdateNumbersRequest { tenant, scope, items, ..Default::default() }.encode_to_vec()
+        }
+        "Disable" => {
+            vault::DisableRequest { tenant, scope, record: Some(facts.name()), ..Default::default() }.encode_to_vec()
+        }
+        "BatchDisable" => {
+            vault::BatchDisableRequest { tenant, scope, records: vec![facts.name()], ..Default::default() }
+                .encode_to_vec()
+        }
+        "Enable" => {
+            vault::EnableRequest { tenant, scope, record: Some(facts.name()), ..Default::default() }.encode_to_vec()
+        }
+        "BatchEnable" => vault::BatchEnableRequest { tenant, scope, records: vec![facts.name()], ..Default::default() }
+            .encode_to_vec(),
+        "Supersede" => {
+            vault::SupersedeRequest { tenant, scope, record: Some(facts.name()), ..Default::default() }.encode_to_vec()
+        }
+        "BatchSupersede" => {
+            vault::BatchSupersedeRequest { tenant, scope, records: vec![facts.name()], ..Default::default() }
+                .encode_to_vec()
+        }
+        "AddNotice" => {
+            vault::AddNoticeRequest { tenant, scope, item: Some(facts.notice()), ..Default::default() }.encode_to_vec()
+        }
+        "BatchAddNotices" => {
+            vault::BatchAddNoticesRequest { tenant, scope, items: vec![facts.notice()], ..Default::default() }
+                .encode_to_vec()
+        }
+        "RevealMasked" => {
+            vault::RevealMaskedRequest { tenant, purpose, scope, token, ..Default::default() }.encode_to_vec()
+        }
+        "BatchRevealMasked" => {
+            vault::BatchRevealMaskedRequest { tenant, purpose, scope, tokens, ..Default::default() }.encode_to_vec()
         }
         "ListRecords" => vault::ListRecordsRequest { tenant, page_size: 1, ..Default::default() }.encode_to_vec(),
         _ => return None,
@@ -293,7 +334,8 @@ pub(super) fn endless(rpc: &str) -> bool {
 
 /// Whether an allowed call leaves the token that it presents dead, so that it needs one of its own.
 pub(super) fn spends_token(rpc: &str) -> bool {
-    rpc.ends_with("/Rotate") || rpc.ends_with("/BatchRotate")
+    let spending = ["Rotate", "BatchRotate", "Disable", "BatchDisable", "Supersede", "BatchSupersede"];
+    rpc.rsplit('/').next().is_some_and(|method| spending.contains(&method))
 }
 
 /// Status codes (google.rpc.Code) that only a caller who was let through sees.
@@ -375,6 +417,46 @@ pub(super) fn status_of_items(rpc: &str, answer: &[u8]) -> Result<i32> {
             .into_iter()
             .map(|result| match result.result {
                 Some(vault::rotate_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchDisable" => vault::BatchDisableResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::disable_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchEnable" => vault::BatchEnableResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::enable_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchSupersede" => vault::BatchSupersedeResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::supersede_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchAddNotices" => vault::BatchAddNoticesResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::add_notice_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchRevealMasked" => vault::BatchRevealMaskedResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::reveal_masked_result::Result::Error(error)) => Some(error),
                 _ => None,
             })
             .collect(),

@@ -197,6 +197,7 @@ impl Vault {
             version_wrap: vec![2; 88],
             number_row: vec![3; 73],
             reply: None,
+            verification: None,
             label: facts.label,
         };
         let body = Body::Tokenize(Tokenize { items: vec![item], reply_days: 14 });

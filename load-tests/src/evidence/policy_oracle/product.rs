@@ -165,7 +165,7 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn of(record: &Record) -> Result<Self> {
         let notified = record.notified.iter().map(|(purpose, from, until)| {
-            Ok(Notified { purpose: PurposeCode::parse(purpose)?, window: window(*from, *until) })
+            Ok(Notified { purpose: PurposeCode::parse(purpose)?, window: window(*from, *until), notice_version: None })
         });
         Ok(Self {
             tenant: TenantId::parse(record.tenant)?,

@@ -6,6 +6,7 @@ mod guard;
 mod ledger;
 mod life;
 mod purpose;
+mod record;
 mod tenant;
 mod token;
 
@@ -25,5 +26,5 @@ const fn once(path: &'static str) -> Method {
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
     let admin = [tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, purpose::METHODS].concat();
-    [token::METHODS, life::METHODS, access::METHODS, admin.as_slice()].concat()
+    [token::METHODS, life::METHODS, record::METHODS, access::METHODS, admin.as_slice()].concat()
 }

@@ -4,6 +4,7 @@
 //! [`Kept`] bookkeeping, or by decoding bytes another member made that way.
 
 pub mod add_member;
+pub mod amend;
 pub mod approve_access;
 pub mod approve_grants;
 pub mod approve_purpose_order;
@@ -36,6 +37,7 @@ use fuda_ledger::{Audited, Bookkeeping, Header, Kept};
 use minicbor::{Decode, Encode};
 
 pub use add_member::AddMember;
+pub use amend::{Amend, AmendItem, Named};
 pub use approve_access::ApproveAccess;
 pub use approve_grants::ApproveGrants;
 pub use approve_purpose_order::ApprovePurposeOrder;
@@ -116,6 +118,9 @@ pub enum Body {
     /// Brings new numbers to the records of presented tokens.
     #[n(11)]
     UpdateNumber(#[n(0)] UpdateNumber),
+    /// Changes whether records answer, or what persons were notified of.
+    #[n(12)]
+    Amend(#[n(0)] Amend),
     /// Stops the use of something at once.
     #[n(20)]
     Freeze(#[n(0)] Freeze),
@@ -230,6 +235,7 @@ impl Command {
             Inner::Audited(_, Body::Reveal(body)) => body.items.len(),
             Inner::Audited(_, Body::Mint(body)) => body.items.len(),
             Inner::Audited(_, Body::UpdateNumber(body)) => body.items.len(),
+            Inner::Audited(_, Body::Amend(body)) => body.items.len(),
             Inner::Audited(_, Body::ReadRecords(body)) => body.records.len().max(1),
             Inner::Audited(..) | Inner::Kept(_) => 1,
         }
@@ -256,6 +262,7 @@ impl Body {
             Self::Denied(_) => "denied",
             Self::Mint(_) => "mint",
             Self::UpdateNumber(_) => "update_number",
+            Self::Amend(_) => "amend",
             Self::Freeze(_) => "freeze",
             Self::Thaw(_) => "thaw",
             Self::RequestAccess(_) => "request_access",

@@ -80,6 +80,20 @@ pub(crate) fn stand<T: Txn>(
     Ok(Stand::Live(Box::new(Live { record: RecordRow::from_bytes(&record)?, token })))
 }
 
+/// Writes a record that changed in a way a decision could depend on, and all its token rows, under a new revision.
+pub(crate) fn rewrite<T: Txn>(applying: &mut Applying<'_, T>, mut record: RecordRow) -> Result<(), TableError> {
+    record.revision = applying.machine.next_revision()?;
+    for token in &record.tokens {
+        let key = key::token(&token.lookup);
+        let row = applying.txn.get(Table::Tokens, &key)?;
+        let row = row.ok_or(TableError::corrupt(Table::Tokens, "a record's token has no row"))?;
+        let row = TokenRow::from_bytes(&row)?;
+        applying.put(key, &TokenRow { revision: record.revision, status: record.status, ..row });
+    }
+    applying.put(key::record(&record.tenant, record.record), &record);
+    Ok(())
+}
+
 /// Appends the entries of a command with items, if it has any, and puts its outcome together.
 pub(crate) fn finish<T: Txn>(
     applying: &mut Applying<'_, T>,

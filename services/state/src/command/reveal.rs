@@ -5,7 +5,7 @@
 
 use fuda_core::{LookupKey, RecordId, Revision, TenantId, limits};
 use fuda_ledger::EntryItem;
-use fuda_policy::{DenyReason, Frozen};
+use fuda_policy::{Action, DenyReason, Frozen, may_be_masked};
 use minicbor::{Decode, Encode};
 
 use crate::access;
@@ -87,7 +87,7 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let mut items = Vec::with_capacity(body.items.len());
     for (item, token) in body.items.iter().zip(&tokens) {
         let frozen = applying.machine.freezes.frozen();
-        let decided = match decide(item, token.as_ref(), tenant, frozen, meter.as_mut()) {
+        let decided = match decide(header.action, item, token.as_ref(), tenant, frozen, meter.as_mut()) {
             Decided::Stale => {
                 items.push(ItemOutcome::Stale);
                 continue;
@@ -141,6 +141,7 @@ enum Decided {
 
 /// Compares what the node knew with what is, and counts what it allowed.
 fn decide(
+    action: Action,
     item: &RevealItem,
     token: Option<&TokenRow>,
     tenant: &TenantId,
@@ -169,6 +170,9 @@ fn decide(
     if frozen.scope(tenant, &token.scope) {
         return Decided::Denied(DenyReason::Frozen);
     }
+    if action == Action::RevealMasked && !may_be_masked(token.kind) {
+        return Decided::Denied(DenyReason::KindNotMasked);
+    }
     match meter.map_or(Ok(()), |meter| meter.count(token.person, token.record)) {
         Ok(()) => Decided::Allowed,
         Err(reason) => Decided::Denied(reason),
@@ -195,11 +199,12 @@ fn with_budget(item: EntryItem, meter: Option<&Meter<'_>>) -> EntryItem {
 
 #[cfg(test)]
 mod tests {
-    use fuda_core::Window;
+    use fuda_core::{Kind, Timestamp, Window};
     use fuda_ledger::{Audited, Decision};
-    use fuda_policy::{Action, Grant, samples};
+    use fuda_policy::{Action, Budget, Grant, samples};
 
     use super::*;
+    use crate::reader;
     use crate::row::BudgetRow;
     use crate::testing::{
         HOUR_MS, World, caller, facts, items_of, lookup, other_tenant, purpose, record, subject, workload_grants,
@@ -416,6 +421,25 @@ mod tests {
         let counted: Vec<_> =
             counted.map(|row| (row.persons.unwrap().persons.len(), row.guesses.unwrap().records)).collect();
         assert_eq!(counted, [(1, vec![record(1)])], "what was refused was neither counted nor spent");
+    }
+
+    /// Whatever a grant or a node says: no part of a My Number comes out.
+    #[test]
+    fn a_my_number_is_never_masked() {
+        let mut world = world_with(|grant| {
+            grant.actions = vec![Action::RevealMasked];
+            grant.kinds = vec![Kind::BankAccount];
+            grant.verify_guesses_per_day = 0;
+        });
+        world.store(20, &[("E-1", 1)]);
+        let mut command = world.reveal(Action::RevealMasked, &[1]);
+        if let crate::command::Inner::Audited(_, Body::Reveal(body)) = &mut command.0
+            && let Claim::Known { verdict, .. } = &mut body.items[0].claim
+        {
+            assert_eq!(*verdict, Verdict::Deny(DenyReason::KindNotGranted), "what an honest node says");
+            *verdict = Verdict::Allow;
+        }
+        assert_eq!(reasons(&items_of(world.apply(&command))), [DenyReason::KindNotMasked]);
     }
 
     #[test]

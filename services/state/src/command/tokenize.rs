@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fuda_core::{
     BucketId, BucketVersion, KeyDomainId, Kind, LookupKey, PersonId, RecordId, RecordLabel, RecordVersion, Relation,
-    Revision, ScopeId, Sequence, SubjectRef, TenantId, limits,
+    Revision, ScopeId, Sequence, SubjectRef, TenantId, Verification, limits,
 };
 use fuda_crypto::person_id;
-use fuda_ledger::{Decision, EntryItem};
+use fuda_ledger::{Decision, Detail, DetailKey, EntryItem};
 use fuda_policy::{DenyReason, Notified};
 use minicbor::{Decode, Encode};
 
@@ -95,6 +95,9 @@ pub struct TokenizeItem {
     #[n(15)]
     #[cbor(with = "minicbor::bytes")]
     pub reply: Option<Vec<u8>>,
+    /// How the person's identity was checked.
+    #[n(16)]
+    pub verification: Option<Verification>,
     /// The record's label, by which grants and policies pick people.
     #[n(25)]
     pub label: Option<RecordLabel>,
@@ -166,6 +169,7 @@ fn is_valid(body: &Tokenize) -> bool {
             && sized(&item.version_wrap)
             && sized(&item.number_row)
             && item.notified.len() <= limits::NOTIFIED_PURPOSES_MAX
+            && item.verification.as_ref().is_none_or(|it| it.validate().is_ok())
             && item.reply.as_ref().is_none_or(|reply| !reply.is_empty() && reply.len() <= SEALED_REPLY_BYTES_MAX)
     };
     // Ascending places are distinct ones: two items never share a reply row.
@@ -311,11 +315,18 @@ impl<'a> Batch<'a> {
             record,
             scope: Some(item.scope.clone()),
             relation: Some(item.relation),
+            detail: verified(item.verification.as_ref()),
             ..EntryItem::new(sequence, decision)
         });
         self.sequence = sequence.next().ok_or(TableError::Exhausted { what: "sequence" })?;
         Ok(sequence)
     }
+}
+
+/// The entry says how a person was checked; who checked stands in the record.
+pub(crate) fn verified(verification: Option<&Verification>) -> Vec<Detail> {
+    let method = verification.map(|it| Detail::new(DetailKey::VerificationMethod, it.method.code()));
+    method.into_iter().collect()
 }
 
 fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &TokenizeItem, revision: Revision) {
@@ -363,6 +374,8 @@ fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &
         reply,
         updated: None,
         later_replies: None,
+        verification: item.verification.clone(),
+        superseded: None,
         label: item.label.clone(),
     };
     applying.put(key::record(tenant, item.record), &record);

@@ -1,16 +1,18 @@
 //! UpdateNumber: another number for the record of a presented token. All live tokens of the record read it from the
 //! commit on; the version before goes with its rows.
 
-use fuda_core::{BucketId, BucketVersion, LookupKey, RecordId, RecordVersion, Sequence, TenantId, limits};
+use fuda_core::{
+    BucketId, BucketVersion, LookupKey, RecordId, RecordVersion, Sequence, TenantId, Verification, limits,
+};
 use fuda_ledger::{Decision, Detail, DetailKey, EntryItem};
 use minicbor::{Decode, Encode};
 
 use super::Claim;
-use super::presented::{self, Live, Stand};
-use super::tokenize::SEALED_ROW_BYTES_MAX;
+use super::presented::{self, Live, Stand, rewrite};
+use super::tokenize::{SEALED_ROW_BYTES_MAX, verified};
 use crate::key;
 use crate::machine::Applying;
-use crate::row::{RecordRow, Row, TokenRow, VersionRow};
+use crate::row::{RecordRow, Row, VersionRow};
 use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn};
 
 /// Brings new numbers to one to [`limits::BATCH_ITEMS_MAX`] records.
@@ -36,6 +38,9 @@ pub struct UpdateItem {
     /// The sealed number; set exactly when the claim allows.
     #[n(3)]
     pub new: Option<NewVersionRows>,
+    /// How the person's identity was checked for the new number.
+    #[n(4)]
+    pub verification: Option<Verification>,
 }
 
 /// A number that a node sealed for a record whose key a presented token opened.
@@ -123,7 +128,8 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &UpdateNumber)
                 let updated = update(applying, item, *live, sequence)?;
                 updated.map(|version| {
                     items.push(ItemOutcome::Done { sequence });
-                    let detail = vec![Detail::new(DetailKey::RecordVersion, &version.get().to_string())];
+                    let mut detail = vec![Detail::new(DetailKey::RecordVersion, &version.get().to_string())];
+                    detail.extend(verified(item.verification.as_ref()));
                     EntryItem { detail, ..entry }
                 })
             }
@@ -143,7 +149,12 @@ fn is_valid(item: &UpdateItem) -> bool {
     let sized = |bytes: &[u8]| !bytes.is_empty() && bytes.len() <= SEALED_ROW_BYTES_MAX;
     match &item.new {
         None => !item.claim.allows(),
-        Some(new) => item.claim.allows() && sized(&new.version_wrap) && sized(&new.number_row),
+        Some(new) => {
+            item.claim.allows()
+                && sized(&new.version_wrap)
+                && sized(&new.number_row)
+                && item.verification.as_ref().is_none_or(|it| it.validate().is_ok())
+        }
     }
 }
 
@@ -169,22 +180,9 @@ fn update<T: Txn>(
     applying.put(key::version(&record.tenant, record.record, new.version), &row);
     record.current = new.version;
     record.updated = Some(sequence);
+    record.verification.clone_from(&item.verification);
     rewrite(applying, record)?;
     Ok(Some(new.version))
-}
-
-/// Writes a record that changed in a way a decision could depend on, and all its token rows, under a new revision.
-pub(crate) fn rewrite<T: Txn>(applying: &mut Applying<'_, T>, mut record: RecordRow) -> Result<(), TableError> {
-    record.revision = applying.machine.next_revision()?;
-    for token in &record.tokens {
-        let key = key::token(&token.lookup);
-        let row = applying.txn.get(Table::Tokens, &key)?;
-        let row = row.ok_or(TableError::corrupt(Table::Tokens, "a record's token has no row"))?;
-        let row = TokenRow::from_bytes(&row)?;
-        applying.put(key, &TokenRow { revision: record.revision, status: record.status, ..row });
-    }
-    applying.put(key::record(&record.tenant, record.record), &record);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! opened leaves this module before the outcome that names its entry is here.
 
 mod access;
+mod amend;
 mod mint;
 mod read;
 mod reply;
@@ -30,10 +31,11 @@ use fuda_state::command::Denied;
 use fuda_state::{Body, Command, Outcome};
 use fuda_storage::Store;
 
+pub(crate) use amend::Amended;
 pub(crate) use mint::{NewToken, Wanted};
-pub(crate) use reveal::{Described, Presented, Revealed, Verified};
+pub(crate) use reveal::{Described, Masked, Presented, Revealed, Verified};
 pub(crate) use tokenize::Tokenized;
-pub(crate) use update::Updated;
+pub(crate) use update::{NewNumber, Updated};
 
 use crate::identity::Authenticated;
 use crate::keys::Keys;

@@ -51,6 +51,15 @@ pub(crate) struct Revealed {
     pub(crate) sequence: Sequence,
 }
 
+/// A number in part.
+pub(crate) struct Masked {
+    pub(crate) masked: Zeroizing<String>,
+    pub(crate) kind: Kind,
+    pub(crate) subject: SubjectRef,
+    pub(crate) version: RecordVersion,
+    pub(crate) sequence: Sequence,
+}
+
 /// The answer to a guess.
 pub(crate) struct Verified {
     pub(crate) matched: bool,
@@ -115,6 +124,31 @@ impl Gate {
                 let number = crate::failpoint::keep_old_version(&allowed.lookup, &allowed.found.token.scope, number);
                 Ok(Revealed {
                     number,
+                    kind: allowed.found.token.kind,
+                    version: allowed.found.record.current,
+                    subject: allowed.found.token.subject,
+                    sequence: allowed.sequence,
+                })
+            })
+        })
+    }
+
+    /// Reveals the ends of numbers.
+    pub(crate) async fn reveal_masked(
+        &self,
+        call: &Call,
+        to: &Addressed,
+        presented: Vec<Presented>,
+    ) -> Result<Vec<Result<Masked, Refusal>>, Refusal> {
+        let count = presented.len();
+        let (allowed, settled) = self.pass(call, Action::RevealMasked, to, presented).await?;
+        let keys = self.keys.unsealed().ok_or(Refusal::new(Code::Sealed))?;
+        heavy(count, || {
+            let mut rows = sealed(&self.store, &allowed)?.into_iter();
+            collect(settled, allowed, |mut allowed| {
+                let number = open(&keys, &self.store, &mut allowed, rows.next().flatten())?;
+                Ok(Masked {
+                    masked: mask(&number),
                     kind: allowed.found.token.kind,
                     version: allowed.found.record.current,
                     subject: allowed.found.token.subject,
@@ -426,6 +460,15 @@ fn open_rows(
         })
 }
 
+/// The last characters, and a `*` for each other one. Never more than half of the number.
+fn mask(number: &Number) -> Zeroizing<String> {
+    // Numbers are UTF-8 by construction: all but health insurance symbols are ASCII.
+    let text = Zeroizing::new(String::from_utf8_lossy(number.expose()).into_owned());
+    let length = text.chars().count();
+    let hidden = length - (length / 2).min(limits::MASKED_CHARS_SHOWN_MAX);
+    Zeroizing::new(text.chars().enumerate().map(|(at, c)| if at < hidden { '*' } else { c }).collect())
+}
+
 fn refuse(settled: &mut Settled, position: usize, refusal: Refusal) {
     if let Some(slot) = settled.get_mut(position) {
         *slot = Some(refusal);
@@ -447,4 +490,23 @@ fn collect<T>(
         }
     }
     Ok(results.into_iter().map(|result| result.unwrap_or(Err(Refusal::new(Code::Internal)))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_number_shows_its_end_and_at_most_half() {
+        for (kind, number, masked) in [
+            (Kind::DriverLicense, "305012345670", "********5670"),
+            (Kind::Passport, "TK1234567", "*****4567"),
+            (Kind::InsurerNo, "123456", "***456"),
+        ] {
+            let Ok(number) = Number::from_normalised(kind, number.as_bytes()) else { continue };
+            assert_eq!(mask(&number).as_str(), masked);
+        }
+        let number = Number::from_normalised(Kind::Passport, b"TK1234567").unwrap();
+        assert_eq!(mask(&number).as_str(), "*****4567");
+    }
 }

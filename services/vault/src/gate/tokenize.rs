@@ -292,6 +292,7 @@ fn seal_one(
         version_wrap: new.version_wrap,
         number_row: new.number_row,
         reply,
+        verification: item.new.verification.clone(),
         label: item.new.label.clone(),
     };
     Ok((row, Minted { token: new.token, record }))

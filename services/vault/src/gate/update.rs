@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use fuda_core::{Code, LookupKey, RecordId, RecordVersion, Sequence, TenantId, limits, parse_number};
+use fuda_core::{Code, LookupKey, RecordId, RecordVersion, Sequence, TenantId, Verification, limits, parse_number};
 use fuda_crypto::{OsRandom, Pool, RecordContext, open_record_key, seal_new_version};
 use fuda_policy::{Action, Permit};
+use fuda_proto::vault::v1 as pb;
 use fuda_state::command::{NewVersionRows, UpdateItem, UpdateNumber};
 use fuda_state::reader::{self, TokenFacts as Found};
 use fuda_state::row::TokenWrapRow;
@@ -18,6 +19,13 @@ use crate::blocking::heavy;
 use crate::keys::Unsealed;
 use crate::refusal::Refusal;
 use crate::service::token::Addressed;
+use crate::wire;
+
+/// A number as a caller wrote it, and how the person was checked.
+pub(crate) struct NewNumber {
+    pub(crate) number: Zeroizing<String>,
+    pub(crate) verification: Option<pb::Verification>,
+}
 
 /// What became of a new number.
 pub(crate) struct Updated {
@@ -43,7 +51,7 @@ impl Gate {
         call: &Call,
         to: &Addressed,
         presented: Vec<Presented>,
-        numbers: &[Zeroizing<String>],
+        numbers: &[NewNumber],
     ) -> Result<Vec<Result<Updated, Refusal>>, Refusal> {
         let request = request(call, Action::UpdateNumber, to);
         let call = &call.about(request.action, presented.iter().map(Presented::public_part));
@@ -75,7 +83,7 @@ impl Gate {
         permit: &Permit,
         tenant: &TenantId,
         pending: Vec<Pending>,
-        numbers: &[Zeroizing<String>],
+        numbers: &[NewNumber],
         results: &mut Results,
     ) -> Result<Vec<Pending>, Refusal> {
         let keys = self.keys.unsealed().ok_or(Refusal::new(Code::Sealed))?;
@@ -121,7 +129,7 @@ impl Gate {
         permit: &Permit,
         tenant: &TenantId,
         pending: Vec<Pending>,
-        numbers: &[Zeroizing<String>],
+        numbers: &[NewNumber],
         results: &mut Results,
     ) -> Result<Sealed, Refusal> {
         let now = self.now()?;
@@ -133,14 +141,16 @@ impl Gate {
         let mut sealed = Sealed::default();
         for ((item, found), wrap) in pending.into_iter().zip(found).zip(wraps) {
             let claim = found.as_ref().map_or(Claim::Unknown, |found| claim(permit, tenant, found, now));
-            let mut update = UpdateItem { item: item.place(), lookup: item.lookup, claim, new: None };
+            let mut update =
+                UpdateItem { item: item.place(), lookup: item.lookup, claim, new: None, verification: None };
             let mut leads_to = None;
             if update.claim.allows() {
                 let number = numbers.get(item.position).ok_or(Refusal::new(Code::Internal))?;
                 match found.zip(wrap).map(|(found, wrap)| seal(keys, &item, &found, &wrap, number, &mut rng)) {
-                    Some(Ok((record, new))) => {
+                    Some(Ok((record, new, verification))) => {
                         leads_to = Some((record, new.version));
                         update.new = Some(new);
+                        update.verification = verification;
                     }
                     Some(Err(refusal)) => {
                         settle(results, item.position, Err(refusal));
@@ -163,11 +173,12 @@ fn seal(
     item: &Pending,
     found: &Found,
     wrap: &TokenWrapRow,
-    number: &str,
+    new_number: &NewNumber,
     rng: &mut Pool<'_>,
-) -> Result<(RecordId, NewVersionRows), Refusal> {
+) -> Result<(RecordId, NewVersionRows, Option<Verification>), Refusal> {
     let record = &found.record;
-    let number = parse_number(record.kind, number)?;
+    let number = parse_number(record.kind, new_number.number.as_str())?;
+    let verification = new_number.verification.as_ref().map(wire::verification).transpose()?;
     let context: RecordContext<'_> = record_context(keys, record);
     let old = keys.ring.bucket(wrap.bucket, wrap.bucket_version).ok_or(Refusal::new(Code::NodeBehind))?;
     let new = keys.ring.current_bucket(record.bucket).ok_or(Refusal::new(Code::NodeBehind))?;
@@ -190,7 +201,7 @@ fn seal(
         version_wrap: sealed.version_wrap,
         number_row: sealed.number_row,
     };
-    Ok((record.record, new))
+    Ok((record.record, new, verification))
 }
 
 fn settle(results: &mut Results, position: usize, result: Result<Updated, Refusal>) {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::call;
 use super::token::{Addressed, Tokens, check_count, one, present, retry, status};
-use crate::gate::{Call, NewToken, Updated, Wanted};
+use crate::gate::{Call, NewNumber, NewToken, Updated, Wanted};
 use crate::refusal::Refusal;
 
 impl Tokens {
@@ -116,8 +116,12 @@ impl Tokens {
         items: Vec<pb::UpdateItem>,
     ) -> Result<Vec<Result<Updated, Refusal>>, Refusal> {
         check_count(items.len(), "items")?;
-        let (tokens, numbers): (Vec<_>, Vec<_>) =
-            items.into_iter().map(|item| (item.token, Zeroizing::new(item.number))).unzip();
+        let (tokens, numbers): (Vec<String>, Vec<_>) =
+            items.into_iter().map(|item| (item.token, (item.number, item.verification))).unzip();
+        let numbers: Vec<NewNumber> = numbers
+            .into_iter()
+            .map(|(number, verification)| NewNumber { number: Zeroizing::new(number), verification })
+            .collect();
         let presented = present(tokens, "items")?;
         Box::pin(self.gate.update_numbers(call, &to, presented, &numbers)).await
     }

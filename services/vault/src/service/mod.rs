@@ -6,6 +6,7 @@ pub(crate) mod guard;
 pub(crate) mod ledger;
 mod life;
 pub(crate) mod purpose;
+mod record;
 pub(crate) mod tenant;
 pub(crate) mod token;
 

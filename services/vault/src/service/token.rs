@@ -209,6 +209,70 @@ impl TokenService for Tokens {
     ) -> Result<Response<pb::BatchUpdateNumbersResponse>, Status> {
         self.update_batch(request).await
     }
+
+    async fn disable(&self, request: Request<pb::DisableRequest>) -> Result<Response<pb::DisableResponse>, Status> {
+        self.disable_one(request).await
+    }
+
+    async fn batch_disable(
+        &self,
+        request: Request<pb::BatchDisableRequest>,
+    ) -> Result<Response<pb::BatchDisableResponse>, Status> {
+        self.disable_batch(request).await
+    }
+
+    async fn enable(&self, request: Request<pb::EnableRequest>) -> Result<Response<pb::EnableResponse>, Status> {
+        self.enable_one(request).await
+    }
+
+    async fn batch_enable(
+        &self,
+        request: Request<pb::BatchEnableRequest>,
+    ) -> Result<Response<pb::BatchEnableResponse>, Status> {
+        self.enable_batch(request).await
+    }
+
+    async fn supersede(
+        &self,
+        request: Request<pb::SupersedeRequest>,
+    ) -> Result<Response<pb::SupersedeResponse>, Status> {
+        self.supersede_one(request).await
+    }
+
+    async fn batch_supersede(
+        &self,
+        request: Request<pb::BatchSupersedeRequest>,
+    ) -> Result<Response<pb::BatchSupersedeResponse>, Status> {
+        self.supersede_batch(request).await
+    }
+
+    async fn add_notice(
+        &self,
+        request: Request<pb::AddNoticeRequest>,
+    ) -> Result<Response<pb::AddNoticeResponse>, Status> {
+        self.notice_one(request).await
+    }
+
+    async fn batch_add_notices(
+        &self,
+        request: Request<pb::BatchAddNoticesRequest>,
+    ) -> Result<Response<pb::BatchAddNoticesResponse>, Status> {
+        self.notice_batch(request).await
+    }
+
+    async fn reveal_masked(
+        &self,
+        request: Request<pb::RevealMaskedRequest>,
+    ) -> Result<Response<pb::RevealMaskedResponse>, Status> {
+        self.masked_one(request).await
+    }
+
+    async fn batch_reveal_masked(
+        &self,
+        request: Request<pb::BatchRevealMaskedRequest>,
+    ) -> Result<Response<pb::BatchRevealMaskedResponse>, Status> {
+        self.masked_batch(request).await
+    }
 }
 
 /// Where a call that presents tokens is addressed to.

@@ -100,7 +100,7 @@ pub(super) async fn update(arguments: Update, context: &mut Context) -> Result<(
             Some(window) => {
                 let item = |pair: Secret<fuda_client::vault::VerifyItem>| {
                     let pair = pair.into_inner();
-                    UpdateItem { token: pair.token, number: pair.number }
+                    UpdateItem { token: pair.token, number: pair.number, verification: None }
                 };
                 client.update_all(&job, window.into_iter().map(item).collect()).await
             }

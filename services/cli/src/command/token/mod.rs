@@ -3,6 +3,7 @@
 //! Nothing secret is an argument. Input is read whole before the first call, so that a malformed file does nothing.
 
 mod life;
+mod masked;
 mod reveal;
 mod tokenize;
 
@@ -55,6 +56,10 @@ pub(crate) enum Command {
     ///
     /// Reads like `verify`. Writes CSV: line, record, record_version, error.
     Update(life::Update),
+    /// Write the last characters of numbers; not of My Numbers.
+    ///
+    /// Reads like `detokenize`. Writes CSV in the same order: subject, kind, masked, error.
+    Masked(masked::Masked),
 }
 
 /// Where input comes from and results go.
@@ -102,6 +107,7 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Exchange(arguments) => life::exchange(arguments, context).await,
         Command::Rotate(arguments) => life::rotate(arguments, context).await,
         Command::Update(arguments) => life::update(arguments, context).await,
+        Command::Masked(arguments) => masked::masked(arguments, context).await,
     }
 }
 

@@ -1,7 +1,6 @@
 //! `fuda token detokenize`, `describe` and `verify`: what a token gives.
 
 use clap::Args;
-use fuda_client::vault::RecordStatus;
 use fuda_client::{Error, Job, Secret};
 use fuda_core::Relation;
 use fuda_core::limits::BATCH_ITEMS_MAX;
@@ -91,7 +90,7 @@ pub(super) async fn describe(arguments: Describe, context: &mut Context) -> Resu
                     continue;
                 }
             };
-            let status = if record.status() == RecordStatus::Live { "live" } else { "disabled" };
+            let status = wire::status(record.status());
             let relation = wire::relation_known(record.relation()).map_or("", Relation::code);
             let version = record.record_version.to_string();
             let principal = &record.principal_subject;

@@ -1,0 +1,207 @@
+//! The record of an identity check (番号法16条 本人確認): how it was done, with which sorts of documents, by whom and when.
+//! Codes and dates only; copies of documents never enter the vault.
+
+use core::fmt;
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    error::Invalid,
+    limits::{VERIFICATION_DOCUMENTS_MAX, VERIFIER_CHARS_MAX},
+    text::check_short,
+    time::Day,
+};
+
+macro_rules! listed {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $rule:literal, $($(#[$variant_doc:meta])* $number:literal $variant:ident $code:literal)+) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        #[cbor(index_only)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[n($number)] $variant = $number,)+
+        }
+
+        impl $name {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The stable code, as in the API.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The one with this code.
+            ///
+            /// # Errors
+            /// [`Invalid`] for an unknown code.
+            pub fn from_code(code: &str) -> Result<Self, Invalid> {
+                Self::ALL.iter().copied().find(|known| known.code() == code).ok_or(Invalid::new($field, $rule))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.code())
+            }
+        }
+    };
+}
+
+listed! {
+    /// How number and person were checked. Numbers are stored and never reused.
+    VerificationMethod, "verification.method", "must be a code of a listed method",
+    /// The individual number card alone (個人番号カード): number and person in one.
+    1 IndividualNumberCard "individual_number_card"
+    /// The notification card or its certificate (通知カード等) and a proof of identity.
+    2 NotificationAndId "notification_and_id"
+    /// A copy of the resident record with the number (住民票) and a proof of identity.
+    3 ResidentRecordAndId "resident_record_and_id"
+    /// A proxy presented the number, the power of attorney and their own proof of identity (代理人).
+    4 Proxy "proxy"
+    /// The employee as proxy of a dependant (第3号被保険者), checked once as an employee.
+    5 EmployeeAsProxy "employee_as_proxy"
+    /// The certificate of the card, read electronically (公的個人認証・マイナポータル連携).
+    6 Digital "digital"
+    /// The employer knows the person in sight (対面確認、雇用関係により人違いでないことが明らか); the number was checked.
+    7 KnownInPerson "known_in_person"
+    /// The employee checks the number of a dependant in the declaration (扶養控除等申告書).
+    8 DeclaredByPrincipal "declared_by_principal"
+}
+
+listed! {
+    /// A sort of document that was shown; never a copy of it. Numbers are stored and never reused.
+    VerificationDocument, "verification.documents", "must be codes of listed documents",
+    /// The individual number card (個人番号カード).
+    1 IndividualNumberCard "individual_number_card"
+    /// The notification card (通知カード), while its details are still true.
+    2 NotificationCard "notification_card"
+    /// A copy of the resident record with the number (住民票の写し).
+    3 ResidentRecord "resident_record"
+    /// A driving licence (運転免許証).
+    4 DrivingLicence "driving_licence"
+    /// A passport (旅券).
+    5 Passport "passport"
+    /// A residence card or special permanent resident certificate (在留カード等).
+    6 ResidenceCard "residence_card"
+    /// A health insurance certificate (資格確認書等).
+    7 HealthInsurance "health_insurance"
+    /// A pension book or certificate (年金手帳・基礎年金番号通知書).
+    8 PensionBook "pension_book"
+    /// A power of attorney (委任状).
+    9 PowerOfAttorney "power_of_attorney"
+    /// A family register certificate (戸籍謄本), of a legal representative.
+    10 FamilyRegister "family_register"
+    /// A disability certificate (身体障害者手帳等).
+    11 DisabilityCertificate "disability_certificate"
+    /// An electronic certificate (電子証明書).
+    12 ElectronicCertificate "electronic_certificate"
+    /// An employee identity card (社員証).
+    13 EmployeeCard "employee_card"
+    /// Another document that the rules allow, two of a kind (その他2点).
+    14 OtherTwo "other_two"
+}
+
+listed! {
+    /// What a proxy is to the person. Numbers are stored and never reused.
+    ProxyRelation, "verification.proxy", "must be a code of a listed relation",
+    /// A legal representative: parent of a minor, guardian (法定代理人).
+    1 LegalRepresentative "legal_representative"
+    /// A proxy by power of attorney (任意代理人).
+    2 Attorney "attorney"
+    /// The employee, for a family member (従業員).
+    3 Employee "employee"
+}
+
+/// One identity check.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Verification {
+    /// How.
+    #[n(0)]
+    pub method: VerificationMethod,
+    /// What was shown; at most [`VERIFICATION_DOCUMENTS_MAX`].
+    #[n(1)]
+    pub documents: Vec<VerificationDocument>,
+    /// Who checked: the tenant's own reference to the handler (担当者).
+    #[n(2)]
+    pub verifier: String,
+    /// On which day, in the tenant's calendar.
+    #[n(3)]
+    pub verified_on: Day,
+    /// What the proxy is to the person; set exactly for the methods with a proxy.
+    #[n(4)]
+    pub proxy: Option<ProxyRelation>,
+}
+
+impl Verification {
+    /// Checks everything that the types leave open.
+    ///
+    /// # Errors
+    /// [`Invalid`] with field and rule.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        const VERIFIER: &str = "verification.verifier";
+        if self.documents.len() > VERIFICATION_DOCUMENTS_MAX {
+            return Err(Invalid::new("verification.documents", "must be at most 8"));
+        }
+        check_short(VERIFIER, &self.verifier, VERIFIER_CHARS_MAX, "must have 1 to 64 characters")?;
+        let by_proxy = matches!(self.method, VerificationMethod::Proxy | VerificationMethod::EmployeeAsProxy);
+        if by_proxy == self.proxy.is_some() {
+            Ok(())
+        } else {
+            Err(Invalid::new("verification.proxy", "must be set exactly for a method with a proxy"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+
+    /// The field that a breach is refused for, and the breach.
+    type Breach<'a> = (&'a str, &'a dyn Fn(&mut Verification));
+
+    fn good() -> Verification {
+        Verification {
+            method: VerificationMethod::NotificationAndId,
+            documents: vec![VerificationDocument::NotificationCard, VerificationDocument::DrivingLicence],
+            verifier: "hr/tanaka".to_owned(),
+            verified_on: Day::parse("2026-11-22").unwrap(),
+            proxy: None,
+        }
+    }
+
+    #[test]
+    fn each_rule_refuses_its_breach() {
+        assert_eq!(good().validate(), Ok(()));
+        let broken: [Breach<'_>; 6] = [
+            ("verification.documents", &|it| it.documents = vec![VerificationDocument::Passport; 9]),
+            ("verification.verifier", &|it| it.verifier.clear()),
+            ("verification.verifier", &|it| it.verifier = "x".repeat(65)),
+            ("verification.verifier", &|it| it.verifier = "a\nb".to_owned()),
+            ("verification.proxy", &|it| it.proxy = Some(ProxyRelation::Attorney)),
+            ("verification.proxy", &|it| it.method = VerificationMethod::EmployeeAsProxy),
+        ];
+        for (index, (field, breach)) in broken.iter().enumerate() {
+            let mut verification = good();
+            breach(&mut verification);
+            assert_eq!(verification.validate().map_err(|invalid| invalid.field), Err(*field), "breach {index}");
+        }
+        let number = Verification { verifier: "1234 5678 9018".to_owned(), ..good() };
+        assert_eq!(number.validate().map_err(|invalid| invalid.code()), Err(Code::TextContainsNumber));
+    }
+
+    #[test]
+    fn codes_are_known_and_bytes_are_golden() {
+        for method in VerificationMethod::ALL {
+            assert_eq!(VerificationMethod::from_code(method.code()), Ok(*method));
+        }
+        for document in VerificationDocument::ALL {
+            assert_eq!(VerificationDocument::from_code(document.code()), Ok(*document));
+        }
+        assert!(ProxyRelation::from_code("friend").is_err());
+        let bytes = minicbor::to_vec(good()).unwrap();
+        assert_eq!(bytes[..5], [0x84, 0x02, 0x82, 0x02, 0x04]);
+        assert_eq!(minicbor::decode::<Verification>(&bytes).unwrap(), good());
+    }
+}
