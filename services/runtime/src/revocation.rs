@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_refuses_its_issuers_serials_in_either_form_and_is_reload() {
+    fn a_list_refuses_its_issuers_serials_in_either_form_and_is_read_again() {
         let (stage, other) = (Stage::new(), Stage::new());
         let (der, pem) = stage.list(&[&[0x0a, 0x0b], &[0xff, 0x01]]);
         for bytes in [der.as_slice(), pem.as_bytes()] {
