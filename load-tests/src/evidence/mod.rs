@@ -11,6 +11,7 @@ mod group_commit;
 mod identity_matrix;
 mod jwt_attacks;
 mod kill9;
+mod law_rules;
 mod number_change;
 mod plaintext_scan;
 mod policy_oracle;
@@ -45,6 +46,7 @@ pub const ALL: &[Evidence] = &[
     clock_jump::EVIDENCE,
     number_change::EVIDENCE,
     first_figures::EVIDENCE,
+    law_rules::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).

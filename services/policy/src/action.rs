@@ -236,7 +236,12 @@ impl Action {
     pub fn is_sensitive(self) -> bool {
         let reads = matches!(
             self,
-            Self::GetTenant | Self::ListGrants | Self::ClusterStatus | Self::ReadLedger | Self::ListFreezes
+            Self::GetTenant
+                | Self::ListGrants
+                | Self::ClusterStatus
+                | Self::ReadLedger
+                | Self::ListFreezes
+                | Self::ListPurposes
         );
         !reads && !Role::Workload.allows(self)
     }

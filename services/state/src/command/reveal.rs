@@ -5,7 +5,7 @@
 
 use fuda_core::{LookupKey, RecordId, Revision, TenantId, Timestamp, limits};
 use fuda_ledger::{EntryItem, Header};
-use fuda_policy::{DenyReason, Frozen};
+use fuda_policy::{Budget, DenyReason, Frozen};
 use minicbor::{Decode, Encode};
 
 use crate::budget::Meter;
@@ -201,16 +201,16 @@ fn with_budget(item: EntryItem, meter: Option<&Meter<'_>>) -> EntryItem {
 
 #[cfg(test)]
 mod tests {
-    use fuda_core::{Timestamp, Window};
+    use fuda_core::Window;
     use fuda_ledger::{Audited, Decision};
-    use fuda_policy::{Action, Budget, Grant, samples};
+    use fuda_policy::{Action, Grant, samples};
 
     use super::*;
     use crate::row::BudgetRow;
     use crate::testing::{
         HOUR_MS, World, caller, facts, items_of, lookup, other_tenant, purpose, record, subject, workload_grants,
     };
-    use crate::{Body, Overlay, key, reader};
+    use crate::{Body, Overlay, key};
 
     /// The demo vault with payroll's grant changed.
     fn world_with(change: impl Fn(&mut Grant)) -> World {
