@@ -224,6 +224,9 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::BreakGlass,
         A::ReviewBreakGlass,
         A::ConsentSubEntrust,
+        A::ProposeCatalogueChange,
+        A::SetTenantPurposes,
+        A::ApprovePurposeOrder,
     ];
     let fresh = match request.proof.sign_in {
         SignIn::Lasting => true,
@@ -358,7 +361,7 @@ fn decisions_agree_with_the_reference() {
         }
     }
     // The worlds must not be so strange that everything is denied for one reason.
-    assert!(permits > CASES, "{permits} permits");
+    assert!(permits > CASES / 2, "{permits} permits");
     assert_eq!(reasons.len(), 18, "{reasons:?}");
 }
 

@@ -201,7 +201,7 @@ fn with_budget(item: EntryItem, meter: Option<&Meter<'_>>) -> EntryItem {
 mod tests {
     use fuda_core::{Kind, Timestamp, Window};
     use fuda_ledger::{Audited, Decision};
-    use fuda_policy::{Action, Budget, Grant, samples};
+    use fuda_policy::{Action, Grant, samples};
 
     use super::*;
     use crate::reader;
