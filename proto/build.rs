@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "tenant/v1/tenant",
         "ledger/v1/ledger",
         "guard/v1/guard",
+        "policy/v1/policy",
         "peer/v1/peer",
     ]
     .iter()

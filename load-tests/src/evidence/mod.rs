@@ -5,6 +5,7 @@
 //! with [`Evidence::mutants`] passes only when it reports that the planted bug was caught.
 
 mod clock_jump;
+mod existence;
 mod first_figures;
 mod foreign_client;
 mod group_commit;
@@ -40,6 +41,7 @@ pub const ALL: &[Evidence] = &[
     identity_matrix::EVIDENCE,
     jwt_attacks::EVIDENCE,
     policy_oracle::EVIDENCE,
+    existence::EVIDENCE,
     group_commit::EVIDENCE,
     foreign_client::EVIDENCE,
     clock_jump::EVIDENCE,

@@ -3,7 +3,9 @@
 use std::ops::{Deref, DerefMut};
 
 use fuda_proto::vault::v1 as vault;
-use fuda_proto::{cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, tenant::v1 as tenant};
+use fuda_proto::{
+    cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, policy::v1 as policy, tenant::v1 as tenant,
+};
 use zeroize::Zeroize;
 
 /// A message that can overwrite the numbers, tokens and retry secrets it holds.
@@ -170,6 +172,13 @@ nothing_to_wipe! {
     guard::FreezeRequest
     guard::ThawRequest
     guard::ListFreezesRequest
+    policy::ProposePolicyRequest
+    policy::ApprovePolicyRequest
+    policy::GetPolicyRequest
+    policy::ListPolicyVersionsRequest
+    policy::ShadowPolicyRequest
+    policy::GetShadowReportRequest
+    policy::ExplainDenialRequest
 }
 
 #[cfg(test)]

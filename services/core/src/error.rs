@@ -160,6 +160,8 @@ codes! {
         "no purpose of the tenant's catalogue has this code"
     1012 MissingField "MISSING_FIELD" InvalidArgument Never
         "a required field is missing"
+    1051 PolicyInvalid "POLICY_INVALID" InvalidArgument Never
+        "the policy text does not fit the schema, or would lock everybody out; check it with `fuda policy validate`"
 
     2001 Unauthenticated "UNAUTHENTICATED" Unauthenticated Never
         "the caller did not prove who it is"
@@ -193,6 +195,8 @@ codes! {
         "the record already has a token of this scope"
     3022 TooManyTokens "TOO_MANY_TOKENS" FailedPrecondition Never
         "the record has as many tokens as a record may have"
+    3051 PolicyMoved "POLICY_MOVED" FailedPrecondition Never
+        "the policy text named as base is not the one in force; read it again"
     3031 AlreadyFrozen "ALREADY_FROZEN" AlreadyExists Never
         "this is frozen already; the entry of the first freeze stands"
 

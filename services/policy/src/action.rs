@@ -76,11 +76,26 @@ pub enum Action {
     /// List what is frozen.
     #[n(32)]
     ListFreezes = 32,
+    /// Propose a policy text; nothing changes until somebody else approves.
+    #[n(50)]
+    ProposePolicy = 50,
+    /// Approve a proposed policy text; never the proposer (checked by apply).
+    #[n(51)]
+    ApprovePolicy = 51,
+    /// Read the policy text, its versions and what the candidate would change.
+    #[n(52)]
+    GetPolicy = 52,
+    /// Have a denial explained by its request id.
+    #[n(53)]
+    ExplainDenial = 53,
+    /// Set or clear the candidate policy text that is evaluated without effect.
+    #[n(54)]
+    ShadowPolicy = 54,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -103,6 +118,11 @@ impl Action {
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
+        Self::ProposePolicy,
+        Self::ApprovePolicy,
+        Self::GetPolicy,
+        Self::ExplainDenial,
+        Self::ShadowPolicy,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -128,6 +148,11 @@ impl Action {
             Self::Exchange => "exchange",
             Self::Rotate => "rotate",
             Self::UpdateNumber => "update_number",
+            Self::ProposePolicy => "propose_policy",
+            Self::ApprovePolicy => "approve_policy",
+            Self::GetPolicy => "get_policy",
+            Self::ExplainDenial => "explain_denial",
+            Self::ShadowPolicy => "shadow_policy",
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
@@ -192,6 +217,11 @@ impl Action {
                 | Self::Freeze
                 | Self::Thaw
                 | Self::ListFreezes
+                | Self::ProposePolicy
+                | Self::ApprovePolicy
+                | Self::GetPolicy
+                | Self::ExplainDenial
+                | Self::ShadowPolicy
         )
     }
 
@@ -201,7 +231,13 @@ impl Action {
     pub fn is_sensitive(self) -> bool {
         let reads = matches!(
             self,
-            Self::GetTenant | Self::ListGrants | Self::ClusterStatus | Self::ReadLedger | Self::ListFreezes
+            Self::GetTenant
+                | Self::ListGrants
+                | Self::ClusterStatus
+                | Self::ReadLedger
+                | Self::ListFreezes
+                | Self::GetPolicy
+                | Self::ExplainDenial
         );
         !reads && !Role::Workload.allows(self)
     }
@@ -212,7 +248,15 @@ impl Action {
     pub const fn whole_vault(self) -> bool {
         matches!(
             self,
-            Self::Bootstrap | Self::CreateTenant | Self::AddMember | Self::RemoveMember | Self::ClusterStatus
+            Self::Bootstrap
+                | Self::CreateTenant
+                | Self::AddMember
+                | Self::RemoveMember
+                | Self::ClusterStatus
+                | Self::ProposePolicy
+                | Self::ApprovePolicy
+                | Self::GetPolicy
+                | Self::ShadowPolicy
         )
     }
 }

@@ -193,7 +193,17 @@ fn wild_request(dice: &mut Dice) -> Request {
 /// The rules as a table of yes and no per grant, without an engine, an index or an early return.
 fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<GrantId, DenyReason> {
     use Action as A;
-    let vault_only = [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus];
+    let vault_only = [
+        A::Bootstrap,
+        A::CreateTenant,
+        A::AddMember,
+        A::RemoveMember,
+        A::ClusterStatus,
+        A::ProposePolicy,
+        A::ApprovePolicy,
+        A::GetPolicy,
+        A::ShadowPolicy,
+    ];
     let reveals = [A::Detokenize, A::VerifyNumber].contains(&request.action);
     let proven = match &request.proof.end_user {
         EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
@@ -222,7 +232,8 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     let about = if vault_only.contains(&request.action) { None } else { request.tenant.clone() };
     let tenant = data.tenants.iter().find(|tenant| Some(&tenant.id) == about.as_ref());
     let guard = [A::Freeze, A::Thaw, A::ListFreezes];
-    let any_resource = [&[A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger], guard.as_slice()].concat();
+    let vault_or_tenant = [A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger, A::ExplainDenial];
+    let any_resource = [vault_or_tenant.as_slice(), guard.as_slice()].concat();
     let without = vault_only.contains(&request.action) || any_resource.contains(&request.action);
     if tenant.is_none() && (about.is_some() || !without) {
         return Err(DenyReason::TenantUnknown);

@@ -67,6 +67,9 @@ impl Role {
                 Action::ListGrants,
                 Action::Freeze,
                 Action::ListFreezes,
+                Action::ProposePolicy,
+                Action::GetPolicy,
+                Action::ShadowPolicy,
             ],
             Self::Approver => &[
                 Action::ApproveGrants,
@@ -75,13 +78,22 @@ impl Role {
                 Action::Freeze,
                 Action::Thaw,
                 Action::ListFreezes,
+                Action::ApprovePolicy,
+                Action::GetPolicy,
+                Action::ExplainDenial,
             ],
             Self::Operator => {
                 &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
             }
-            Self::Auditor => {
-                &[Action::ReadLedger, Action::ListGrants, Action::GetTenant, Action::ClusterStatus, Action::ListFreezes]
-            }
+            Self::Auditor => &[
+                Action::ReadLedger,
+                Action::ListGrants,
+                Action::GetTenant,
+                Action::ClusterStatus,
+                Action::ListFreezes,
+                Action::GetPolicy,
+                Action::ExplainDenial,
+            ],
             Self::Workload => &[
                 Action::Tokenize,
                 Action::Detokenize,

@@ -7,7 +7,7 @@ use fuda_core::{
 };
 use fuda_policy::GrantId;
 
-use crate::OrderId;
+use crate::{OrderId, TextVersion};
 
 const TEXT_END: u8 = 0;
 /// The smallest byte above [`TEXT_END`]: `prefix ‖ TEXT_AFTER` lies behind every key that begins `prefix ‖ TEXT_END`.
@@ -31,11 +31,40 @@ pub enum Meta {
     Catalogue = 6,
     /// [`crate::freezes::FreezesRow`].
     Freezes = 30,
+    /// [`crate::row::PolicyCandidateRow`].
+    PolicyCandidate = 50,
+    /// The beginning of the keys of [`policy_text`].
+    PolicyTexts = 51,
+    /// The beginning of the keys of [`policy_order`].
+    PolicyOrders = 52,
+    /// The beginning of the keys of [`denial`].
+    Denials = 53,
 }
 
 /// Key of a vault fact.
 pub fn meta(fact: Meta) -> Vec<u8> {
     vec![fact as u8]
+}
+
+/// Key of a kept version of the policy text.
+pub fn policy_text(version: TextVersion) -> Vec<u8> {
+    let mut key = meta(Meta::PolicyTexts);
+    key.extend_from_slice(&version.0.to_be_bytes());
+    key
+}
+
+/// Key of the denials of a request.
+pub fn denial(request: RequestId) -> Vec<u8> {
+    let mut key = meta(Meta::Denials);
+    key.extend_from_slice(request.as_bytes());
+    key
+}
+
+/// Key of a proposed policy text.
+pub fn policy_order(order: OrderId) -> Vec<u8> {
+    let mut key = meta(Meta::PolicyOrders);
+    key.extend_from_slice(order.as_bytes());
+    key
 }
 
 /// Key of a tenant.

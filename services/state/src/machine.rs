@@ -18,7 +18,7 @@ use crate::command::{self, Body, Command, Inner};
 use crate::freezes::Freezes;
 use crate::key::{self, Meta};
 use crate::reader;
-use crate::row::{Act, PolicyVersionRow, ProgressRow, Row, VaultRow};
+use crate::row::{Act, DenialRow, PolicyVersionRow, ProgressRow, Row, VaultRow};
 use crate::{Outcome, Refusal, Table, TableError, Txn, View};
 
 /// Rows read at once while loading.
@@ -153,6 +153,9 @@ impl Machine {
         items: Vec<EntryItem>,
     ) -> Result<Sequence, TableError> {
         let first = self.next_sequence();
+        if items.iter().any(|item| item.decision == fuda_ledger::Decision::Denied) {
+            txn.put(Table::Meta, key::denial(common.request_id), DenialRow { first }.to_bytes());
+        }
         let block = Block::new(first, common, items)
             .map_err(|_| TableError::corrupt(Table::Entries, "entries of a command do not count up"))?;
         for tile in self.edge.append(&block.leaf_hashes()) {
@@ -244,6 +247,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::Denied(body) => command::denied::apply(&mut self, body),
             Body::Mint(body) => command::mint::apply(&mut self, body),
             Body::UpdateNumber(body) => command::update_number::apply(&mut self, body),
+            Body::ProposePolicy(body) => command::propose_policy::apply(&mut self, body),
+            Body::ApprovePolicy(body) => command::approve_policy::apply(&mut self, body),
+            Body::ShadowPolicy(body) => command::shadow_policy::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
         }
@@ -281,6 +287,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::Tokenize(body) => command::tokenize::first_outcome(self, body),
             Body::Mint(body) => command::mint::first_outcome(self, body),
             Body::UpdateNumber(body) => command::update_number::first_outcome(self, body),
+            Body::ProposePolicy(body) => command::propose_policy::first_outcome(self, body),
+            Body::ApprovePolicy(body) => command::approve_policy::first_outcome(self, body),
+            Body::ShadowPolicy(body) => command::shadow_policy::first_outcome(self, body),
             Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
             Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
             Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
@@ -365,6 +374,9 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::AddMember(_) => action == Action::AddMember,
         Body::RemoveMember(_) => action == Action::RemoveMember,
         Body::Tokenize(_) => action == Action::Tokenize,
+        Body::ProposePolicy(_) => action == Action::ProposePolicy,
+        Body::ApprovePolicy(_) => action == Action::ApprovePolicy,
+        Body::ShadowPolicy(_) => action == Action::ShadowPolicy,
         Body::Freeze(_) => action == Action::Freeze,
         Body::Thaw(_) => action == Action::Thaw,
         Body::Reveal(_) => {

@@ -199,6 +199,15 @@ pub enum Refusal {
     /// More unexpired end-user assertions are remembered than [`fuda_core::limits`] allow.
     #[n(51)]
     AssertionsFull = 51,
+    /// A policy text does not fit the schema.
+    #[n(60)]
+    PolicyTextInvalid = 60,
+    /// The policy text that a proposal was written against is not in force any more.
+    #[n(61)]
+    PolicyMoved = 61,
+    /// Under the policy text nobody could propose, or fewer than two people approve, another one.
+    #[n(62)]
+    PolicyLocksOut = 62,
 }
 
 impl Refusal {
@@ -232,6 +241,9 @@ impl Refusal {
             Self::CheckpointAhead => "checkpoint_ahead",
             Self::GrantInvalid => "grant_invalid",
             Self::PurposeUnknown => "purpose_unknown",
+            Self::PolicyTextInvalid => "policy_text_invalid",
+            Self::PolicyMoved => "policy_moved",
+            Self::PolicyLocksOut => "policy_locks_out",
             Self::AlreadyFrozen => "already_frozen",
             Self::NotFrozen => "not_frozen",
             Self::Frozen => "frozen",
@@ -250,6 +262,8 @@ impl Refusal {
             Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
             Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid => Code::InvalidField,
             Self::PurposeUnknown => Code::UnknownPurpose,
+            Self::PolicyTextInvalid | Self::PolicyLocksOut => Code::PolicyInvalid,
+            Self::PolicyMoved => Code::PolicyMoved,
             Self::AlreadyFrozen => Code::AlreadyFrozen,
             Self::NotFrozen => Code::NotFound,
             Self::Frozen => Code::Frozen,

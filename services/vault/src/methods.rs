@@ -6,6 +6,7 @@ pub(crate) const SERVICES: &[&str] = &[
     "fuda.cluster.v1.ClusterService",
     "fuda.tenant.v1.TenantService",
     "fuda.ledger.v1.LedgerService",
+    "fuda.policy.v1.PolicyService",
     "fuda.guard.v1.GuardService",
 ];
 
@@ -43,6 +44,13 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.guard.v1.GuardService/Freeze",
     "fuda.guard.v1.GuardService/Thaw",
     "fuda.guard.v1.GuardService/ListFreezes",
+    "fuda.policy.v1.PolicyService/ProposePolicy",
+    "fuda.policy.v1.PolicyService/ApprovePolicy",
+    "fuda.policy.v1.PolicyService/GetPolicy",
+    "fuda.policy.v1.PolicyService/ListPolicyVersions",
+    "fuda.policy.v1.PolicyService/ShadowPolicy",
+    "fuda.policy.v1.PolicyService/GetShadowReport",
+    "fuda.policy.v1.PolicyService/ExplainDenial",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

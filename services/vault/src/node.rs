@@ -18,6 +18,7 @@ use fuda_custodian::Custodian;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterServiceServer;
 use fuda_proto::guard::v1::guard_service_server::GuardServiceServer;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerServiceServer;
+use fuda_proto::policy::v1::policy_service_server::PolicyServiceServer;
 use fuda_proto::tenant::v1::tenant_service_server::TenantServiceServer;
 use fuda_proto::vault::v1::token_service_server::TokenServiceServer;
 use fuda_runtime::health::{HealthState, drive_grpc_health};
@@ -39,7 +40,9 @@ use crate::identity::{Callers, Clock, Identity};
 use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
-use crate::service::{cluster::Cluster, guard::Guard, ledger::Ledger, tenant::Tenants, token::Tokens};
+use crate::service::{
+    cluster::Cluster, guard::Guard, ledger::Ledger, policy::PolicyText, tenant::Tenants, token::Tokens,
+};
 use crate::source_zone::SourceZones;
 use crate::{methods, metrics, tasks};
 
@@ -193,6 +196,10 @@ impl Node {
                 LedgerServiceServer::new(Ledger::new(Arc::clone(gate))).max_encoding_message_size(RESPONSE_BYTES_MAX),
             )
             .add_service(GuardServiceServer::new(Guard::new(Arc::clone(gate))))
+            .add_service(
+                PolicyServiceServer::new(PolicyText::new(Arc::clone(gate), parts.name.clone()))
+                    .max_decoding_message_size(REQUEST_BYTES_MAX),
+            )
             .add_service(health_service)
             .add_service(reflection);
         let stop = self.stop.clone();

@@ -5,6 +5,7 @@ mod cluster;
 mod dev;
 mod freeze;
 mod grant;
+mod policy;
 mod record;
 mod tenant;
 mod token;
@@ -31,6 +32,9 @@ pub(crate) enum Command {
     /// Stop the use of a scope, purpose, tenant, caller or of the whole vault, and thaw it (two different people).
     #[command(subcommand)]
     Freeze(freeze::Command),
+    /// Change, test and explain the policy text (owners, approvers, auditors).
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -67,6 +71,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Tenant(command) => Box::pin(tenant::run(command, context)).await,
         Command::Grant(command) => Box::pin(grant::run(command, context)).await,
         Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
+        Command::Policy(command) => Box::pin(policy::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,

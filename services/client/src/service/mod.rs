@@ -4,6 +4,7 @@ mod cluster;
 mod guard;
 mod ledger;
 mod life;
+mod policy;
 mod tenant;
 mod token;
 
@@ -22,5 +23,6 @@ const fn once(path: &'static str) -> Method {
 /// Every method with a function here, for the test that compares them with the API.
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
-    [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, life::METHODS].concat()
+    let services = [token::METHODS, tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS];
+    [services.concat(), life::METHODS.to_vec(), policy::METHODS.to_vec()].concat()
 }

@@ -5,6 +5,7 @@
 
 pub mod add_member;
 pub mod approve_grants;
+pub mod approve_policy;
 pub mod bookkeeping;
 pub mod bootstrap;
 pub mod create_tenant;
@@ -13,9 +14,11 @@ pub mod freeze;
 pub mod mint;
 mod presented;
 pub mod propose_grants;
+pub mod propose_policy;
 pub mod read_records;
 pub mod remove_member;
 pub mod reveal;
+pub mod shadow_policy;
 pub mod thaw;
 pub mod tokenize;
 pub mod update_number;
@@ -27,15 +30,18 @@ use minicbor::{Decode, Encode};
 
 pub use add_member::AddMember;
 pub use approve_grants::ApproveGrants;
+pub use approve_policy::ApprovePolicy;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
 pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
 pub use propose_grants::ProposeGrants;
+pub use propose_policy::ProposePolicy;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
+pub use shadow_policy::ShadowPolicy;
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -102,6 +108,15 @@ pub enum Body {
     /// Lifts a freeze.
     #[n(21)]
     Thaw(#[n(0)] Thaw),
+    /// Proposes a policy text.
+    #[n(40)]
+    ProposePolicy(#[n(0)] ProposePolicy),
+    /// Brings a proposed policy text into force.
+    #[n(41)]
+    ApprovePolicy(#[n(0)] ApprovePolicy),
+    /// Sets or clears the candidate policy text.
+    #[n(42)]
+    ShadowPolicy(#[n(0)] ShadowPolicy),
 }
 
 /// Why bytes are not a command.
@@ -205,6 +220,9 @@ impl Body {
             Self::Denied(_) => "denied",
             Self::Mint(_) => "mint",
             Self::UpdateNumber(_) => "update_number",
+            Self::ProposePolicy(_) => "propose_policy",
+            Self::ApprovePolicy(_) => "approve_policy",
+            Self::ShadowPolicy(_) => "shadow_policy",
             Self::Freeze(_) => "freeze",
             Self::Thaw(_) => "thaw",
         }

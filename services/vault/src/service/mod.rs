@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod guard;
 pub(crate) mod ledger;
 mod life;
+pub(crate) mod policy;
 pub(crate) mod tenant;
 pub(crate) mod token;
 

@@ -32,7 +32,7 @@ impl Tenants {
     }
 
     /// Commits an administrative act, deciding again when the policy moved meanwhile.
-    async fn act(
+    pub(crate) async fn act(
         &self,
         call: &Call,
         request: PolicyRequest,
@@ -192,7 +192,7 @@ fn revoked(ids: &[String]) -> Result<Vec<GrantId>, Refusal> {
     ids.iter().map(|id| GrantId::parse(id).map_err(Refusal::from)).collect()
 }
 
-fn order_id(text: &str) -> Result<OrderId, Refusal> {
+pub(crate) fn order_id(text: &str) -> Result<OrderId, Refusal> {
     let mut bytes = [0; 16];
     match hex::decode_to_slice(text, &mut bytes) {
         Ok(()) => Ok(OrderId(bytes)),
@@ -200,7 +200,7 @@ fn order_id(text: &str) -> Result<OrderId, Refusal> {
     }
 }
 
-fn draw() -> Result<[u8; 16], Refusal> {
+pub(crate) fn draw() -> Result<[u8; 16], Refusal> {
     let mut bytes = [0; 16];
     OsRandom::new().fill(&mut bytes).map_err(|_| Refusal::new(Code::Internal))?;
     Ok(bytes)
