@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "guard/v1/guard",
         "access/v1/access",
         "purpose/v1/purpose",
+        "policy/v1/policy",
         "peer/v1/peer",
     ]
     .iter()

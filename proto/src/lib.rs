@@ -68,6 +68,14 @@ pub mod purpose {
     }
 }
 
+/// `fuda.policy.v1`: what owners, approvers and auditors of the policy text call.
+pub mod policy {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.policy.v1");
+    }
+}
+
 /// `fuda.peer.v1`: what nodes say to each other, on a listener of its own.
 pub mod peer {
     /// First version.

@@ -7,6 +7,7 @@
 mod access;
 mod budget;
 mod clock_jump;
+mod existence;
 mod first_figures;
 mod foreign_client;
 mod group_commit;
@@ -43,6 +44,7 @@ pub const ALL: &[Evidence] = &[
     identity_matrix::EVIDENCE,
     jwt_attacks::EVIDENCE,
     policy_oracle::EVIDENCE,
+    existence::EVIDENCE,
     group_commit::EVIDENCE,
     foreign_client::EVIDENCE,
     clock_jump::EVIDENCE,

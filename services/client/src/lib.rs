@@ -57,6 +57,9 @@ pub use fuda_proto::cluster::v1 as cluster;
 /// Messages of `fuda.tenant.v1`.
 pub use fuda_proto::tenant::v1 as tenant;
 
+/// Messages of `fuda.policy.v1`.
+pub use fuda_proto::policy::v1 as policy;
+
 /// Messages of `fuda.ledger.v1`.
 pub use fuda_proto::ledger::v1 as ledger;
 

@@ -4,8 +4,8 @@ use std::ops::{Deref, DerefMut};
 
 use fuda_proto::vault::v1 as vault;
 use fuda_proto::{
-    access::v1 as access, cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, purpose::v1 as purpose,
-    tenant::v1 as tenant,
+    access::v1 as access, cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, policy::v1 as policy,
+    purpose::v1 as purpose, tenant::v1 as tenant,
 };
 use zeroize::Zeroize;
 
@@ -210,6 +210,13 @@ nothing_to_wipe! {
     purpose::SetTenantPurposesRequest
     purpose::ApprovePurposeOrderRequest
     purpose::ListPurposeOrdersRequest
+    policy::ProposePolicyRequest
+    policy::ApprovePolicyRequest
+    policy::GetPolicyRequest
+    policy::ListPolicyVersionsRequest
+    policy::ShadowPolicyRequest
+    policy::GetShadowReportRequest
+    policy::ExplainDenialRequest
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ impl TokenService for Scripted {
                 reason: Code::InvalidNumber.reason().to_owned(),
                 message: format!("wrong ({})", Code::InvalidNumber.id()),
                 field: "number".to_owned(),
+                ..Default::default()
             }),
         };
         let results = request.items.iter().map(|item| pb::TokenizeResult { result: Some(result(item)) }).collect();

@@ -160,6 +160,8 @@ codes! {
         "no purpose of the tenant's catalogue has this code"
     1012 MissingField "MISSING_FIELD" InvalidArgument Never
         "a required field is missing"
+    1051 PolicyInvalid "POLICY_INVALID" InvalidArgument Never
+        "the policy text does not fit the schema, or would lock everybody out; check it with `fuda policy validate`"
     1070 PurposeForbidden "PURPOSE_FORBIDDEN" InvalidArgument Never
         "a proposed purpose names a use that the law forbids; it takes an override with a reason"
 
@@ -203,6 +205,8 @@ codes! {
         "the record is superseded and does not come back"
     3031 AlreadyFrozen "ALREADY_FROZEN" AlreadyExists Never
         "this is frozen already; the entry of the first freeze stands"
+    3051 PolicyMoved "POLICY_MOVED" FailedPrecondition Never
+        "the policy text named as base is not the one in force; read it again"
     3060 AccessClosed "ACCESS_CLOSED" FailedPrecondition Never
         "the request for access was decided before, or has lapsed"
     3061 ReviewOverdue "REVIEW_OVERDUE" FailedPrecondition Never

@@ -127,6 +127,18 @@ pub enum DetailKey {
     /// Who froze what is thawed.
     #[n(42)]
     FrozenBy = 42,
+    /// Version of the policy text that the act brought into force, decimal.
+    #[n(60)]
+    PolicyText = 60,
+    /// Version of the policy text that a proposal was written against, decimal.
+    #[n(61)]
+    PolicyBase = 61,
+    /// SHA-256 of a proposed policy text, hexadecimal.
+    #[n(62)]
+    PolicyDigest = 62,
+    /// SHA-256 of the candidate policy text, hexadecimal; `none` when it is cleared.
+    #[n(63)]
+    PolicyCandidate = 63,
     /// Id of a request for access, hexadecimal; the id of the grant it becomes.
     #[n(70)]
     AccessRequest = 70,
@@ -221,6 +233,10 @@ impl DetailKey {
             DetailKey::Notified => "notified",
             DetailKey::NoticeVersion => "notice_version",
             DetailKey::VerificationMethod => "verification_method",
+            DetailKey::PolicyText => "policy_text",
+            DetailKey::PolicyBase => "policy_base",
+            DetailKey::PolicyDigest => "policy_digest",
+            DetailKey::PolicyCandidate => "policy_candidate",
             DetailKey::FreezeTarget => "freeze_target",
             DetailKey::Reason => "reason",
             DetailKey::FrozenBy => "frozen_by",

@@ -92,6 +92,21 @@ pub enum Action {
     /// List what is frozen.
     #[n(32)]
     ListFreezes = 32,
+    /// Propose a policy text; nothing changes until somebody else approves.
+    #[n(50)]
+    ProposePolicy = 50,
+    /// Approve a proposed policy text; never the proposer (checked by apply).
+    #[n(51)]
+    ApprovePolicy = 51,
+    /// Read the policy text, its versions and what the candidate would change.
+    #[n(52)]
+    GetPolicy = 52,
+    /// Have a denial explained by its request id.
+    #[n(53)]
+    ExplainDenial = 53,
+    /// Set or clear the candidate policy text that is evaluated without effect.
+    #[n(54)]
+    ShadowPolicy = 54,
     /// Ask for a grant that is short and counted, for oneself or for a workload.
     #[n(60)]
     RequestAccess = 60,
@@ -132,7 +147,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 44] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -160,6 +175,11 @@ impl Action {
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
+        Self::ProposePolicy,
+        Self::ApprovePolicy,
+        Self::GetPolicy,
+        Self::ExplainDenial,
+        Self::ShadowPolicy,
         Self::RequestAccess,
         Self::ApproveAccess,
         Self::DenyAccess,
@@ -202,6 +222,11 @@ impl Action {
             Self::Supersede => "supersede",
             Self::AddNotice => "add_notice",
             Self::RevealMasked => "reveal_masked",
+            Self::ProposePolicy => "propose_policy",
+            Self::ApprovePolicy => "approve_policy",
+            Self::GetPolicy => "get_policy",
+            Self::ExplainDenial => "explain_denial",
+            Self::ShadowPolicy => "shadow_policy",
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
@@ -253,6 +278,8 @@ impl Action {
                 | Self::ProposeCatalogueChange
                 | Self::SetTenantPurposes
                 | Self::ApprovePurposeOrder
+                | Self::ProposePolicy
+                | Self::ApprovePolicy
         )
     }
 
@@ -334,6 +361,11 @@ impl Action {
                 | Self::ProposeCatalogueChange
                 | Self::SetTenantPurposes
                 | Self::ApprovePurposeOrder
+                | Self::ProposePolicy
+                | Self::ApprovePolicy
+                | Self::GetPolicy
+                | Self::ExplainDenial
+                | Self::ShadowPolicy
         )
     }
 
@@ -350,6 +382,8 @@ impl Action {
                 | Self::ListFreezes
                 | Self::ListAccessRequests
                 | Self::ListPurposes
+                | Self::GetPolicy
+                | Self::ExplainDenial
         );
         !reads && !Role::Workload.allows(self)
     }
@@ -366,6 +400,10 @@ impl Action {
                 | Self::RemoveMember
                 | Self::ClusterStatus
                 | Self::ProposeCatalogueChange
+                | Self::ProposePolicy
+                | Self::ApprovePolicy
+                | Self::GetPolicy
+                | Self::ShadowPolicy
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Conditions of a grant beyond who, what and until when: all of them data, all of them legs that no text can loosen.
 
-use fuda_core::{Invalid, RecordLabel, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone};
+use fuda_core::{Invalid, RecordLabel, Relation, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone};
 use minicbor::{Decode, Encode};
 
 use crate::{DenyReason, RecordFacts};
@@ -138,6 +138,19 @@ impl Conditions {
             return Err(DenyReason::SourceZoneNotGranted);
         }
         Ok(open.intersect(&training))
+    }
+
+    /// Checks relation and listed subject of a person whose label is not known.
+    pub(crate) fn check_named(&self, relation: Relation, subject: &SubjectRef) -> Result<(), DenyReason> {
+        if self.relations.is_some_and(|relations| !relations.contains(relation)) {
+            return Err(DenyReason::RelationNotGranted);
+        }
+        match &self.subjects {
+            Subjects::Listed(subjects) if subjects.binary_search(subject).is_err() => {
+                Err(DenyReason::SubjectNotGranted)
+            }
+            Subjects::All | Subjects::Listed(_) | Subjects::Labelled(_) => Ok(()),
+        }
     }
 
     /// Checks what depends on the person.

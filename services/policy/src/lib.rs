@@ -40,7 +40,7 @@ pub use error::Error;
 pub use freeze::{FreezeTarget, Frozen, Touched};
 pub use grant::{Budget, Grant, GrantId, grants_over_limit, limits, roles_conflict};
 pub use permit::{Denial, Permit, may_be_masked};
-pub use policy::{Policy, PolicyData, Share};
+pub use policy::{GrantOutcome, Policy, PolicyData, Share};
 pub use proof::{ApprovedJob, EndUserProof, EndUserRule, Proof, SignIn};
 pub use reason::DenyReason;
 pub use record::{Notified, RecordFacts};

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use fuda_core::{CallerId, Catalogue, PolicyVersion, TenantId, Timestamp, Window, Zone};
+use fuda_core::{CallerId, Catalogue, PolicyVersion, Relation, SubjectRef, TenantId, Timestamp, Window, Zone};
 
 use crate::{
     Action, Conditions, Denial, DenyReason, Error, FreezeTarget, Frozen, Grant, GrantId, Notified, Permit, RecordFacts,
@@ -106,6 +106,23 @@ impl Policy {
         Self { version: PolicyVersion(0), live: None }
     }
 
+    /// The same tenants, grants and catalogue under another text: what a candidate would decide.
+    pub fn under(&self, text: &str) -> Result<Self, Error> {
+        let engine = Engine::build(text)?;
+        let Some(live) = &self.live else { return Ok(Self::unbootstrapped()) };
+        let candidates = index(live.grants().map(|grant| (**grant).clone()).collect(), &engine)?;
+        let (tenants, catalogue, vault_zone) = (live.tenants.clone(), live.catalogue.clone(), live.vault_zone.clone());
+        let (engine, frozen) = (Arc::new(engine), Arc::clone(&live.frozen));
+        let live = Live { text: text.to_owned(), engine, catalogue, tenants, frozen, vault_zone, candidates };
+        Ok(Self { version: self.version, live: Some(live) })
+    }
+
+    /// The policy text; `None` before the bootstrap.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.live.as_ref().map(|live| live.text.as_str())
+    }
+
     /// Checks that a text may become the vault's policy, without building anything else.
     pub fn check_text(text: &str) -> Result<(), Error> {
         Engine::build(text).map(|_| ())
@@ -202,6 +219,20 @@ impl Policy {
         records::decide(&question, fitting, records, now).into_iter().map(share).collect()
     }
 
+    /// Evaluates every grant of the caller that could be meant, each on its own, to explain a denial: the first rule
+    /// that fails, or what the policy text says. `person` is who an entry names; what an entry does not hold (labels,
+    /// notices) is not evaluated again.
+    #[must_use]
+    pub fn evaluate_grants(
+        &self,
+        request: &Request,
+        person: Option<(Relation, &SubjectRef)>,
+        now: Timestamp,
+    ) -> Vec<GrantOutcome> {
+        let Some(Ok(question)) = self.live.as_ref().map(|live| live.question(request)) else { return Vec::new() };
+        question.candidates().map(|candidate| question.outcome(candidate, person, now)).collect()
+    }
+
     fn denial(&self, request: &Request, refusal: Refusal) -> Denial {
         Denial::new(request.clone(), refusal.reason, self.version, refusal.policy_ids)
     }
@@ -264,6 +295,11 @@ impl Policy {
 }
 
 impl Live {
+    /// All grants, by caller and tenant.
+    fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.candidates.values().flat_map(BTreeMap::values).flatten().map(|candidate| &candidate.grant)
+    }
+
     fn decide(&self, request: &Request, now: Timestamp, version: PolicyVersion) -> Result<Permit, Refusal> {
         let question = self.question(request)?;
         let mut refusal = None;
@@ -336,7 +372,44 @@ pub(crate) struct Question<'a> {
 /// A candidate that passes the legs, and when they hold.
 pub(crate) type Fitting<'a> = (&'a Candidate, Window);
 
+/// What one grant says about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantOutcome {
+    /// The grant.
+    pub grant: GrantId,
+    /// The first rule that fails, if any.
+    pub outcome: Result<(), DenyReason>,
+    /// The policies that decided, when the rules in code hold.
+    pub policy_ids: Vec<String>,
+}
+
 impl<'a> Question<'a> {
+    fn candidates(&self) -> impl Iterator<Item = &'a Candidate> {
+        self.live.candidates(&self.request.caller, self.about).into_iter()
+    }
+
+    fn outcome(&self, candidate: &Candidate, person: Option<(Relation, &SubjectRef)>, now: Timestamp) -> GrantOutcome {
+        let grant = candidate.grant.id;
+        let zone = self.tenant.map_or(&self.live.vault_zone, |tenant| &tenant.time_zone);
+        let relations = self.purpose.relations;
+        let legs = legs::check(self.request, &candidate.grant, self.purpose.flags, zone, now).and_then(|_| {
+            let Some((relation, subject)) = person else { return Ok(()) };
+            candidate.grant.conditions.check_named(relation, subject)?;
+            let revealable = !self.request.action.reveals()
+                || self.request.purpose.is_none()
+                || self.request.kind.is_some_and(|kind| !kind.needs_purpose())
+                || relations.contains(relation);
+            if revealable { Ok(()) } else { Err(DenyReason::RelationNotRevealable) }
+        });
+        match legs.map(|()| self.evaluate(candidate, self.request, now)) {
+            Err(reason) => GrantOutcome { grant, outcome: Err(reason), policy_ids: Vec::new() },
+            Ok(Verdict::Permitted(policy_ids)) => GrantOutcome { grant, outcome: Ok(()), policy_ids },
+            Ok(Verdict::Forbidden(policy_ids)) => {
+                GrantOutcome { grant, outcome: Err(DenyReason::ForbiddenByPolicy), policy_ids }
+            }
+        }
+    }
+
     /// The candidates that pass the legs, in the order of their ids, or the failure nearest to success.
     fn fitting(&self, now: Timestamp) -> Result<Vec<Fitting<'a>>, Refusal> {
         let zone = self.tenant.map_or(&self.live.vault_zone, |tenant| &tenant.time_zone);

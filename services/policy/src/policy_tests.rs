@@ -199,8 +199,18 @@ fn wild_request(dice: &mut Dice) -> Request {
 /// The rules as a table of yes and no per grant, without an engine, an index or an early return.
 fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<GrantId, DenyReason> {
     use Action as A;
-    let vault_only =
-        [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus, A::ProposeCatalogueChange];
+    let vault_only = [
+        A::Bootstrap,
+        A::CreateTenant,
+        A::AddMember,
+        A::RemoveMember,
+        A::ClusterStatus,
+        A::ProposeCatalogueChange,
+        A::ProposePolicy,
+        A::ApprovePolicy,
+        A::GetPolicy,
+        A::ShadowPolicy,
+    ];
     let reveals = [A::Detokenize, A::VerifyNumber, A::RevealMasked].contains(&request.action);
     let proven = match &request.proof.end_user {
         EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
@@ -240,8 +250,8 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     let tenant = data.tenants.iter().find(|tenant| Some(&tenant.id) == about.as_ref());
     let guard = [A::Freeze, A::Thaw, A::ListFreezes];
     let purposes = [A::ListPurposes, A::ApprovePurposeOrder];
-    let grants = [A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger];
-    let any_resource = [grants.as_slice(), guard.as_slice(), purposes.as_slice()].concat();
+    let vault_or_tenant = [A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger, A::ExplainDenial];
+    let any_resource = [vault_or_tenant.as_slice(), guard.as_slice(), purposes.as_slice()].concat();
     let without = vault_only.contains(&request.action) || any_resource.contains(&request.action);
     if tenant.is_none() && (about.is_some() || !without) {
         return Err(DenyReason::TenantUnknown);

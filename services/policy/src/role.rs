@@ -90,6 +90,9 @@ impl Role {
                 Action::ListPurposes,
                 Action::ProposeCatalogueChange,
                 Action::SetTenantPurposes,
+                Action::ProposePolicy,
+                Action::GetPolicy,
+                Action::ShadowPolicy,
             ],
             Self::Approver => &[
                 Action::ApproveGrants,
@@ -106,6 +109,9 @@ impl Role {
                 Action::ConsentSubEntrust,
                 Action::ListPurposes,
                 Action::ApprovePurposeOrder,
+                Action::ApprovePolicy,
+                Action::GetPolicy,
+                Action::ExplainDenial,
             ],
             Self::Operator => {
                 &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
@@ -118,6 +124,8 @@ impl Role {
                 Action::ListFreezes,
                 Action::ListAccessRequests,
                 Action::ListPurposes,
+                Action::GetPolicy,
+                Action::ExplainDenial,
             ],
             Self::Workload => &[
                 Action::Tokenize,

@@ -51,6 +51,32 @@ byte_id! {
     OrderId
 }
 
+/// The version of the policy text, from 1 at bootstrap: what a proposal names as its base, like an etag. Unlike
+/// [`fuda_core::PolicyVersion`] it does not move with tenants and grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct TextVersion(
+    /// The number.
+    #[n(0)]
+    pub u64,
+);
+
+impl TextVersion {
+    /// The text of the bootstrap.
+    pub const FIRST: Self = Self(1);
+
+    /// The version behind this one; `None` at the end of the range.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+}
+
+impl fmt::Display for TextVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The Raft node id of a member, from 1. Never given twice, also after a member is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]

@@ -7,7 +7,7 @@ use fuda_core::{
 };
 use fuda_policy::GrantId;
 
-use crate::OrderId;
+use crate::{OrderId, TextVersion};
 
 const TEXT_END: u8 = 0;
 /// The smallest byte above [`TEXT_END`]: `prefix ‖ TEXT_AFTER` lies behind every key that begins `prefix ‖ TEXT_END`.
@@ -47,6 +47,14 @@ pub enum Meta {
     PurposeOrders = 80,
     /// [`crate::row::PurposeOrderPlaceRow`]s: where the order of an id stands.
     PurposeOrderPlaces = 81,
+    /// [`crate::row::PolicyCandidateRow`].
+    PolicyCandidate = 50,
+    /// The beginning of the keys of [`policy_text`].
+    PolicyTexts = 51,
+    /// The beginning of the keys of [`policy_order`].
+    PolicyOrders = 52,
+    /// The beginning of the keys of [`denial`].
+    Denials = 53,
 }
 
 /// Key of a vault fact.
@@ -101,6 +109,20 @@ pub fn access(request: GrantId) -> Vec<u8> {
     key
 }
 
+/// Key of a kept version of the policy text.
+pub fn policy_text(version: TextVersion) -> Vec<u8> {
+    let mut key = meta(Meta::PolicyTexts);
+    key.extend_from_slice(&version.0.to_be_bytes());
+    key
+}
+
+/// Key of the denials of a request.
+pub fn denial(request: RequestId) -> Vec<u8> {
+    let mut key = meta(Meta::Denials);
+    key.extend_from_slice(request.as_bytes());
+    key
+}
+
 /// Key of a consent to entrust on: the fact ‖ tenant ‖ 0 ‖ party that entrusts on ‖ 0 ‖ party entrusted.
 pub fn consent(tenant: &TenantId, sub_of: &PartyId, party: &PartyId) -> Vec<u8> {
     let mut key = meta(Meta::Consent);
@@ -134,6 +156,13 @@ pub fn purpose_order(proposed: Sequence) -> Vec<u8> {
 /// Key of the place of a change of purposes.
 pub fn purpose_order_place(order: OrderId) -> Vec<u8> {
     let mut key = meta(Meta::PurposeOrderPlaces);
+    key.extend_from_slice(order.as_bytes());
+    key
+}
+
+/// Key of a proposed policy text.
+pub fn policy_order(order: OrderId) -> Vec<u8> {
+    let mut key = meta(Meta::PolicyOrders);
     key.extend_from_slice(order.as_bytes());
     key
 }

@@ -33,7 +33,7 @@ mod tests;
 
 pub use command::{Body, Claim, Command, CommandError, RevealItem, TokenizeItem, Verdict};
 pub use digest::digest;
-pub use ids::{ClusterId, MemberUuid, NodeId, OrderId};
+pub use ids::{ClusterId, MemberUuid, NodeId, OrderId, TextVersion};
 pub use machine::{Context, Machine};
 pub use memory::MemoryTables;
 pub use outcome::{ItemOutcome, Outcome, Refusal};

@@ -19,7 +19,7 @@ use crate::command::{self, Body, Command, Inner};
 use crate::freezes::Freezes;
 use crate::key::{self, Meta};
 use crate::reader;
-use crate::row::{Act, PolicyVersionRow, ProgressRow, Row, VaultRow};
+use crate::row::{Act, DenialRow, PolicyVersionRow, ProgressRow, Row, VaultRow};
 use crate::watch::Watch;
 use crate::{Outcome, Refusal, Table, TableError, Txn, View};
 
@@ -166,6 +166,9 @@ impl Machine {
     ) -> Result<Sequence, TableError> {
         let first = self.next_sequence();
         self.untold.remember(txn, &items, None);
+        if items.iter().any(|item| item.decision == fuda_ledger::Decision::Denied) {
+            txn.put(Table::Meta, key::denial(common.request_id), DenialRow { first }.to_bytes());
+        }
         let block = Block::new(first, common, items)
             .map_err(|_| TableError::corrupt(Table::Entries, "entries of a command do not count up"))?;
         for tile in self.edge.append(&block.leaf_hashes()) {
@@ -258,6 +261,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::Mint(body) => command::mint::apply(&mut self, body),
             Body::UpdateNumber(body) => command::update_number::apply(&mut self, body),
             Body::Amend(body) => command::amend::apply(&mut self, body),
+            Body::ProposePolicy(body) => command::propose_policy::apply(&mut self, body),
+            Body::ApprovePolicy(body) => command::approve_policy::apply(&mut self, body),
+            Body::ShadowPolicy(body) => command::shadow_policy::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
             Body::RequestAccess(body) => command::request_access::apply(&mut self, body),
@@ -305,6 +311,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::Tokenize(body) => command::tokenize::first_outcome(self, body),
             Body::Mint(body) => command::mint::first_outcome(self, body),
             Body::UpdateNumber(body) => command::update_number::first_outcome(self, body),
+            Body::ProposePolicy(body) => command::propose_policy::first_outcome(self, body),
+            Body::ApprovePolicy(body) => command::approve_policy::first_outcome(self, body),
+            Body::ShadowPolicy(body) => command::shadow_policy::first_outcome(self, body),
             Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
             Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
             Body::RequestAccess(body) => command::request_access::first_outcome(self, body),
@@ -402,6 +411,9 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::AddMember(_) => action == Action::AddMember,
         Body::RemoveMember(_) => action == Action::RemoveMember,
         Body::Tokenize(_) => action == Action::Tokenize,
+        Body::ProposePolicy(_) => action == Action::ProposePolicy,
+        Body::ApprovePolicy(_) => action == Action::ApprovePolicy,
+        Body::ShadowPolicy(_) => action == Action::ShadowPolicy,
         Body::Freeze(_) => action == Action::Freeze,
         Body::Thaw(_) => action == Action::Thaw,
         Body::RequestAccess(_) => action == Action::RequestAccess,

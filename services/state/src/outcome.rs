@@ -232,6 +232,15 @@ pub enum Refusal {
     /// A proposed purpose names a forbidden use and the change has no override.
     #[n(82)]
     PurposeForbidden = 82,
+    /// A policy text does not fit the schema.
+    #[n(60)]
+    PolicyTextInvalid = 60,
+    /// The policy text that a proposal was written against is not in force any more.
+    #[n(61)]
+    PolicyMoved = 61,
+    /// Under the policy text nobody could propose, or fewer than two people approve, another one.
+    #[n(62)]
+    PolicyLocksOut = 62,
 }
 
 impl Refusal {
@@ -265,6 +274,9 @@ impl Refusal {
             Self::CheckpointAhead => "checkpoint_ahead",
             Self::GrantInvalid => "grant_invalid",
             Self::PurposeUnknown => "purpose_unknown",
+            Self::PolicyTextInvalid => "policy_text_invalid",
+            Self::PolicyMoved => "policy_moved",
+            Self::PolicyLocksOut => "policy_locks_out",
             Self::AlreadyFrozen => "already_frozen",
             Self::NotFrozen => "not_frozen",
             Self::Frozen => "frozen",
@@ -304,6 +316,8 @@ impl Refusal {
             Self::CatalogueMoved => Code::CatalogueMoved,
             Self::PurposeForbidden => Code::PurposeForbidden,
             Self::PurposeUnknown => Code::UnknownPurpose,
+            Self::PolicyTextInvalid | Self::PolicyLocksOut => Code::PolicyInvalid,
+            Self::PolicyMoved => Code::PolicyMoved,
             Self::AlreadyFrozen => Code::AlreadyFrozen,
             Self::NotFrozen => Code::NotFound,
             Self::Frozen => Code::Frozen,

@@ -13,11 +13,11 @@ use fuda_policy::{GrantId, PolicyData};
 use crate::freezes::FreezesRow;
 use crate::key::{self, Meta};
 use crate::row::{
-    BucketRow, CatalogueRow, GrantRow, MembersRow, OrderRow, PolicyTextRow, PolicyVersionRow, ProgressRow,
-    PurposeOrderPlaceRow, PurposeOrderRow, RecordRow, Row, SubjectRow, TenantRow, TokenRow, TokenWrapRow, VaultRow,
-    VersionRow,
+    BucketRow, CatalogueRow, DenialRow, GrantRow, MembersRow, OrderRow, PolicyCandidateRow, PolicyOrderRow,
+    PolicyTextRow, PolicyTextVersionRow, PolicyVersionRow, ProgressRow, PurposeOrderPlaceRow, PurposeOrderRow,
+    RecordRow, Row, SubjectRow, TenantRow, TokenRow, TokenWrapRow, VaultRow, VersionRow,
 };
-use crate::{NodeId, OrderId, Table, TableError, View};
+use crate::{NodeId, OrderId, Table, TableError, TextVersion, View};
 
 /// Blocks read at once when entries are streamed.
 const BLOCKS_AT_ONCE: usize = 64;
@@ -86,6 +86,65 @@ pub fn policy_data(view: &impl View) -> Result<Option<PolicyData>, TableError> {
 /// [`TableError`] if it cannot be read.
 pub fn freezes(view: &impl View) -> Result<FreezesRow, TableError> {
     Ok(meta(view, Meta::Freezes)?.unwrap_or_default())
+}
+
+/// The version of the policy text in force; [`TextVersion::FIRST`] before any change.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn policy_text_version(view: &impl View) -> Result<TextVersion, TableError> {
+    Ok(policy_texts(view)?.last().map_or(TextVersion::FIRST, |row| row.version))
+}
+
+/// The kept versions of the policy text, in their order. At most
+/// [`crate::command::approve_policy::POLICY_TEXTS_KEPT_MAX`].
+///
+/// # Errors
+/// [`TableError`] if they cannot be read.
+pub fn policy_texts(view: &impl View) -> Result<Vec<PolicyTextVersionRow>, TableError> {
+    let from = key::meta(Meta::PolicyTexts);
+    rows(view, &from, key::prefix_end(&from).as_deref(), usize::MAX)
+}
+
+/// One kept version of the policy text.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn policy_text(view: &impl View, version: TextVersion) -> Result<Option<PolicyTextVersionRow>, TableError> {
+    row(view, &key::policy_text(version))
+}
+
+/// The proposed policy texts, approved ones included, by id.
+///
+/// # Errors
+/// [`TableError`] if they cannot be read.
+pub fn policy_orders(view: &impl View) -> Result<Vec<PolicyOrderRow>, TableError> {
+    let from = key::meta(Meta::PolicyOrders);
+    rows(view, &from, key::prefix_end(&from).as_deref(), usize::MAX)
+}
+
+/// A proposed policy text.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn policy_order(view: &impl View, order: OrderId) -> Result<Option<PolicyOrderRow>, TableError> {
+    row(view, &key::policy_order(order))
+}
+
+/// The first entry of the newest command that denied anything of a request; `None` when nothing of it was denied.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn denial(view: &impl View, request: fuda_core::RequestId) -> Result<Option<Sequence>, TableError> {
+    Ok(row::<DenialRow>(view, &key::denial(request))?.map(|row| row.first))
+}
+
+/// The candidate policy text, if one is set.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn policy_candidate(view: &impl View) -> Result<Option<PolicyCandidateRow>, TableError> {
+    meta(view, Meta::PolicyCandidate)
 }
 
 /// All tenants, by id. At most [`fuda_core::limits::TENANTS_PER_VAULT_MAX`].

@@ -9,7 +9,7 @@ use fuda_core::{
 use fuda_policy::{Grant, GrantId, Notified, Tenant};
 use minicbor::{Decode, Encode, bytes::ByteVec};
 
-use crate::{ClusterId, MemberUuid, NodeId, OrderId, Table, TableError};
+use crate::{ClusterId, MemberUuid, NodeId, OrderId, Table, TableError, TextVersion};
 
 /// A value of one table.
 pub trait Row: Sized + Encode<()> + for<'b> Decode<'b, ()> {
@@ -88,6 +88,10 @@ rows! {
     MembersRow => Meta;
     PolicyVersionRow => Meta;
     PolicyTextRow => Meta;
+    PolicyTextVersionRow => Meta;
+    PolicyOrderRow => Meta;
+    PolicyCandidateRow => Meta;
+    DenialRow => Meta;
     CatalogueRow => Meta;
     PurposeOrderRow => Meta;
     PurposeOrderPlaceRow => Meta;
@@ -228,6 +232,68 @@ pub struct PolicyTextRow {
     /// Their text.
     #[n(0)]
     pub text: String,
+}
+
+/// One version of the policy text, and who brought it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PolicyTextVersionRow {
+    /// Its version.
+    #[n(0)]
+    pub version: TextVersion,
+    /// The text.
+    #[n(1)]
+    pub text: String,
+    /// The order that brought it; `None` for the bootstrap's.
+    #[n(2)]
+    pub order: Option<OrderId>,
+    /// Who proposed it; `None` for the bootstrap's.
+    #[n(3)]
+    pub proposed: Option<Act>,
+    /// Who brought it into force.
+    #[n(4)]
+    pub approved: Act,
+}
+
+/// A proposed policy text. Once approved the row stays, without the text, for commands that come twice.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PolicyOrderRow {
+    /// Its id.
+    #[n(0)]
+    pub order: OrderId,
+    /// The version it was written against.
+    #[n(1)]
+    pub base: TextVersion,
+    /// The text; empty once approved.
+    #[n(2)]
+    pub text: String,
+    /// Who proposed it.
+    #[n(3)]
+    pub proposed: Act,
+    /// Who approved it.
+    #[n(4)]
+    pub approved: Option<Act>,
+    /// The version it became.
+    #[n(5)]
+    pub version: Option<TextVersion>,
+}
+
+/// Where the ledger denies a request; only requests with a denied item have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct DenialRow {
+    /// The first entry of the newest command of the request that denied anything.
+    #[n(0)]
+    pub first: Sequence,
+}
+
+/// The candidate text that nodes evaluate beside the one in force.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PolicyCandidateRow {
+    /// The text.
+    #[n(0)]
+    pub text: String,
+    /// Who set it.
+    #[n(1)]
+    pub set: Act,
 }
 
 /// The purpose catalogue in force.

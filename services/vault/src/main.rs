@@ -22,6 +22,7 @@ mod page;
 mod policy;
 mod refusal;
 mod service;
+mod shadow;
 mod source_zone;
 mod tasks;
 mod wire;

@@ -70,6 +70,16 @@ fn observe_state(meter: &Meter, gate: &Arc<Gate>) {
         gate.replica.with_machine(|machine| machine.tree_head().size).unwrap_or(0)
     });
     gauge(meter, gate, "fuda.policy.version", "Version of the policy in force", |gate| gate.policy.load().version().0);
+    gauge(meter, gate, "fuda.policy.shadow_compared", "Decisions compared with the candidate policy", |gate| {
+        gate.policy.shadow().counts().0
+    });
+    gauge(
+        meter,
+        gate,
+        "fuda.policy.shadow_differing",
+        "Decisions the candidate policy would have made otherwise",
+        |gate| gate.policy.shadow().counts().1,
+    );
     gauge(meter, gate, "fuda.keys.unsealed", "1 when the node holds its keys", |gate| {
         u64::from(gate.keys.unsealed().is_some())
     });

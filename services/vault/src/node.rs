@@ -19,6 +19,7 @@ use fuda_proto::access::v1::access_service_server::AccessServiceServer;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterServiceServer;
 use fuda_proto::guard::v1::guard_service_server::GuardServiceServer;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerServiceServer;
+use fuda_proto::policy::v1::policy_service_server::PolicyServiceServer;
 use fuda_proto::purpose::v1::purpose_service_server::PurposeServiceServer;
 use fuda_proto::tenant::v1::tenant_service_server::TenantServiceServer;
 use fuda_proto::vault::v1::token_service_server::TokenServiceServer;
@@ -43,7 +44,8 @@ use crate::keys::Keys;
 use crate::observer::ApplySpans;
 use crate::policy::PolicyCell;
 use crate::service::{
-    access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, purpose::Purposes, tenant::Tenants, token::Tokens,
+    access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, policy::PolicyText, purpose::Purposes,
+    tenant::Tenants, token::Tokens,
 };
 use crate::source_zone::SourceZones;
 use crate::{alarms, methods, metrics, tasks};
@@ -205,6 +207,10 @@ impl Node {
             )
             .add_service(GuardServiceServer::new(Guard::new(Arc::clone(gate))))
             .add_service(AccessServiceServer::new(Access::new(Arc::clone(gate))))
+            .add_service(
+                PolicyServiceServer::new(PolicyText::new(Arc::clone(gate), parts.name.clone()))
+                    .max_decoding_message_size(REQUEST_BYTES_MAX),
+            )
             .add_service(health_service)
             .add_service(reflection);
         let stop = self.stop.clone();

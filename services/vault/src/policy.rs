@@ -10,6 +10,8 @@ use fuda_state::reader;
 use fuda_storage::Store;
 use tokio::sync::watch;
 
+use crate::shadow::Shadow;
+
 /// How long a call waits for this node's policy to catch up with the one that refused it, in milliseconds.
 const WAIT_MS_MAX: u64 = 2_000;
 
@@ -18,6 +20,7 @@ const WAIT_MS_MAX: u64 = 2_000;
 pub(crate) struct PolicyCell {
     current: Arc<ArcSwap<Policy>>,
     version: watch::Sender<PolicyVersion>,
+    shadow: Arc<Shadow>,
 }
 
 /// The policy did not catch up in time.
@@ -30,12 +33,18 @@ impl PolicyCell {
         Self {
             current: Arc::new(ArcSwap::from_pointee(Policy::unbootstrapped())),
             version: watch::Sender::new(PolicyVersion(0)),
+            shadow: Arc::default(),
         }
     }
 
     /// The policy to decide one call by.
     pub(crate) fn load(&self) -> Arc<Policy> {
         self.current.load_full()
+    }
+
+    /// The candidate beside it.
+    pub(crate) fn shadow(&self) -> &Shadow {
+        &self.shadow
     }
 
     /// Follows the version in force.
@@ -50,7 +59,13 @@ impl PolicyCell {
         if version <= *self.version.borrow() {
             return Ok(());
         }
-        self.current.store(Arc::new(self.load().rebuild(data)?));
+        let policy = self.load().rebuild(data)?;
+        let candidate = reader::policy_candidate(store)?.map(|row| row.text);
+        if let Err(error) = self.shadow.follow(&policy, candidate.as_deref()) {
+            // A candidate answers nobody, so that it can stop nothing either.
+            tracing::warn!(%error, "the candidate policy cannot be built");
+        }
+        self.current.store(Arc::new(policy));
         self.version.send_replace(version);
         tracing::info!(version = version.0, "policy in force");
         Ok(())

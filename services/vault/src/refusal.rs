@@ -26,6 +26,11 @@ impl Refusal {
         Self { code, broken: None }
     }
 
+    /// A refusal that names the field and the rule it broke.
+    pub(crate) const fn about(code: Code, broken: Invalid) -> Self {
+        Self { code, broken: Some(broken) }
+    }
+
     /// A required field is missing.
     pub(crate) const fn missing(field: &'static str) -> Self {
         Self { code: Code::MissingField, broken: Some(Invalid::new(field, "is required")) }
@@ -80,13 +85,15 @@ impl Refusal {
     }
 
     /// The refusal of one item of a batch.
-    pub(crate) fn item(self) -> ItemError {
+    pub(crate) fn item(self, request_id: RequestId) -> ItemError {
         ItemError {
             status: self.code.status().number(),
             code: self.code.id().to_owned(),
             reason: self.code.reason().to_owned(),
             message: self.message(),
             field: self.broken.map(|broken| broken.field.to_owned()).unwrap_or_default(),
+            request_id: request_id.to_string(),
+            docs: self.code.docs_page().to_owned(),
         }
     }
 

@@ -6,6 +6,7 @@ use fuda_proto::cluster::v1 as cluster;
 use fuda_proto::guard::v1 as guard;
 use fuda_proto::ledger::v1 as ledger;
 use fuda_proto::peer::v1 as peer;
+use fuda_proto::policy::v1 as policy;
 use fuda_proto::purpose::v1 as purpose;
 use fuda_proto::tenant::v1 as tenant;
 use fuda_proto::vault::v1 as vault;
@@ -116,6 +117,7 @@ pub(super) fn request(rpc: &str, facts: &Facts) -> Option<Vec<Vec<u8>>> {
         "fuda.guard.v1.GuardService" => guard_request(method, facts).map(|message| vec![message]),
         "fuda.access.v1.AccessService" => access_request(method, facts).map(|message| vec![message]),
         "fuda.purpose.v1.PurposeService" => purpose_request(method, facts).map(|message| vec![message]),
+        "fuda.policy.v1.PolicyService" => policy_request(method).map(|message| vec![message]),
         "fuda.peer.v1.PeerService" => peer_request(method),
         "grpc.health.v1.Health" => Some(vec![Vec::new()]),
         // ServerReflectionRequest { list_services: "" }.
@@ -261,6 +263,25 @@ fn guard_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
     })
 }
 
+/// Nothing is changed by them: the texts are no policies and the order does not exist, which is looked at only after the
+/// decision.
+fn policy_request(method: &str) -> Option<Vec<u8>> {
+    let text = "no policy".to_owned();
+    Some(match method {
+        "ProposePolicy" => policy::ProposePolicyRequest { text, base: 1, ..Default::default() }.encode_to_vec(),
+        "ApprovePolicy" => policy::ApprovePolicyRequest { order: "0".repeat(32), ..Default::default() }.encode_to_vec(),
+        "GetPolicy" => policy::GetPolicyRequest::default().encode_to_vec(),
+        "ListPolicyVersions" => policy::ListPolicyVersionsRequest {}.encode_to_vec(),
+        "ShadowPolicy" => policy::ShadowPolicyRequest { text, ..Default::default() }.encode_to_vec(),
+        "GetShadowReport" => policy::GetShadowReportRequest {}.encode_to_vec(),
+        "ExplainDenial" => {
+            let request_id = "00000000-0000-4000-8000-000000000000".to_owned();
+            policy::ExplainDenialRequest { request_id, ..Default::default() }.encode_to_vec()
+        }
+        _ => return None,
+    })
+}
+
 fn ledger_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
     let tenant = facts.tenant.clone();
     Some(match method {
@@ -349,6 +370,10 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         "RemoveNode" => &[5, 9],
         // Let through, then refused for the missing reason.
         "Freeze" | "Thaw" => &[3],
+        // Let through, then refused for a text that is none.
+        "ProposePolicy" | "ShadowPolicy" => &[3],
+        // No such order, no such denial.
+        "ApprovePolicy" | "ExplainDenial" => &[5],
         // Stored by an earlier round.
         "Tokenize" | "BatchTokenize" | "CreateTenant" | "Exchange" | "BatchExchange" => &[0, 6],
         // Made for another catalogue; no such purpose; no such order.

@@ -8,6 +8,7 @@ mod freeze;
 mod grant;
 mod login;
 mod purpose;
+mod policy;
 mod record;
 mod tenant;
 mod token;
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// Show and change purposes: the catalogue, and what a tenant uses (owners and approvers: two different people).
     #[command(subcommand)]
     Purpose(purpose::Command),
+    /// Change, test and explain the policy text (owners, approvers, auditors).
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -81,6 +85,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
         Command::Access(command) => Box::pin(access::run(command, context)).await,
         Command::Purpose(command) => Box::pin(purpose::run(command, context)).await,
+        Command::Policy(command) => Box::pin(policy::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,

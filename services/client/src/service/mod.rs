@@ -5,6 +5,7 @@ mod cluster;
 mod guard;
 mod ledger;
 mod life;
+mod policy;
 mod purpose;
 mod record;
 mod tenant;
@@ -26,5 +27,5 @@ const fn once(path: &'static str) -> Method {
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
     let admin = [tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, purpose::METHODS].concat();
-    [token::METHODS, life::METHODS, record::METHODS, access::METHODS, admin.as_slice()].concat()
+    [token::METHODS, life::METHODS, record::METHODS, access::METHODS, policy::METHODS, admin.as_slice()].concat()
 }

@@ -15,8 +15,10 @@ use super::add_member::AddMember;
 use crate::access;
 use crate::key::{self, Meta};
 use crate::machine::Applying;
-use crate::row::{BucketRow, CatalogueRow, GrantRow, Member, MembersRow, PolicyTextRow, VaultRow};
-use crate::{ClusterId, NodeId, Outcome, Refusal, TableError, Txn};
+use crate::row::{
+    BucketRow, CatalogueRow, GrantRow, Member, MembersRow, PolicyTextRow, PolicyTextVersionRow, VaultRow,
+};
+use crate::{ClusterId, NodeId, Outcome, Refusal, TableError, TextVersion, Txn};
 
 /// Callers of one role that a bootstrap may name.
 pub const ROLE_CALLERS_MAX: usize = limits::APPROVERS_MAX;
@@ -202,6 +204,14 @@ fn write_vault<T: Txn>(applying: &mut Applying<'_, T>, body: &Bootstrap) {
 
 fn write_policy<T: Txn>(applying: &mut Applying<'_, T>, body: &Bootstrap) {
     applying.put(key::meta(Meta::PolicyText), &PolicyTextRow { text: body.policy_text.clone() });
+    let version = PolicyTextVersionRow {
+        version: TextVersion::FIRST,
+        text: body.policy_text.clone(),
+        order: None,
+        proposed: None,
+        approved: applying.act(),
+    };
+    applying.put(key::policy_text(version.version), &version);
     applying.put(key::meta(Meta::Catalogue), &CatalogueRow { catalogue: body.catalogue.clone() });
     let sequence = applying.next_sequence();
     for (place, (caller, role)) in body.callers().enumerate() {

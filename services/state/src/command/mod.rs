@@ -8,6 +8,7 @@ pub mod amend;
 pub mod approve_access;
 pub mod approve_grants;
 pub mod approve_purpose_order;
+pub mod approve_policy;
 pub mod bookkeeping;
 pub mod bootstrap;
 pub mod break_glass;
@@ -20,6 +21,7 @@ pub mod mint;
 mod presented;
 pub mod propose_catalogue_change;
 pub mod propose_grants;
+pub mod propose_policy;
 pub mod read_records;
 pub mod remove_member;
 pub mod request_access;
@@ -27,6 +29,7 @@ pub mod reveal;
 pub mod review_break_glass;
 pub mod revoke_access;
 pub mod set_tenant_purposes;
+pub mod shadow_policy;
 pub mod thaw;
 pub mod tokenize;
 pub mod update_number;
@@ -41,6 +44,7 @@ pub use amend::{Amend, AmendItem, Named};
 pub use approve_access::ApproveAccess;
 pub use approve_grants::ApproveGrants;
 pub use approve_purpose_order::ApprovePurposeOrder;
+pub use approve_policy::ApprovePolicy;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use break_glass::BreakGlass;
 pub use consent_sub_entrust::ConsentSubEntrust;
@@ -51,6 +55,7 @@ pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
 pub use propose_catalogue_change::ProposeCatalogueChange;
 pub use propose_grants::ProposeGrants;
+pub use propose_policy::ProposePolicy;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
 pub use request_access::RequestAccess;
@@ -58,6 +63,7 @@ pub use reveal::{Claim, Reveal, RevealItem, Verdict};
 pub use review_break_glass::ReviewBreakGlass;
 pub use revoke_access::RevokeAccess;
 pub use set_tenant_purposes::SetTenantPurposes;
+pub use shadow_policy::ShadowPolicy;
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -157,6 +163,15 @@ pub enum Body {
     /// Brings a proposed change of purposes into force.
     #[n(62)]
     ApprovePurposeOrder(#[n(0)] ApprovePurposeOrder),
+    /// Proposes a policy text.
+    #[n(40)]
+    ProposePolicy(#[n(0)] ProposePolicy),
+    /// Brings a proposed policy text into force.
+    #[n(41)]
+    ApprovePolicy(#[n(0)] ApprovePolicy),
+    /// Sets or clears the candidate policy text.
+    #[n(42)]
+    ShadowPolicy(#[n(0)] ShadowPolicy),
 }
 
 /// Why bytes are not a command.
@@ -263,6 +278,9 @@ impl Body {
             Self::Mint(_) => "mint",
             Self::UpdateNumber(_) => "update_number",
             Self::Amend(_) => "amend",
+            Self::ProposePolicy(_) => "propose_policy",
+            Self::ApprovePolicy(_) => "approve_policy",
+            Self::ShadowPolicy(_) => "shadow_policy",
             Self::Freeze(_) => "freeze",
             Self::Thaw(_) => "thaw",
             Self::RequestAccess(_) => "request_access",

@@ -26,7 +26,7 @@ use fuda_consensus::{ClockReading, Replica};
 use fuda_core::{CallerId, Code, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, TokenClass, WorkReference};
 use fuda_crypto::{Sha256, sha256};
 use fuda_ledger::{Assertion, Audited, CallFacts, Credential, TraceContext};
-use fuda_policy::{Action, Denial, Permit, Policy, Proof, Request};
+use fuda_policy::{Action, Denial, Permit, Policy, Proof, RecordFacts, Request, Share};
 use fuda_state::command::Denied;
 use fuda_state::{Body, Command, Outcome};
 use fuda_storage::Store;
@@ -175,13 +175,31 @@ impl Gate {
     /// Decides one request; a denial becomes an entry before anybody hears of it.
     pub(crate) async fn authorize(&self, call: &Call, request: Request, items: usize) -> Result<Permit, Refusal> {
         let request = self.located(call, request);
-        self.decided(call, items, |policy, now| policy.decide(&request, now)).await
+        self.decided(call, items, |policy, now| {
+            let decided = policy.decide(&request, now);
+            let active = decided.as_ref().map(|_| ()).map_err(Denial::reason);
+            self.policy.shadow().compare(&request, now, active);
+            decided
+        })
+        .await
     }
 
     /// The first step of a call whose items are decided one by one: refuses what no grant could carry, with one entry
     /// for all of them, before anybody looks at an item. The policy text is asked when the items are decided.
     pub(crate) async fn screen(&self, call: &Call, request: &Request, items: usize) -> Result<(), Refusal> {
         self.decided(call, items, |policy, now| policy.screen(request, now)).await
+    }
+
+    /// Decides the records of a call, see [`Policy::decide_records`].
+    pub(crate) fn decide_records(
+        &self,
+        request: &Request,
+        records: &[Option<RecordFacts<'_>>],
+    ) -> Result<Vec<Share>, Refusal> {
+        let now = self.now()?;
+        let shares = self.policy.load().decide_records(request, records, now);
+        self.policy.shadow().compare_records(request, records, now, &shares);
+        Ok(shares)
     }
 
     /// The request with what the call proved and the part of the network it came from.

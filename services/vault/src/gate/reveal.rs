@@ -248,10 +248,9 @@ impl Gate {
         allowed: &mut Vec<Allowed>,
         settled: &mut Settled,
     ) -> Result<Vec<Pending>, Refusal> {
-        let now = self.now()?;
         let looked_up = heavy(pending.len(), || look_up(&self.store, &pending))?;
         let facts: Vec<_> = looked_up.iter().map(|found| found.as_ref().map(record_facts)).collect();
-        let shares = self.policy.load().decide_records(request, &facts, now);
+        let shares = self.decide_records(request, &facts)?;
         drop(facts);
         let mut slots: Vec<Option<(Pending, Option<Found>)>> = pending.into_iter().zip(looked_up).map(Some).collect();
         let mut again = Vec::new();

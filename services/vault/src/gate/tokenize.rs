@@ -99,7 +99,7 @@ impl Gate {
     ) -> Result<(), Refusal> {
         for _ in 0..limits::PROPOSAL_ROUNDS_MAX {
             let facts: Vec<_> = pending.iter().map(|item| Some(record_facts(class, &item.new))).collect();
-            let shares = self.policy.load().decide_records(class.request, &facts, self.now()?);
+            let shares = self.decide_records(class.request, &facts)?;
             drop(facts);
             let mut slots: Vec<Option<Pending>> = pending.into_iter().map(Some).collect();
             let mut again = Vec::new();

@@ -34,7 +34,7 @@ impl Tokens {
         let results = results.map_err(status(&call))?.into_iter().map(|result| pb::ExchangeResult {
             result: Some(match result {
                 Ok(ok) => pb::exchange_result::Result::Ok(exchanged_to_wire(&ok)),
-                Err(refusal) => pb::exchange_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::exchange_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchExchangeResponse { results: results.collect() }))
@@ -62,7 +62,7 @@ impl Tokens {
         let results = results.map_err(status(&call))?.into_iter().map(|result| pb::RotateResult {
             result: Some(match result {
                 Ok(ok) => pb::rotate_result::Result::Ok(rotated_to_wire(&ok)),
-                Err(refusal) => pb::rotate_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::rotate_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchRotateResponse { results: results.collect() }))
@@ -90,7 +90,7 @@ impl Tokens {
         let results = results.map_err(status(&call))?.into_iter().map(|result| pb::UpdateNumberResult {
             result: Some(match result {
                 Ok(ok) => pb::update_number_result::Result::Ok(updated_to_wire(&ok)),
-                Err(refusal) => pb::update_number_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::update_number_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchUpdateNumbersResponse { results: results.collect() }))

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod guard;
 pub(crate) mod ledger;
 mod life;
+pub(crate) mod policy;
 pub(crate) mod purpose;
 mod record;
 pub(crate) mod tenant;

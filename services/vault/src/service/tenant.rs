@@ -32,7 +32,7 @@ impl Tenants {
     }
 
     /// See [`act`].
-    async fn act(
+    pub(crate) async fn act(
         &self,
         call: &Call,
         request: PolicyRequest,

@@ -52,7 +52,7 @@ impl TokenService for Tokens {
         let results = results.into_iter().map(|result| pb::TokenizeResult {
             result: Some(match result {
                 Ok(ok) => pb::tokenize_result::Result::Ok(tokenized_to_wire(ok)),
-                Err(refusal) => pb::tokenize_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::tokenize_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchTokenizeResponse { results: results.collect() }))
@@ -80,7 +80,7 @@ impl TokenService for Tokens {
         let results = results.into_iter().map(|result| pb::DetokenizeResult {
             result: Some(match result {
                 Ok(ok) => pb::detokenize_result::Result::Ok(revealed_to_wire(&ok)),
-                Err(refusal) => pb::detokenize_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::detokenize_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchDetokenizeResponse { results: results.collect() }))
@@ -109,7 +109,7 @@ impl TokenService for Tokens {
         let results = results.into_iter().map(|result| pb::VerifyResult {
             result: Some(match result {
                 Ok(ok) => pb::verify_result::Result::Ok(verified_to_wire(&ok)),
-                Err(refusal) => pb::verify_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::verify_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchVerifyNumbersResponse { results: results.collect() }))
@@ -137,7 +137,7 @@ impl TokenService for Tokens {
         let results = results.into_iter().map(|result| pb::DescribeResult {
             result: Some(match result {
                 Ok(ok) => pb::describe_result::Result::Ok(described_to_wire(&ok)),
-                Err(refusal) => pb::describe_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::describe_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchDescribeTokensResponse { results: results.collect() }))

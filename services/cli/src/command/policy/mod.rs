@@ -1,0 +1,257 @@
+//! `fuda policy`: the Cedar text that decides beside grants. The owner proposes, an approver approves.
+
+mod diff;
+mod offline;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use fuda_client::policy::{
+    ApprovePolicyRequest, ExplainDenialRequest, GetPolicyRequest, GetShadowReportRequest, ListPolicyVersionsRequest,
+    ProposePolicyRequest, ShadowPolicyRequest,
+};
+use fuda_policy::Policy;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::failure::Failure;
+use crate::output::text;
+use crate::wire;
+
+/// Bytes of a file that a command reads whole.
+const FILE_BYTES_MAX: u64 = 1_048_576;
+
+const HISTORY_COLUMNS: [&str; 8] =
+    ["version", "order", "base", "proposer", "propose_time", "approver", "approve_time", "digest"];
+const SHADOW_COLUMNS: [&str; 7] = ["time", "action", "caller", "tenant", "purpose", "active", "candidate"];
+const EXPLAIN_COLUMNS: [&str; 10] =
+    ["sequence", "time", "action", "caller", "tenant", "purpose", "reason", "policy_version", "policy_ids", "grants"];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a policy file against the schema, offline.
+    Validate {
+        /// Cedar policies.
+        file: PathBuf,
+    },
+    /// Show what changed between two policy texts.
+    Diff {
+        /// A file, or the number of a version in the vault.
+        a: String,
+        /// A file, or the number of a version; `0` is the one in force.
+        b: String,
+    },
+    /// Compare a table of expected decisions with what a policy file decides, offline.
+    Test {
+        /// TOML with [[case]] tables, or CSV with the same names in its header.
+        table: PathBuf,
+        /// Cedar policies; without it, those of a new vault.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// TOML with [[tenant]] and [[grant]] tables.
+        #[arg(long, value_name = "FILE")]
+        data: PathBuf,
+    },
+    /// Print a policy text.
+    Get {
+        /// The version; 0 is the one in force.
+        #[arg(default_value_t = 0)]
+        version: u64,
+        /// The text that waits in this order instead.
+        #[arg(long, value_name = "ID", default_value = "")]
+        order: String,
+    },
+    /// Show who brought which text when, and what waits.
+    History,
+    /// Store an order to replace the policy text. It has no effect until it is approved.
+    Propose {
+        /// Cedar policies. An old version, saved with `get`, is a rollback.
+        file: PathBuf,
+        /// The version that the file was made from; without it, the one in force now.
+        #[arg(long, value_name = "VERSION")]
+        base: Option<u64>,
+    },
+    /// Bring a proposed text into force.
+    Approve {
+        /// Id of the order.
+        #[arg(value_name = "ORDER")]
+        order: String,
+    },
+    /// Set or clear the candidate that is evaluated without effect, or report what it would have decided otherwise.
+    Shadow {
+        /// Cedar policies of the new candidate.
+        #[arg(long, value_name = "FILE", conflicts_with = "clear")]
+        set: Option<PathBuf>,
+        /// Clear the candidate.
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Tell why a request was denied.
+    Explain {
+        /// UUID of the request, as the refusal names it.
+        #[arg(value_name = "REQUEST_ID")]
+        request_id: String,
+        /// The tenant, for an auditor of one.
+        #[arg(long, value_name = "ID", default_value = "")]
+        tenant: String,
+    },
+}
+
+pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
+    match command {
+        Command::Validate { file } => {
+            let text = checked(&file)?;
+            context.output.facts(vec![("valid", json!(true)), ("bytes", json!(text.len()))])
+        }
+        Command::Diff { a, b } => {
+            let (a, b) = (side(&a, context).await?, side(&b, context).await?);
+            let lines = diff::lines(&a, &b);
+            lines.iter().try_for_each(|line| context.output.line(line))
+        }
+        Command::Test { table, policy, data } => {
+            let policy = policy.as_deref().map_or_else(|| Ok(Policy::DEFAULT_TEXT.to_owned()), checked)?;
+            let cases = offline::cases(&table, &read(&table)?)?;
+            let differences = offline::differences(&policy, &read(&data)?, &cases)?;
+            differences.iter().try_for_each(|line| context.output.line(line))?;
+            context.output.facts(vec![("cases", json!(cases.len())), ("different", json!(differences.len()))])?;
+            if differences.is_empty() {
+                Ok(())
+            } else {
+                Err(Failure::Verification("the table and the policy disagree".to_owned()))
+            }
+        }
+        Command::Get { version, order } => {
+            let request = GetPolicyRequest { version, order };
+            let answer = context.connection.client().await?.get_policy(request).await?;
+            context.output.line(answer.text.trim_end_matches('\n'))
+        }
+        Command::History => history(context).await,
+        Command::Propose { file, base } => propose(&file, base, context).await,
+        Command::Approve { order } => {
+            let request = ApprovePolicyRequest { order, ..ApprovePolicyRequest::default() };
+            let answer = context.connection.client().await?.approve_policy(request).await?;
+            let facts = vec![("version", json!(answer.version)), ("entry_sequence", json!(answer.entry_sequence))];
+            context.output.facts(facts)
+        }
+        Command::Shadow { set, clear } => shadow(set, clear, context).await,
+        Command::Explain { request_id, tenant } => explain(request_id, tenant, context).await,
+    }
+}
+
+async fn propose(file: &Path, base: Option<u64>, context: &mut Context) -> Result<(), Failure> {
+    let text = checked(file)?;
+    let client = context.connection.client().await?;
+    let base = match base {
+        Some(base) => base,
+        None => client.get_policy(GetPolicyRequest::default()).await?.version,
+    };
+    let request = ProposePolicyRequest { text, base, ..ProposePolicyRequest::default() };
+    let answer = client.propose_policy(request).await?;
+    context.output.facts(vec![
+        ("order", crate::output::text(answer.order)),
+        ("base", json!(base)),
+        ("digest", crate::output::text(answer.digest)),
+        ("entry_sequence", json!(answer.entry_sequence)),
+    ])
+}
+
+async fn history(context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client().await?;
+    let answer = client.list_policy_versions(ListPolicyVersionsRequest {}).await?;
+    let rows = answer.changes.iter().map(|it| {
+        vec![
+            if it.version == 0 { Value::Null } else { json!(it.version) },
+            text(&it.order),
+            json!(it.base),
+            text(&it.proposer),
+            wire::moment_value(it.propose_time.as_ref()),
+            text(&it.approver),
+            wire::moment_value(it.approve_time.as_ref()),
+            text(&it.digest),
+        ]
+    });
+    let rows = rows.collect();
+    context.output.list(&HISTORY_COLUMNS, rows)
+}
+
+async fn shadow(set: Option<PathBuf>, clear: bool, context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client().await?;
+    if set.is_some() || clear {
+        let text = set.as_deref().map(checked).transpose()?.unwrap_or_default();
+        let request = ShadowPolicyRequest { text, ..ShadowPolicyRequest::default() };
+        let answer = client.shadow_policy(request).await?;
+        return context.output.facts(vec![("entry_sequence", json!(answer.entry_sequence))]);
+    }
+    let report = client.get_shadow_report(GetShadowReportRequest {}).await?;
+    let rows = report.differences.iter().map(|it| {
+        vec![
+            wire::moment_value(it.time.as_ref()),
+            text(&it.action),
+            text(&it.caller),
+            text(&it.tenant),
+            text(&it.purpose),
+            text(&it.active),
+            text(&it.candidate),
+        ]
+    });
+    let rows = rows.collect();
+    context.output.facts(vec![
+        ("node", text(&report.node)),
+        ("candidate", text(&report.digest)),
+        ("compared", json!(report.compared)),
+        ("differing", json!(report.differing)),
+    ])?;
+    context.output.list(&SHADOW_COLUMNS, rows)
+}
+
+async fn explain(request_id: String, tenant: String, context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client().await?;
+    let answer = client.explain_denial(ExplainDenialRequest { request_id, tenant }).await?;
+    let rows = answer.explanations.iter().map(|it| {
+        let grants = it
+            .grants
+            .iter()
+            .map(|grant| json!({"grant": grant.grant, "outcome": grant.outcome, "policy_ids": grant.policy_ids}));
+        vec![
+            json!(it.sequence),
+            wire::moment_value(it.time.as_ref()),
+            text(&it.action),
+            text(&it.caller),
+            text(&it.tenant),
+            text(&it.purpose),
+            text(&it.reason),
+            json!(it.policy_version),
+            json!(it.policy_ids),
+            grants.collect(),
+        ]
+    });
+    let rows = rows.collect();
+    context.output.list(&EXPLAIN_COLUMNS, rows)
+}
+
+/// A version of the vault, or else a file.
+async fn side(named: &str, context: &Context) -> Result<String, Failure> {
+    match named.parse() {
+        Ok(version) => {
+            let request = GetPolicyRequest { version, order: String::new() };
+            Ok(context.connection.client().await?.get_policy(request).await?.text)
+        }
+        Err(_) => read(Path::new(named)),
+    }
+}
+
+/// A policy file that the schema accepts.
+fn checked(path: &Path) -> Result<String, Failure> {
+    let text = read(path)?;
+    Policy::check_text(&text).map_err(|error| Failure::Usage(format!("`{}`: {error}", path.display())))?;
+    Ok(text)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| Failure::Usage(format!("`{shown}` cannot be read: {error}"));
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        return Err(Failure::Usage(format!("`{shown}` has more than {FILE_BYTES_MAX} bytes")));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
