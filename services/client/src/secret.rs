@@ -180,6 +180,9 @@ nothing_to_wipe! {
     access::BreakGlassRequest
     access::ReviewBreakGlassRequest
     access::ConsentSubEntrustRequest
+    access::StartSuccessionRequest
+    access::FinishSuccessionRequest
+    access::CancelSuccessionRequest
 }
 
 #[cfg(test)]

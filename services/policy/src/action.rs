@@ -100,11 +100,20 @@ pub enum Action {
     /// Consent (or withdraw it) that an entrusted party entrusts the work on to another (再委託).
     #[n(67)]
     ConsentSubEntrust = 67,
+    /// Hand in a succession statement signed by the offline owner keys; nothing changes before its delay is over.
+    #[n(68)]
+    StartSuccession = 68,
+    /// Bring a succession into force whose delay is over.
+    #[n(69)]
+    FinishSuccession = 69,
+    /// Cancel a succession that waits.
+    #[n(70)]
+    CancelSuccession = 70,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -135,6 +144,9 @@ impl Action {
         Self::BreakGlass,
         Self::ReviewBreakGlass,
         Self::ConsentSubEntrust,
+        Self::StartSuccession,
+        Self::FinishSuccession,
+        Self::CancelSuccession,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -171,6 +183,9 @@ impl Action {
             Self::BreakGlass => "break_glass",
             Self::ReviewBreakGlass => "review_break_glass",
             Self::ConsentSubEntrust => "consent_sub_entrust",
+            Self::StartSuccession => "start_succession",
+            Self::FinishSuccession => "finish_succession",
+            Self::CancelSuccession => "cancel_succession",
         }
     }
 
@@ -204,6 +219,9 @@ impl Action {
                 | Self::ApproveGrants
                 | Self::ApproveAccess
                 | Self::ConsentSubEntrust
+                | Self::StartSuccession
+                | Self::FinishSuccession
+                | Self::CancelSuccession
         )
     }
 
@@ -291,7 +309,14 @@ impl Action {
     pub const fn whole_vault(self) -> bool {
         matches!(
             self,
-            Self::Bootstrap | Self::CreateTenant | Self::AddMember | Self::RemoveMember | Self::ClusterStatus
+            Self::Bootstrap
+                | Self::CreateTenant
+                | Self::AddMember
+                | Self::RemoveMember
+                | Self::ClusterStatus
+                | Self::StartSuccession
+                | Self::FinishSuccession
+                | Self::CancelSuccession
         )
     }
 }

@@ -195,7 +195,16 @@ fn wild_request(dice: &mut Dice) -> Request {
 /// The rules as a table of yes and no per grant, without an engine, an index or an early return.
 fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<GrantId, DenyReason> {
     use Action as A;
-    let vault_only = [A::Bootstrap, A::CreateTenant, A::AddMember, A::RemoveMember, A::ClusterStatus];
+    let vault_only = [
+        A::Bootstrap,
+        A::CreateTenant,
+        A::AddMember,
+        A::RemoveMember,
+        A::ClusterStatus,
+        A::StartSuccession,
+        A::FinishSuccession,
+        A::CancelSuccession,
+    ];
     let reveals = [A::Detokenize, A::VerifyNumber].contains(&request.action);
     let proven = match &request.proof.end_user {
         EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
@@ -219,6 +228,9 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::BreakGlass,
         A::ReviewBreakGlass,
         A::ConsentSubEntrust,
+        A::StartSuccession,
+        A::FinishSuccession,
+        A::CancelSuccession,
     ];
     let fresh = match request.proof.sign_in {
         SignIn::Lasting => true,

@@ -87,6 +87,8 @@ impl Role {
                 Action::RevokeAccess,
                 Action::ListAccessRequests,
                 Action::ConsentSubEntrust,
+                Action::StartSuccession,
+                Action::FinishSuccession,
             ],
             Self::Approver => &[
                 Action::ApproveGrants,
@@ -101,10 +103,17 @@ impl Role {
                 Action::ListAccessRequests,
                 Action::ReviewBreakGlass,
                 Action::ConsentSubEntrust,
+                Action::CancelSuccession,
             ],
-            Self::Operator => {
-                &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
-            }
+            Self::Operator => &[
+                Action::AddMember,
+                Action::RemoveMember,
+                Action::ClusterStatus,
+                Action::StartSuccession,
+                Action::FinishSuccession,
+                Action::Freeze,
+                Action::ListFreezes,
+            ],
             Self::Auditor => &[
                 Action::ReadLedger,
                 Action::ListGrants,

@@ -37,6 +37,10 @@ pub enum Meta {
     Consent = 61,
     /// [`crate::access::PartyCallerRow`], one per caller of an entrusted party: followed by party and caller.
     PartyCaller = 62,
+    /// [`crate::succession::SuccessionKeysRow`].
+    SuccessionKeys = 63,
+    /// [`crate::succession::SuccessionRow`].
+    Succession = 64,
 }
 
 /// Key of a vault fact.

@@ -22,6 +22,7 @@ mod memory;
 mod outcome;
 pub mod reader;
 pub mod row;
+pub mod succession;
 mod table;
 
 #[cfg(test)]

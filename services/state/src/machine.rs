@@ -253,6 +253,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::BreakGlass(body) => command::break_glass::apply(&mut self, body),
             Body::ReviewBreakGlass(body) => command::review_break_glass::apply(&mut self, body),
             Body::ConsentSubEntrust(body) => command::consent_sub_entrust::apply(&mut self, body),
+            Body::StartSuccession(body) => command::start_succession::apply(&mut self, body),
+            Body::FinishSuccession(body) => command::finish_succession::apply(&mut self, body),
+            Body::CancelSuccession(body) => command::cancel_succession::apply(&mut self, body),
         }
     }
 
@@ -297,6 +300,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::BreakGlass(body) => command::break_glass::first_outcome(self, body),
             Body::ReviewBreakGlass(body) => command::review_break_glass::first_outcome(self, body),
             Body::ConsentSubEntrust(body) => command::consent_sub_entrust::first_outcome(self, body),
+            Body::StartSuccession(body) => command::start_succession::first_outcome(self, body),
+            Body::FinishSuccession(body) => command::finish_succession::first_outcome(self, body),
+            Body::CancelSuccession(body) => command::cancel_succession::first_outcome(self, body),
             Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
     }
@@ -388,6 +394,9 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::BreakGlass(_) => action == Action::BreakGlass,
         Body::ReviewBreakGlass(_) => action == Action::ReviewBreakGlass,
         Body::ConsentSubEntrust(_) => action == Action::ConsentSubEntrust,
+        Body::StartSuccession(_) => action == Action::StartSuccession,
+        Body::FinishSuccession(_) => action == Action::FinishSuccession,
+        Body::CancelSuccession(_) => action == Action::CancelSuccession,
         Body::Reveal(_) => {
             matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken)
         }

@@ -223,6 +223,12 @@ pub enum Refusal {
     /// A grant of an operator would last longer than the limit allows.
     #[n(77)]
     OperatorWindow = 77,
+    /// The statement or the keys of a succession break a rule, or too few keys signed.
+    #[n(78)]
+    SuccessionInvalid = 78,
+    /// There are no keys for a succession, none waits, another one does, or its delay is not over.
+    #[n(79)]
+    SuccessionState = 79,
 }
 
 impl Refusal {
@@ -269,6 +275,8 @@ impl Refusal {
             Self::ConsentMissing => "consent_missing",
             Self::PartyConflict => "party_conflict",
             Self::OperatorWindow => "operator_window",
+            Self::SuccessionInvalid => "succession_invalid",
+            Self::SuccessionState => "succession_state",
         }
     }
 
@@ -280,7 +288,11 @@ impl Refusal {
             Self::TenantExists => Code::TenantExists,
             Self::TenantUnknown | Self::SamePerson | Self::AccessUnknown => Code::DeniedOrNotFound,
             Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
-            Self::Invalid | Self::PolicyInvalid | Self::GrantInvalid | Self::OperatorWindow => Code::InvalidField,
+            Self::Invalid
+            | Self::PolicyInvalid
+            | Self::GrantInvalid
+            | Self::OperatorWindow
+            | Self::SuccessionInvalid => Code::InvalidField,
             Self::AccessClosed => Code::AccessClosed,
             Self::AccessCeiling => Code::AccessCeiling,
             Self::ReviewOverdue => Code::ReviewOverdue,
@@ -303,6 +315,7 @@ impl Refusal {
             | Self::GrantExists
             | Self::AccessExists
             | Self::PartyConflict
+            | Self::SuccessionState
             | Self::TooFewPeople
             | Self::LimitReached
             | Self::MemberRemoved

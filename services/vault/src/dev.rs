@@ -127,6 +127,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         operators: vec![id("operator")?],
         auditors: vec![id("auditor")?],
         class: fuda_core::TokenClass::Test,
+        succession: None,
     };
     let cluster = Cluster::new(Arc::clone(gate), Some(id("operator")?));
     let made = refused(cluster.make_vault(&call("operator", 1)?, people).await)?;
@@ -148,7 +149,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         grant(2, "payroll", &[Action::Detokenize, Action::VerifyNumber, Action::DescribeToken], &PURPOSES[1..])?,
         grant(3, "accounting", &[Action::DescribeToken], &[])?,
     ];
-    let proposal = Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new() });
+    let proposal = Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None });
     act(gate, "owner", 3, Action::ProposeGrants, proposal).await?;
     act(gate, "approver1", 4, Action::ApproveGrants, Body::ApproveGrants(ApproveGrants { order })).await?;
     Ok(made.ledger_verifier_key)

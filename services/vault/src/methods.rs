@@ -52,6 +52,9 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.access.v1.AccessService/BreakGlass",
     "fuda.access.v1.AccessService/ReviewBreakGlass",
     "fuda.access.v1.AccessService/ConsentSubEntrust",
+    "fuda.access.v1.AccessService/StartSuccession",
+    "fuda.access.v1.AccessService/FinishSuccession",
+    "fuda.access.v1.AccessService/CancelSuccession",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

@@ -7,6 +7,7 @@ mod dev;
 mod freeze;
 mod grant;
 mod record;
+mod succession;
 mod tenant;
 mod token;
 
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     /// Ask for access, decide on it, break the glass (handlers, approvers, owners).
     #[command(subcommand)]
     Access(access::Command),
+    /// Appoint approvers by offline keys when the old ones are gone (owners, operators).
+    #[command(subcommand)]
+    Succession(succession::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -72,6 +76,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Grant(command) => Box::pin(grant::run(command, context)).await,
         Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
         Command::Access(command) => Box::pin(access::run(command, context)).await,
+        Command::Succession(command) => Box::pin(succession::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,

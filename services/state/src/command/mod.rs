@@ -9,13 +9,14 @@ pub mod approve_grants;
 pub mod bookkeeping;
 pub mod bootstrap;
 pub mod break_glass;
+pub mod cancel_succession;
 pub mod consent_sub_entrust;
 pub mod create_tenant;
 pub mod denied;
 pub mod deny_access;
+pub mod finish_succession;
 pub mod freeze;
 pub mod mint;
-mod presented;
 pub mod propose_grants;
 pub mod read_records;
 pub mod remove_member;
@@ -23,6 +24,7 @@ pub mod request_access;
 pub mod reveal;
 pub mod review_break_glass;
 pub mod revoke_access;
+pub mod start_succession;
 pub mod thaw;
 pub mod tokenize;
 pub mod update_number;
@@ -37,10 +39,12 @@ pub use approve_access::ApproveAccess;
 pub use approve_grants::ApproveGrants;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use break_glass::BreakGlass;
+pub use cancel_succession::CancelSuccession;
 pub use consent_sub_entrust::ConsentSubEntrust;
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
 pub use deny_access::DenyAccess;
+pub use finish_succession::FinishSuccession;
 pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
 pub use propose_grants::ProposeGrants;
@@ -50,6 +54,7 @@ pub use request_access::RequestAccess;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
 pub use review_break_glass::ReviewBreakGlass;
 pub use revoke_access::RevokeAccess;
+pub use start_succession::StartSuccession;
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -137,6 +142,15 @@ pub enum Body {
     /// Consents that an entrusted party entrusts on, or withdraws it.
     #[n(56)]
     ConsentSubEntrust(#[n(0)] ConsentSubEntrust),
+    /// Hands in a succession statement.
+    #[n(57)]
+    StartSuccession(#[n(0)] StartSuccession),
+    /// Brings a succession into force.
+    #[n(58)]
+    FinishSuccession(#[n(0)] FinishSuccession),
+    /// Cancels a waiting succession.
+    #[n(59)]
+    CancelSuccession(#[n(0)] CancelSuccession),
 }
 
 /// Why bytes are not a command.
@@ -249,6 +263,9 @@ impl Body {
             Self::BreakGlass(_) => "break_glass",
             Self::ReviewBreakGlass(_) => "review_break_glass",
             Self::ConsentSubEntrust(_) => "consent_sub_entrust",
+            Self::StartSuccession(_) => "start_succession",
+            Self::FinishSuccession(_) => "finish_succession",
+            Self::CancelSuccession(_) => "cancel_succession",
         }
     }
 }
