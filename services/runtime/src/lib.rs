@@ -25,6 +25,7 @@ pub mod process;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
+pub mod webhook;
 
 #[cfg(test)]
 mod testing;

@@ -104,6 +104,7 @@ fn parts(certificates: &DevCa, temporary: &Path, port: u16) -> anyhow::Result<Pa
         identity: Identity::default(),
         admission: AdmissionOptions::default(),
         connections_max: 256,
+        notify: None,
         source_zones: SourceZones::default(),
     })
 }

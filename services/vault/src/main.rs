@@ -16,6 +16,7 @@ mod keys;
 mod methods;
 mod metrics;
 mod node;
+mod notifier;
 mod observer;
 mod page;
 mod policy;
@@ -118,7 +119,19 @@ fn service_identity(instance: &str) -> ServiceIdentity {
         name: "fuda-vault",
         version: env!("CARGO_PKG_VERSION"),
         instance: instance.to_owned(),
-        attributes: &["fuda.action", "fuda.outcome", "fuda.log_index", "node", "vault", "version", "buckets"],
+        attributes: &[
+            "fuda.action",
+            "fuda.outcome",
+            "fuda.log_index",
+            "node",
+            "vault",
+            "version",
+            "buckets",
+            "fuda.event",
+            "fuda.tenant",
+            "fuda.caller",
+            "fuda.request_id",
+        ],
     }
 }
 
@@ -148,6 +161,7 @@ fn parts(config: &Config, data_dir: &Path) -> anyhow::Result<Parts> {
             timeout_max: Duration::from_millis(limits::DEADLINE_MS_MAX),
         },
         connections_max: config.limits.connections_max,
+        notify: config.notify.as_ref().map(config::Notify::open).transpose()?,
         source_zones: config.source_zones()?,
     })
 }

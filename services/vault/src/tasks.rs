@@ -122,7 +122,8 @@ pub(crate) async fn expire_replies(gate: Arc<Gate>, shutdown: CancellationToken)
     }
 }
 
-fn leads(gate: &Gate) -> bool {
+/// Whether this node leads now.
+pub(crate) fn leads(gate: &Gate) -> bool {
     let own = gate.replica.assignment().map(|assignment| assignment.node_id);
     own.is_some() && gate.replica.leader() == own
 }
