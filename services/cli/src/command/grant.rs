@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use fuda_client::tenant::{
     AccessTerms, ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, Hours, ListGrantsRequest,
-    ProposeGrantsRequest,
+    ProposeGrantsRequest, SuccessionKeys,
 };
 use fuda_core::limits::PAGE_SIZE_MAX;
 use serde::Deserialize;

@@ -17,6 +17,7 @@ pub mod deny_access;
 pub mod finish_succession;
 pub mod freeze;
 pub mod mint;
+mod presented;
 pub mod propose_grants;
 pub mod read_records;
 pub mod remove_member;
