@@ -73,6 +73,7 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     pub(crate) admission: AdmissionOptions,
     pub(crate) connections_max: usize,
+    pub(crate) notify: Option<Receiving>,
     pub(crate) source_zones: SourceZones,
 }
 
