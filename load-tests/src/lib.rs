@@ -13,6 +13,7 @@
 pub mod attacker;
 pub mod cluster;
 pub mod evidence;
+pub mod hooks;
 pub mod journal;
 pub mod load;
 pub mod loop_disk;

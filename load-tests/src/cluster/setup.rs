@@ -50,6 +50,7 @@ impl LocalCluster {
             operators: vec![self.spiffe("operator")?],
             auditors: vec![self.spiffe("auditor")?],
             test: true,
+            ..BootstrapRequest::default()
         };
         let operator = self.caller_within("operator", PATIENCE)?;
         // Not repeated: a second attempt after an unknown outcome would be refused and hide the first.

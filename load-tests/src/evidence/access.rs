@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fuda_core::Code;
+use fuda_crypto::hmac_sha256;
 use fuda_proto::access::v1::{
     AccessState, ApproveAccessRequest, BreakGlassRequest, ListAccessRequestsRequest, RequestAccessRequest,
     ReviewBreakGlassRequest, RevokeAccessRequest, Wish,
@@ -13,13 +14,15 @@ use fuda_proto::tenant::v1::{AccessTerms, Grant, Role};
 use fuda_proto::vault::v1::{
     BatchTokenizeRequest, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, tokenize_result,
 };
+use fuda_runtime::dev_ca::{Authority, DevCa};
 use serde_json::json;
 use tonic::Status;
 
 use super::{Ctx, Evidence, Outcome, progress};
-use crate::cluster::{CALL_DEADLINE, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::cluster::{CALL_DEADLINE, LocalCluster, Options, PATIENCE, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
+use crate::hooks::HookSink;
 use crate::synthetic::People;
-use crate::wire::{Caller, describe, is_code, new_request_id};
+use crate::wire::{Caller, describe, is_code, new_request_id, path_text};
 
 /// Persons a request may reveal.
 const PERSONS_MAX: usize = 3;
@@ -27,6 +30,10 @@ const PERSONS_MAX: usize = 3;
 const PERSONS: usize = 5;
 /// Minutes of the grant that is waited out, the shortest there is.
 const MINUTES: u32 = 1;
+/// What signs notifications.
+const SECRET: &str = "a secret of the evidence";
+/// How long a notification may take; the first one is refused once on purpose.
+const NOTIFIED_WITHIN: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) const EVIDENCE: Evidence = Evidence {
@@ -38,8 +45,7 @@ pub(super) const EVIDENCE: Evidence = Evidence {
 };
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
-    let mut options = ctx.cluster("access")?;
-    options.nodes = ctx.pick(1, 3);
+    let (hooks, options) = receiver(&ctx).await?;
     let cluster = LocalCluster::serving(options).await?;
     let stage = Stage::set(&cluster, ctx.seed).await?;
     let mut wrong = Vec::new();
@@ -50,6 +56,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     wrong.extend(stage.broken_glass().await?);
     progress("a grant of one minute ends by itself");
     wrong.extend(stage.expiry().await?);
+    wrong.extend(notified(&hooks).await);
     let entries = read_ledger(&cluster).await?;
     let unapproved = unapproved_reveals(&entries);
     let controls = doctored_are_found(&entries);
@@ -69,6 +76,47 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
         mutant_caught: Some(controls.len() == 3 && controls.values().all(|caught| *caught)),
         skipped: None,
     })
+}
+
+/// A receiver of notifications, and a cluster that is told of it. Its certificate is of an authority of its own.
+async fn receiver(ctx: &Ctx) -> Result<(HookSink, Options)> {
+    let ca = DevCa::open(&ctx.dir("hooks")?, TRUST_DOMAIN)?;
+    let (pems, _) = ca.issue_node("hooks", &["localhost".to_owned()])?;
+    let hooks = HookSink::start(&pems).await?;
+    let secret = ctx.work_dir.join("hooks-secret");
+    std::fs::write(&secret, SECRET)?;
+    let mut options = ctx
+        .cluster("access")?
+        .env("FUDA__NOTIFY__WEBHOOK_URL", hooks.url())
+        .env("FUDA__NOTIFY__WEBHOOK_AUTHORITIES_FILE", &path_text(&ca.root_path(Authority::Clients)))
+        .env("FUDA__NOTIFY__WEBHOOK_SECRET_FILE", &path_text(&secret));
+    options.nodes = ctx.pick(1, 3);
+    Ok((hooks, options))
+}
+
+/// What is wrong with the notifications that arrived: every sort of news once at least, signed, and nothing but ids.
+async fn notified(hooks: &HookSink) -> Vec<String> {
+    let expected = ["access.requested", "access.approved", "access.revoked", "access.break_glass", "access.reviewed"];
+    let told = |event: &str| {
+        let needle = format!("\"event\":\"{event}\"");
+        hooks.messages().iter().any(|message| String::from_utf8_lossy(&message.body).contains(&needle))
+    };
+    let until = Instant::now() + NOTIFIED_WITHIN;
+    while Instant::now() < until && !expected.iter().all(|event| told(event)) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let missing = expected.iter().filter(|event| !told(event)).map(|event| format!("nobody was told of {event}"));
+    let messages = hooks.messages();
+    let unsigned = messages.iter().filter(|message| {
+        message.signature != format!("sha256={}", hex::encode(hmac_sha256(SECRET.as_bytes(), &message.body)))
+    });
+    let unsigned = unsigned.map(|_| "a notification is not signed".to_owned());
+    let wordy = |message: &&crate::hooks::Message| {
+        let body = String::from_utf8_lossy(&message.body);
+        ["Osaka", "tax office", "E0000", "fuda_test_"].iter().any(|word| body.contains(word))
+    };
+    let wordy = messages.iter().filter(wordy).map(|_| "a notification says more than ids".to_owned());
+    missing.chain(unsigned).chain(wordy).collect()
 }
 
 /// What a reveal came to.

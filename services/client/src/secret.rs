@@ -217,6 +217,9 @@ nothing_to_wipe! {
     policy::ShadowPolicyRequest
     policy::GetShadowReportRequest
     policy::ExplainDenialRequest
+    access::StartSuccessionRequest
+    access::FinishSuccessionRequest
+    access::CancelSuccessionRequest
 }
 
 #[cfg(test)]

@@ -99,6 +99,14 @@ pub const OPERATOR_GRANT_DAYS_MAX: u32 = 90;
 pub const PERSON_NAME_CHARS_MAX: usize = 64;
 /// Bytes of the id of an entrusted party.
 pub const PARTY_BYTES_MAX: usize = 40;
+/// Offline keys that can be registered for succession.
+pub const SUCCESSION_KEYS_MAX: usize = 16;
+/// Shortest delay of a succession, in hours: time for a living approver to cancel it.
+pub const SUCCESSION_DELAY_HOURS_MIN: u32 = 24;
+/// Delay of a succession when the bootstrap names none, in hours.
+pub const SUCCESSION_DELAY_HOURS_DEFAULT: u32 = 72;
+/// Longest delay of a succession, in hours (30 days).
+pub const SUCCESSION_DELAY_HOURS_MAX: u32 = 720;
 /// Buckets of the shared key domain.
 pub const SHARED_BUCKETS: u16 = 4_096;
 /// Bytes of the secret a client draws for retries.

@@ -51,7 +51,7 @@ fn policy(per_caller: u128) -> Result<Policy, Box<dyn std::error::Error>> {
 fn measure(policy: &Policy, per_caller: u128) -> Result<Vec<u64>, Box<dyn std::error::Error>> {
     let (tenant, scope) = (TenantId::parse(samples::TENANT)?, ScopeId::parse(samples::PAYROLL_SCOPE)?);
     let (subject, purpose) = (SubjectRef::parse("E-1")?, PurposeCode::parse(samples::PURPOSE)?);
-    let notified = [Notified { purpose: purpose.clone(), window: Window::ALWAYS }];
+    let notified = [Notified { purpose: purpose.clone(), window: Window::ALWAYS, notice_version: None }];
     let record = RecordFacts {
         tenant: &tenant,
         kind: Kind::MyNumber,

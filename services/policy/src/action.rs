@@ -131,6 +131,15 @@ pub enum Action {
     /// Consent (or withdraw it) that an entrusted party entrusts the work on to another (再委託).
     #[n(67)]
     ConsentSubEntrust = 67,
+    /// Hand in a succession statement signed by the offline owner keys; nothing changes before its delay is over.
+    #[n(68)]
+    StartSuccession = 68,
+    /// Bring a succession into force whose delay is over.
+    #[n(69)]
+    FinishSuccession = 69,
+    /// Cancel a succession that waits.
+    #[n(70)]
+    CancelSuccession = 70,
     /// List the purposes of the catalogue and the orders that changed them.
     #[n(80)]
     ListPurposes = 80,
@@ -147,7 +156,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 47] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -188,6 +197,9 @@ impl Action {
         Self::BreakGlass,
         Self::ReviewBreakGlass,
         Self::ConsentSubEntrust,
+        Self::StartSuccession,
+        Self::FinishSuccession,
+        Self::CancelSuccession,
         Self::ListPurposes,
         Self::ProposeCatalogueChange,
         Self::SetTenantPurposes,
@@ -238,6 +250,9 @@ impl Action {
             Self::BreakGlass => "break_glass",
             Self::ReviewBreakGlass => "review_break_glass",
             Self::ConsentSubEntrust => "consent_sub_entrust",
+            Self::StartSuccession => "start_succession",
+            Self::FinishSuccession => "finish_succession",
+            Self::CancelSuccession => "cancel_succession",
             Self::ListPurposes => "list_purposes",
             Self::ProposeCatalogueChange => "propose_catalogue_change",
             Self::SetTenantPurposes => "set_tenant_purposes",
@@ -280,6 +295,9 @@ impl Action {
                 | Self::ApprovePurposeOrder
                 | Self::ProposePolicy
                 | Self::ApprovePolicy
+                | Self::StartSuccession
+                | Self::FinishSuccession
+                | Self::CancelSuccession
         )
     }
 
@@ -404,6 +422,9 @@ impl Action {
                 | Self::ApprovePolicy
                 | Self::GetPolicy
                 | Self::ShadowPolicy
+                | Self::StartSuccession
+                | Self::FinishSuccession
+                | Self::CancelSuccession
         )
     }
 }

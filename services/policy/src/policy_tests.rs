@@ -205,6 +205,9 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::AddMember,
         A::RemoveMember,
         A::ClusterStatus,
+        A::StartSuccession,
+        A::FinishSuccession,
+        A::CancelSuccession,
         A::ProposeCatalogueChange,
         A::ProposePolicy,
         A::ApprovePolicy,
@@ -237,6 +240,9 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::ProposeCatalogueChange,
         A::SetTenantPurposes,
         A::ApprovePurposeOrder,
+        A::StartSuccession,
+        A::FinishSuccession,
+        A::CancelSuccession,
     ];
     let fresh = match request.proof.sign_in {
         SignIn::Lasting => true,

@@ -93,6 +93,8 @@ impl Role {
                 Action::ProposePolicy,
                 Action::GetPolicy,
                 Action::ShadowPolicy,
+                Action::StartSuccession,
+                Action::FinishSuccession,
             ],
             Self::Approver => &[
                 Action::ApproveGrants,
@@ -112,10 +114,17 @@ impl Role {
                 Action::ApprovePolicy,
                 Action::GetPolicy,
                 Action::ExplainDenial,
+                Action::CancelSuccession,
             ],
-            Self::Operator => {
-                &[Action::AddMember, Action::RemoveMember, Action::ClusterStatus, Action::Freeze, Action::ListFreezes]
-            }
+            Self::Operator => &[
+                Action::AddMember,
+                Action::RemoveMember,
+                Action::ClusterStatus,
+                Action::StartSuccession,
+                Action::FinishSuccession,
+                Action::Freeze,
+                Action::ListFreezes,
+            ],
             Self::Auditor => &[
                 Action::ReadLedger,
                 Action::ListGrants,

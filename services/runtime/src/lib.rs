@@ -26,6 +26,7 @@ pub mod revocation;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
+pub mod webhook;
 
 #[cfg(test)]
 mod testing;

@@ -129,6 +129,7 @@ fn bodies() -> Vec<Body> {
             order: OrderId([5; 16]),
             grants: vec![grant()],
             revoke: vec![GrantId([6; 16])],
+            succession: None,
         }),
         Body::ApproveGrants(ApproveGrants { order: OrderId([5; 16]) }),
         Body::AddMember(member(2)),
@@ -241,6 +242,7 @@ fn bootstrap() -> Bootstrap {
         root_version: RootVersion(1),
         buckets: vec![bucket],
         first_member: member(1),
+        succession: None,
     }
 }
 
@@ -363,7 +365,8 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
     let bucket = BucketRow { bucket_version: BucketVersion(1), root_version: RootVersion(1), sealed: vec![5; 3] };
     let order = OrderId([5; 16]);
     let revoke = vec![GrantId([6; 16])];
-    let row = OrderRow { order, proposed: act(1), grants: vec![grant()], revoke, approved: Some(act(2)) };
+    let row =
+        OrderRow { order, proposed: act(1), grants: vec![grant()], revoke, approved: Some(act(2)), succession: None };
     let budget = BudgetRow {
         tenant: tenant(),
         caller: caller(samples::PAYROLL),

@@ -55,6 +55,10 @@ pub enum Meta {
     PolicyOrders = 52,
     /// The beginning of the keys of [`denial`].
     Denials = 53,
+    /// [`crate::succession::SuccessionKeysRow`].
+    SuccessionKeys = 63,
+    /// [`crate::succession::SuccessionRow`].
+    Succession = 64,
 }
 
 /// Key of a vault fact.

@@ -23,6 +23,7 @@ mod memory;
 mod outcome;
 pub mod reader;
 pub mod row;
+pub mod succession;
 mod table;
 pub mod watch;
 

@@ -276,6 +276,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::apply(&mut self, body),
             Body::SetTenantPurposes(body) => command::set_tenant_purposes::apply(&mut self, body),
             Body::ApprovePurposeOrder(body) => command::approve_purpose_order::apply(&mut self, body),
+            Body::StartSuccession(body) => command::start_succession::apply(&mut self, body),
+            Body::FinishSuccession(body) => command::finish_succession::apply(&mut self, body),
+            Body::CancelSuccession(body) => command::cancel_succession::apply(&mut self, body),
         }
     }
 
@@ -323,6 +326,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::BreakGlass(body) => command::break_glass::first_outcome(self, body),
             Body::ReviewBreakGlass(body) => command::review_break_glass::first_outcome(self, body),
             Body::ConsentSubEntrust(body) => command::consent_sub_entrust::first_outcome(self, body),
+            Body::StartSuccession(body) => command::start_succession::first_outcome(self, body),
+            Body::FinishSuccession(body) => command::finish_succession::first_outcome(self, body),
+            Body::CancelSuccession(body) => command::cancel_succession::first_outcome(self, body),
             Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::first_outcome(self, body),
             Body::SetTenantPurposes(body) => command::set_tenant_purposes::first_outcome(self, body),
             Body::ApprovePurposeOrder(body) => command::approve_purpose_order::first_outcome(self, body),
@@ -426,6 +432,9 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::ProposeCatalogueChange(_) => action == Action::ProposeCatalogueChange,
         Body::SetTenantPurposes(_) => action == Action::SetTenantPurposes,
         Body::ApprovePurposeOrder(_) => action == Action::ApprovePurposeOrder,
+        Body::StartSuccession(_) => action == Action::StartSuccession,
+        Body::FinishSuccession(_) => action == Action::FinishSuccession,
+        Body::CancelSuccession(_) => action == Action::CancelSuccession,
         Body::Reveal(_) => {
             matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken | Action::RevealMasked)
         }

@@ -241,6 +241,12 @@ pub enum Refusal {
     /// Under the policy text nobody could propose, or fewer than two people approve, another one.
     #[n(62)]
     PolicyLocksOut = 62,
+    /// The statement or the keys of a succession break a rule, or too few keys signed.
+    #[n(78)]
+    SuccessionInvalid = 78,
+    /// There are no keys for a succession, none waits, another one does, or its delay is not over.
+    #[n(79)]
+    SuccessionState = 79,
 }
 
 impl Refusal {
@@ -293,6 +299,8 @@ impl Refusal {
             Self::CatalogueMoved => "catalogue_moved",
             Self::PurposeChangeInvalid => "purpose_change_invalid",
             Self::PurposeForbidden => "purpose_forbidden",
+            Self::SuccessionInvalid => "succession_invalid",
+            Self::SuccessionState => "succession_state",
         }
     }
 
@@ -308,7 +316,8 @@ impl Refusal {
             | Self::PolicyInvalid
             | Self::GrantInvalid
             | Self::OperatorWindow
-            | Self::PurposeChangeInvalid => Code::InvalidField,
+            | Self::PurposeChangeInvalid
+            | Self::SuccessionInvalid => Code::InvalidField,
             Self::AccessClosed => Code::AccessClosed,
             Self::AccessCeiling => Code::AccessCeiling,
             Self::ReviewOverdue => Code::ReviewOverdue,
@@ -335,6 +344,7 @@ impl Refusal {
             | Self::GrantExists
             | Self::AccessExists
             | Self::PartyConflict
+            | Self::SuccessionState
             | Self::TooFewPeople
             | Self::LimitReached
             | Self::MemberRemoved

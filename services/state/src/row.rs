@@ -397,6 +397,9 @@ pub struct OrderRow {
     /// The act that approved it and brought it into force.
     #[n(4)]
     pub approved: Option<Act>,
+    /// Offline keys that can appoint approvers, to be registered.
+    #[n(23)]
+    pub succession: Option<crate::succession::SuccessionKeys>,
 }
 
 /// Whether a record answers to its tokens.

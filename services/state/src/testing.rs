@@ -121,7 +121,11 @@ impl World {
 
     pub(crate) fn propose(&self, by: &str, order: OrderId, grants: Vec<Grant>, request_id: u8) -> Command {
         let request = Request::vault(Action::ProposeGrants, caller(by));
-        self.permitted(&request, request_id, Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new() }))
+        self.permitted(
+            &request,
+            request_id,
+            Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None }),
+        )
     }
 
     pub(crate) fn approve(&self, by: &str, order: OrderId, request_id: u8) -> Command {
@@ -324,6 +328,7 @@ pub(crate) fn bootstrap() -> Bootstrap {
         root_version: RootVersion(1),
         buckets: (0..BUCKETS).map(sealed).collect(),
         first_member: member(1),
+        succession: None,
     }
 }
 

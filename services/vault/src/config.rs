@@ -8,7 +8,11 @@ use fuda_core::CallerId;
 use fuda_runtime::layer::CallerOptions;
 use fuda_runtime::telemetry::TelemetryConfig;
 use fuda_runtime::tls::TlsPaths;
+use fuda_runtime::webhook::Webhook;
 use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::notifier::Receiving;
 
 use crate::identity::Identity;
 use crate::source_zone::SourceZones;
@@ -35,6 +39,9 @@ pub(crate) struct Config {
     /// nodes.
     #[serde(default)]
     pub(crate) source_zones: BTreeMap<String, Vec<String>>,
+    /// Where people are told at once what they should know at once; absent: only the log.
+    #[serde(default)]
+    pub(crate) notify: Option<Notify>,
     /// Bounds on work in flight.
     #[serde(default)]
     pub(crate) limits: Limits,
@@ -88,6 +95,32 @@ pub(crate) enum Custodian {
         /// The directory.
         dir: PathBuf,
     },
+}
+
+/// A webhook that takes notifications.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Notify {
+    /// An https address.
+    pub(crate) webhook_url: String,
+    /// The authorities that vouch for the receiver, PEM.
+    pub(crate) webhook_authorities_file: PathBuf,
+    /// The secret that signs messages: all bytes of the file but surrounding white space, 16 to 4,096.
+    pub(crate) webhook_secret_file: PathBuf,
+}
+
+impl Notify {
+    /// Reads the files.
+    pub(crate) fn open(&self) -> anyhow::Result<Receiving> {
+        let webhook = Webhook::new(&self.webhook_url, &self.webhook_authorities_file)?;
+        let bytes = Zeroizing::new(std::fs::read(&self.webhook_secret_file)?);
+        let secret = Zeroizing::new(bytes.trim_ascii().to_vec());
+        anyhow::ensure!(
+            (16..=4_096).contains(&secret.len()),
+            "configuration key `notify.webhook_secret_file` must name a file of 16 to 4096 bytes"
+        );
+        Ok(Receiving { webhook, secret })
+    }
 }
 
 /// Bounds on work in flight.

@@ -104,6 +104,7 @@ fn parts(certificates: &DevCa, temporary: &Path, port: u16) -> anyhow::Result<Pa
         identity: Identity::default(),
         admission: AdmissionOptions::default(),
         connections_max: 256,
+        notify: None,
         source_zones: SourceZones::default(),
     })
 }
@@ -127,6 +128,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         operators: vec![id("operator")?],
         auditors: vec![id("auditor")?],
         class: fuda_core::TokenClass::Test,
+        succession: None,
     };
     let cluster = Cluster::new(Arc::clone(gate), Some(id("operator")?));
     let made = refused(cluster.make_vault(&call("operator", 1)?, people).await)?;
@@ -148,7 +150,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         grant(2, "payroll", &[Action::Detokenize, Action::VerifyNumber, Action::DescribeToken], &PURPOSES[1..])?,
         grant(3, "accounting", &[Action::DescribeToken], &[])?,
     ];
-    let proposal = Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new() });
+    let proposal = Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None });
     act(gate, "owner", 3, Action::ProposeGrants, proposal).await?;
     act(gate, "approver1", 4, Action::ApproveGrants, Body::ApproveGrants(ApproveGrants { order })).await?;
     Ok(made.ledger_verifier_key)

@@ -17,6 +17,7 @@ mod keys;
 mod methods;
 mod metrics;
 mod node;
+mod notifier;
 mod observer;
 mod page;
 mod policy;
@@ -129,6 +130,7 @@ fn service_identity(instance: &str) -> ServiceIdentity {
             "vault",
             "version",
             "buckets",
+            "fuda.event",
             "fuda.alarm",
             "fuda.severity",
             "fuda.sequence",
@@ -175,6 +177,7 @@ fn parts(config: &Config, data_dir: &Path) -> anyhow::Result<Parts> {
             },
         },
         connections_max: config.limits.connections_max,
+        notify: config.notify.as_ref().map(config::Notify::open).transpose()?,
         source_zones: config.source_zones()?,
     })
 }

@@ -76,6 +76,9 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.policy.v1.PolicyService/ShadowPolicy",
     "fuda.policy.v1.PolicyService/GetShadowReport",
     "fuda.policy.v1.PolicyService/ExplainDenial",
+    "fuda.access.v1.AccessService/StartSuccession",
+    "fuda.access.v1.AccessService/FinishSuccession",
+    "fuda.access.v1.AccessService/CancelSuccession",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

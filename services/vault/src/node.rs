@@ -41,7 +41,7 @@ use crate::connector::{TlsPeers, guard};
 use crate::gate::{Gate, local_time};
 use crate::identity::{Authenticated, Callers, Clock, Identity};
 use crate::keys::Keys;
-use crate::observer::ApplySpans;
+use crate::notifier::{self, Receiving};
 use crate::policy::PolicyCell;
 use crate::service::{
     access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, policy::PolicyText, purpose::Purposes,
@@ -79,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     pub(crate) admission: AdmissionOptions,
     pub(crate) connections_max: usize,
+    pub(crate) notify: Option<Receiving>,
     pub(crate) source_zones: SourceZones,
 }
 
@@ -98,7 +99,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens the volume, binds all ports and begins to serve. A port that cannot be bound or a volume that cannot be
     /// trusted fails here, before any call is taken.
-    pub(crate) async fn start(parts: Parts, telemetry: &Telemetry) -> anyhow::Result<Self> {
+    pub(crate) async fn start(mut parts: Parts, telemetry: &Telemetry) -> anyhow::Result<Self> {
         let meter = telemetry.metrics().meter();
         let stop = CancellationToken::new();
         let stop_ops = CancellationToken::new();
@@ -108,7 +109,8 @@ impl Node {
         let ops = OpsServer::bind(parts.ops_listen, telemetry.metrics().clone(), health.subscribe()).await?;
         tracker.spawn(ops.run(stop_ops.clone()));
 
-        let replica = open_replica(&parts, &meter).await?;
+        let (observer, news) = notifier::observer();
+        let replica = open_replica(&parts, observer, &meter).await?;
         let gate = Arc::new(Gate {
             replica: replica.clone(),
             store: parts.store.clone(),
@@ -120,6 +122,7 @@ impl Node {
         let peers = serve_peers(&replica, &parts, &meter, &stop_ops)?;
         let node = Self { gate, health, tracker, stop, stop_ops, peers };
         node.spawn_tasks(telemetry);
+        node.tracker.spawn(notifier::run(Arc::clone(&node.gate), parts.notify.take(), news, node.stop.clone()));
         node.serve_clients(&parts, telemetry, &meter)?;
         Ok(node)
     }
@@ -262,7 +265,7 @@ fn serve_peers(
     }))
 }
 
-async fn open_replica(parts: &Parts, meter: &Meter) -> anyhow::Result<Replica> {
+async fn open_replica(parts: &Parts, observer: notifier::Observer, meter: &Meter) -> anyhow::Result<Replica> {
     let client_tls = ClientTls::load(&parts.peer_tls, "peer-client", meter)?;
     // Lives as long as the process: certificates of outgoing connections are reloaded until the very end.
     drop(client_tls.watch(CancellationToken::new()));
@@ -278,7 +281,7 @@ async fn open_replica(parts: &Parts, meter: &Meter) -> anyhow::Result<Replica> {
         guard: guard(own.trust_domain().to_owned()),
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(OsRandom::new()),
-        observer: Some(Arc::new(ApplySpans)),
+        observer: Some(Arc::new(observer)),
         tuning: Tuning::default(),
         on_fatal: Arc::new(fuda_consensus::log::abort_process),
     })

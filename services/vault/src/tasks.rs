@@ -122,6 +122,7 @@ pub(crate) async fn expire_replies(gate: Arc<Gate>, shutdown: CancellationToken)
     }
 }
 
+/// Whether this node leads now.
 pub(crate) fn leads(gate: &Gate) -> bool {
     let own = gate.replica.assignment().map(|assignment| assignment.node_id);
     own.is_some() && gate.replica.leader() == own

@@ -5,6 +5,7 @@ use fuda_policy::{Action, Circumstances, Entrusted, Grant, Role, Terms, Wish};
 use fuda_proto::access::v1 as pb;
 use fuda_proto::tenant::v1 as tenant_pb;
 use fuda_state::access::{AccessRow, AccessState};
+use fuda_state::succession::{PublicKey, SuccessionKeys};
 
 use crate::refusal::Refusal;
 use crate::wire::{kind, timestamp_to_wire};
@@ -63,6 +64,23 @@ fn terms(wire: &tenant_pb::AccessTerms) -> Result<Terms, Refusal> {
         approvals_min: approvals.min(limits::ACCESS_APPROVALS_MAX.saturating_add(1)),
         persons_max: or(wire.persons_max, default.persons_max),
         minutes_max: or(wire.minutes_max, default.minutes_max),
+    })
+}
+
+/// Offline keys of a succession.
+pub(crate) fn succession_keys(wire: &tenant_pb::SuccessionKeys) -> Result<SuccessionKeys, Refusal> {
+    let key = |bytes: &Vec<u8>| {
+        let key = <[u8; 32]>::try_from(bytes.as_slice());
+        key.map(PublicKey).map_err(|_| Refusal::from(Invalid::new("succession.keys", "must have 32 bytes each")))
+    };
+    Ok(SuccessionKeys {
+        keys: wire.keys.iter().map(key).collect::<Result<_, _>>()?,
+        threshold: u8::try_from(wire.threshold)
+            .map_err(|_| Invalid::new("succession.threshold", "must be from 2 to the number of keys"))?,
+        delay_hours: match wire.delay_hours {
+            0 => limits::SUCCESSION_DELAY_HOURS_DEFAULT,
+            hours => hours,
+        },
     })
 }
 

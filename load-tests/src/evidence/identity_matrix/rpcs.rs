@@ -307,6 +307,9 @@ fn access_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
         "ListAccessRequests" => access::ListAccessRequestsRequest { tenant, ..Default::default() }.encode_to_vec(),
         "BreakGlass" => access::BreakGlassRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ReviewBreakGlass" => access::ReviewBreakGlassRequest { tenant, id, ..Default::default() }.encode_to_vec(),
+        "StartSuccession" => access::StartSuccessionRequest::default().encode_to_vec(),
+        "FinishSuccession" => access::FinishSuccessionRequest::default().encode_to_vec(),
+        "CancelSuccession" => access::CancelSuccessionRequest::default().encode_to_vec(),
         "ConsentSubEntrust" => access::ConsentSubEntrustRequest { tenant, ..Default::default() }.encode_to_vec(),
         _ => return None,
     })
@@ -384,6 +387,8 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         "GetRecord" => &[0, 5],
         // Malformed (INVALID_ARGUMENT), which only a caller who was let through is told.
         "ApproveAccess" | "DenyAccess" | "RevokeAccess" | "ReviewBreakGlass" | "ConsentSubEntrust" => &[3],
+        // There are no keys, and nothing waits (FAILED_PRECONDITION).
+        "StartSuccession" | "FinishSuccession" | "CancelSuccession" => &[9],
         // The request is malformed or empty.
         "Append" | "InstallSnapshot" => &[0, 1, 3, 10],
         "Vote" | "TransferLeader" | "Forward" | "Assign" | "ChangeMembers" => &[0, 3],

@@ -164,7 +164,7 @@ impl Vault {
 
     fn change(&mut self, grants: Vec<ProductGrant>, revoke: Vec<fuda_policy::GrantId>) -> Result<()> {
         let order = OrderId(u128::from(self.acts + 1).to_be_bytes());
-        let body = Body::ProposeGrants(ProposeGrants { order, grants, revoke });
+        let body = Body::ProposeGrants(ProposeGrants { order, grants, revoke, succession: None });
         self.act(Request::vault(Action::ProposeGrants, caller("owner")?), body)?;
         let body = Body::ApproveGrants(ApproveGrants { order });
         self.act(Request::vault(Action::ApproveGrants, caller("approver")?), body)
@@ -300,6 +300,7 @@ fn bootstrap(world: &World) -> Result<Bootstrap> {
         domain: KeyDomainId::SHARED,
         root_version: RootVersion(1),
         buckets: (0..BUCKETS).map(sealed).collect(),
+        succession: None,
         first_member: AddMember {
             uuid: MemberUuid([1; 16]),
             name: "vault-1".to_owned(),

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use fuda_client::cluster::{
     BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest,
 };
+use fuda_client::tenant::SuccessionKeys;
 use fuda_core::limits::APPROVERS_MIN;
 use serde_json::{Value, json};
 
@@ -62,6 +63,15 @@ pub(crate) struct Init {
     /// Make a test cluster: its tokens start with fuda_test_.
     #[arg(long)]
     test: bool,
+    /// Offline public key (64 hexadecimal digits, from `succession keygen`) that can appoint approvers.
+    #[arg(long = "succession-key", value_name = "HEX", requires = "succession_threshold")]
+    succession_keys: Vec<String>,
+    /// How many of the offline keys must sign.
+    #[arg(long, value_name = "K", requires = "succession_keys")]
+    succession_threshold: Option<u32>,
+    /// Hours between a succession statement and its effect.
+    #[arg(long, value_name = "HOURS", default_value_t = fuda_core::limits::SUCCESSION_DELAY_HOURS_DEFAULT)]
+    succession_delay_hours: u32,
     /// Write the verifier key of the ledger to this new file. Keep it: `audit verify` trusts nothing else.
     #[arg(long, value_name = "FILE")]
     verifier_key_out: Option<PathBuf>,
@@ -98,6 +108,7 @@ async fn init(init: Init, context: &mut Context) -> Result<(), Failure> {
     if context.connection.address.len() != 1 {
         return Err(Failure::Usage("--address must name the one node to make the vault on".to_owned()));
     }
+    let succession = succession(&init)?;
     // The file first: the key is shown only once, and a vault is made only once.
     let file = init.verifier_key_out.as_deref().map(|path| create_public(path).map(|file| (path, file))).transpose()?;
     let request = BootstrapRequest {
@@ -106,6 +117,7 @@ async fn init(init: Init, context: &mut Context) -> Result<(), Failure> {
         operators: init.operators,
         auditors: init.auditors,
         test: init.test,
+        succession,
     };
     let answer = match context.connection.client().await {
         Ok(client) => client.bootstrap(request).await.map_err(Failure::from),
@@ -122,6 +134,13 @@ async fn init(init: Init, context: &mut Context) -> Result<(), Failure> {
         ("ledger_verifier_key", text(answer.ledger_verifier_key)),
     ])?;
     kept.map_err(|error| Failure::output(&error))
+}
+
+fn succession(init: &Init) -> Result<Option<SuccessionKeys>, Failure> {
+    let Some(threshold) = init.succession_threshold else { return Ok(None) };
+    let wrong = |_| Failure::Usage("--succession-key must have 64 hexadecimal digits".to_owned());
+    let keys = init.succession_keys.iter().map(hex::decode).collect::<Result<_, _>>().map_err(wrong)?;
+    Ok(Some(SuccessionKeys { keys, threshold, delay_hours: init.succession_delay_hours }))
 }
 
 fn remove_empty(path: Option<&Path>) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use fuda_client::tenant::{
     AccessTerms, ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, Hours, ListGrantsRequest,
-    ProposeGrantsRequest,
+    ProposeGrantsRequest, SuccessionKeys,
 };
 use fuda_core::limits::PAGE_SIZE_MAX;
 use serde::Deserialize;
@@ -47,8 +47,8 @@ pub(crate) enum Command {
 pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
         Command::Propose { file, revoke } => {
-            let grants = file.as_deref().map(read_grants).transpose()?.unwrap_or_default();
-            let request = ProposeGrantsRequest { grants, revoke, ..ProposeGrantsRequest::default() };
+            let (grants, succession) = file.as_deref().map(read_grants).transpose()?.unwrap_or_default();
+            let request = ProposeGrantsRequest { grants, revoke, succession, ..ProposeGrantsRequest::default() };
             let answer = context.connection.client().await?.propose_grants(request).await?;
             context.output.facts(vec![
                 ("order", text(answer.order)),
@@ -87,7 +87,18 @@ async fn list(tenant: String, context: &mut Context) -> Result<(), Failure> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GrantFile {
+    #[serde(default)]
     grant: Vec<GrantTable>,
+    succession: Option<SuccessionTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuccessionTable {
+    keys: Vec<String>,
+    threshold: u32,
+    #[serde(default)]
+    delay_hours: u32,
 }
 
 #[derive(Deserialize)]
@@ -170,7 +181,7 @@ struct BudgetTable {
     alarm_percent: u32,
 }
 
-fn read_grants(path: &Path) -> Result<Vec<Grant>, Failure> {
+fn read_grants(path: &Path) -> Result<(Vec<Grant>, Option<SuccessionKeys>), Failure> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| Failure::Usage(format!("`{shown}` cannot be read: {error}"));
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
@@ -180,10 +191,23 @@ fn read_grants(path: &Path) -> Result<Vec<Grant>, Failure> {
     parse_grants(&text).map_err(|problem| Failure::Usage(format!("`{shown}`: {problem}")))
 }
 
-fn parse_grants(text: &str) -> Result<Vec<Grant>, String> {
+fn parse_grants(text: &str) -> Result<(Vec<Grant>, Option<SuccessionKeys>), String> {
     let file: GrantFile = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    if file.grant.is_empty() && file.succession.is_none() {
+        return Err("there is no [[grant]] and no [succession]".to_owned());
+    }
+    let succession = file.succession.map(succession).transpose()?;
     let numbered = file.grant.into_iter().enumerate();
-    numbered.map(|(index, table)| grant(table).map_err(|problem| format!("grant {}: {problem}", index + 1))).collect()
+    let grants: Result<Vec<Grant>, String> = numbered
+        .map(|(index, table)| grant(table).map_err(|problem| format!("grant {}: {problem}", index + 1)))
+        .collect();
+    Ok((grants?, succession))
+}
+
+fn succession(table: SuccessionTable) -> Result<SuccessionKeys, String> {
+    let keys = table.keys.iter().map(hex::decode).collect::<Result<_, _>>();
+    let keys = keys.map_err(|_| "succession: keys must be 64 hexadecimal digits each")?;
+    Ok(SuccessionKeys { keys, threshold: table.threshold, delay_hours: table.delay_hours })
 }
 
 fn grant(table: GrantTable) -> Result<Grant, String> {
@@ -257,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_file_of_grants_becomes_grants() {
-        let grants = parse_grants(
+        let (grants, _) = parse_grants(
             r#"
             [[grant]]
             caller = "spiffe://fuda.test/workload/payroll"
@@ -308,5 +332,7 @@ mod tests {
             assert!(wrong(&hours).starts_with("grant 1: hours.from must be"), "{clock}");
         }
         assert!(parse_grants("").is_err());
+        let keys = parse_grants("[succession]\nkeys = [\"00\"]\nthreshold = 2").unwrap().1.unwrap();
+        assert_eq!((keys.keys, keys.threshold, keys.delay_hours), (vec![vec![0]], 2, 0));
     }
 }

@@ -7,9 +7,10 @@ mod dev;
 mod freeze;
 mod grant;
 mod login;
-mod purpose;
 mod policy;
+mod purpose;
 mod record;
+mod succession;
 mod tenant;
 mod token;
 
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Change, test and explain the policy text (owners, approvers, auditors).
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Appoint approvers by offline keys when the old ones are gone (owners, operators).
+    #[command(subcommand)]
+    Succession(succession::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -86,6 +90,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Access(command) => Box::pin(access::run(command, context)).await,
         Command::Purpose(command) => Box::pin(purpose::run(command, context)).await,
         Command::Policy(command) => Box::pin(policy::run(command, context)).await,
+        Command::Succession(command) => Box::pin(succession::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,

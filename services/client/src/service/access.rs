@@ -1,10 +1,12 @@
 //! `fuda.access.v1.AccessService`: for handlers, approvers and owners.
 
 use fuda_proto::access::v1::{
-    ApproveAccessRequest, ApproveAccessResponse, BreakGlassRequest, BreakGlassResponse, ConsentSubEntrustRequest,
-    ConsentSubEntrustResponse, DenyAccessRequest, DenyAccessResponse, ListAccessRequestsRequest,
+    ApproveAccessRequest, ApproveAccessResponse, BreakGlassRequest, BreakGlassResponse, CancelSuccessionRequest,
+    CancelSuccessionResponse, ConsentSubEntrustRequest, ConsentSubEntrustResponse, DenyAccessRequest,
+    DenyAccessResponse, FinishSuccessionRequest, FinishSuccessionResponse, ListAccessRequestsRequest,
     ListAccessRequestsResponse, RequestAccessRequest, RequestAccessResponse, ReviewBreakGlassRequest,
-    ReviewBreakGlassResponse, RevokeAccessRequest, RevokeAccessResponse,
+    ReviewBreakGlassResponse, RevokeAccessRequest, RevokeAccessResponse, StartSuccessionRequest,
+    StartSuccessionResponse,
 };
 
 use super::{once, repeatable};
@@ -19,6 +21,9 @@ static LIST_ACCESS_REQUESTS: Method = repeatable("/fuda.access.v1.AccessService/
 static BREAK_GLASS: Method = once("/fuda.access.v1.AccessService/BreakGlass");
 static REVIEW_BREAK_GLASS: Method = once("/fuda.access.v1.AccessService/ReviewBreakGlass");
 static CONSENT_SUB_ENTRUST: Method = once("/fuda.access.v1.AccessService/ConsentSubEntrust");
+static START_SUCCESSION: Method = once("/fuda.access.v1.AccessService/StartSuccession");
+static FINISH_SUCCESSION: Method = once("/fuda.access.v1.AccessService/FinishSuccession");
+static CANCEL_SUCCESSION: Method = once("/fuda.access.v1.AccessService/CancelSuccession");
 
 #[cfg(test)]
 pub(super) const METHODS: &[&Method] = &[
@@ -30,6 +35,9 @@ pub(super) const METHODS: &[&Method] = &[
     &BREAK_GLASS,
     &REVIEW_BREAK_GLASS,
     &CONSENT_SUB_ENTRUST,
+    &START_SUCCESSION,
+    &FINISH_SUCCESSION,
+    &CANCEL_SUCCESSION,
 ];
 
 impl Client {
@@ -111,5 +119,41 @@ impl Client {
     ) -> Result<ConsentSubEntrustResponse, Error> {
         let request_id = keep_request_id(&mut request.request_id)?;
         self.call(&CONSENT_SUB_ENTRUST, request, &request_id).await
+    }
+
+    /// Hands in a signed succession statement. Draws a request id when there is none.
+    ///
+    /// # Errors
+    /// As the API says.
+    pub async fn start_succession(
+        &self,
+        mut request: StartSuccessionRequest,
+    ) -> Result<StartSuccessionResponse, Error> {
+        let request_id = keep_request_id(&mut request.request_id)?;
+        self.call(&START_SUCCESSION, request, &request_id).await
+    }
+
+    /// Brings a succession into force whose delay is over. Draws a request id when there is none.
+    ///
+    /// # Errors
+    /// As the API says.
+    pub async fn finish_succession(
+        &self,
+        mut request: FinishSuccessionRequest,
+    ) -> Result<FinishSuccessionResponse, Error> {
+        let request_id = keep_request_id(&mut request.request_id)?;
+        self.call(&FINISH_SUCCESSION, request, &request_id).await
+    }
+
+    /// Stops a succession that waits. Draws a request id when there is none.
+    ///
+    /// # Errors
+    /// As the API says.
+    pub async fn cancel_succession(
+        &self,
+        mut request: CancelSuccessionRequest,
+    ) -> Result<CancelSuccessionResponse, Error> {
+        let request_id = keep_request_id(&mut request.request_id)?;
+        self.call(&CANCEL_SUCCESSION, request, &request_id).await
     }
 }

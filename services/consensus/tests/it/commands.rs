@@ -47,6 +47,7 @@ pub(crate) fn bootstrap(node: &Node) -> Command {
         domain: KeyDomainId::SHARED,
         root_version: RootVersion(1),
         buckets: (0..4).map(sealed).collect(),
+        succession: None,
         first_member: AddMember {
             uuid: MemberUuid(me.uuid),
             name: me.name,

@@ -8,6 +8,7 @@ use crate::access;
 use crate::key;
 use crate::machine::Applying;
 use crate::row::{GrantRow, OrderRow};
+use crate::succession::SuccessionKeysRow;
 use crate::{OrderId, Outcome, Refusal, Table, TableError, Txn, reader};
 
 /// Approves an order as a whole.
@@ -45,6 +46,11 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveGrants
         access::remember_party(applying, grant);
     }
     access::sweep_spent(applying)?;
+    if let Some(keys) = order.succession.clone() {
+        let row = SuccessionKeysRow { keys, registered: applying.act() };
+        applying.put(key::meta(key::Meta::SuccessionKeys), &row);
+        detail.push(Detail::new(DetailKey::Alarm, "succession_keys"));
+    }
     let order = OrderRow { approved: Some(applying.act()), ..order };
     applying.put(key::order(order.order), &order);
     let version = applying.raise_policy_version()?;

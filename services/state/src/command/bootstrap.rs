@@ -18,6 +18,7 @@ use crate::machine::Applying;
 use crate::row::{
     BucketRow, CatalogueRow, GrantRow, Member, MembersRow, PolicyTextRow, PolicyTextVersionRow, VaultRow,
 };
+use crate::succession::{SuccessionKeys, SuccessionKeysRow};
 use crate::{ClusterId, NodeId, Outcome, Refusal, TableError, TextVersion, Txn};
 
 /// Callers of one role that a bootstrap may name.
@@ -79,6 +80,9 @@ pub struct Bootstrap {
     /// The node that took the call; it becomes [`NodeId::FIRST`].
     #[n(15)]
     pub first_member: AddMember,
+    /// The offline keys that can appoint approvers; `None`: no succession until an order registers some.
+    #[n(26)]
+    pub succession: Option<SuccessionKeys>,
 }
 
 /// A bucket key, sealed under its domain's root.
@@ -115,6 +119,9 @@ impl Bootstrap {
         }
         if [&self.approvers, &self.operators, &self.auditors].iter().any(|role| role.len() > ROLE_CALLERS_MAX) {
             return Err(Refusal::LimitReached);
+        }
+        if let Some(keys) = &self.succession {
+            keys.check()?;
         }
         if Policy::check_text(&self.policy_text).is_err() {
             return Err(Refusal::PolicyInvalid);
@@ -170,6 +177,10 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Bootstrap) ->
     applying.put(key::meta(Meta::Members), &members);
     let version = applying.raise_policy_version()?;
 
+    if let Some(keys) = body.succession.clone() {
+        let row = SuccessionKeysRow { keys, registered: applying.act() };
+        applying.put(key::meta(Meta::SuccessionKeys), &row);
+    }
     let mut detail = vec![
         Detail::new(DetailKey::Vault, &body.vault.to_string()),
         Detail::new(DetailKey::Cluster, &body.cluster.to_string()),

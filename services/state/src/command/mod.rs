@@ -7,15 +7,17 @@ pub mod add_member;
 pub mod amend;
 pub mod approve_access;
 pub mod approve_grants;
-pub mod approve_purpose_order;
 pub mod approve_policy;
+pub mod approve_purpose_order;
 pub mod bookkeeping;
 pub mod bootstrap;
 pub mod break_glass;
+pub mod cancel_succession;
 pub mod consent_sub_entrust;
 pub mod create_tenant;
 pub mod denied;
 pub mod deny_access;
+pub mod finish_succession;
 pub mod freeze;
 pub mod mint;
 mod presented;
@@ -30,6 +32,7 @@ pub mod review_break_glass;
 pub mod revoke_access;
 pub mod set_tenant_purposes;
 pub mod shadow_policy;
+pub mod start_succession;
 pub mod thaw;
 pub mod tokenize;
 pub mod update_number;
@@ -43,14 +46,16 @@ pub use add_member::AddMember;
 pub use amend::{Amend, AmendItem, Named};
 pub use approve_access::ApproveAccess;
 pub use approve_grants::ApproveGrants;
-pub use approve_purpose_order::ApprovePurposeOrder;
 pub use approve_policy::ApprovePolicy;
+pub use approve_purpose_order::ApprovePurposeOrder;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use break_glass::BreakGlass;
+pub use cancel_succession::CancelSuccession;
 pub use consent_sub_entrust::ConsentSubEntrust;
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
 pub use deny_access::DenyAccess;
+pub use finish_succession::FinishSuccession;
 pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
 pub use propose_catalogue_change::ProposeCatalogueChange;
@@ -64,6 +69,7 @@ pub use review_break_glass::ReviewBreakGlass;
 pub use revoke_access::RevokeAccess;
 pub use set_tenant_purposes::SetTenantPurposes;
 pub use shadow_policy::ShadowPolicy;
+pub use start_succession::StartSuccession;
 pub use thaw::Thaw;
 pub use tokenize::{Tokenize, TokenizeItem};
 pub use update_number::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -172,6 +178,15 @@ pub enum Body {
     /// Sets or clears the candidate policy text.
     #[n(42)]
     ShadowPolicy(#[n(0)] ShadowPolicy),
+    /// Hands in a succession statement.
+    #[n(57)]
+    StartSuccession(#[n(0)] StartSuccession),
+    /// Brings a succession into force.
+    #[n(58)]
+    FinishSuccession(#[n(0)] FinishSuccession),
+    /// Cancels a waiting succession.
+    #[n(59)]
+    CancelSuccession(#[n(0)] CancelSuccession),
 }
 
 /// Why bytes are not a command.
@@ -293,6 +308,9 @@ impl Body {
             Self::ProposeCatalogueChange(_) => "propose_catalogue_change",
             Self::SetTenantPurposes(_) => "set_tenant_purposes",
             Self::ApprovePurposeOrder(_) => "approve_purpose_order",
+            Self::StartSuccession(_) => "start_succession",
+            Self::FinishSuccession(_) => "finish_succession",
+            Self::CancelSuccession(_) => "cancel_succession",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::access;
 use crate::key;
 use crate::machine::Applying;
 use crate::row::OrderRow;
+use crate::succession::SuccessionKeys;
 use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
 
 /// Grants that one order may add or revoke.
@@ -30,6 +31,9 @@ pub struct ProposeGrants {
     /// Grants to revoke.
     #[n(2)]
     pub revoke: Vec<GrantId>,
+    /// Replaces the offline keys that can appoint approvers.
+    #[n(23)]
+    pub succession: Option<SuccessionKeys>,
 }
 
 pub(crate) fn first_outcome<T: Txn>(
@@ -39,13 +43,14 @@ pub(crate) fn first_outcome<T: Txn>(
     let Some(row) = reader::order(&*applying.txn, body.order)? else {
         return Ok(None);
     };
-    let same = row.grants == body.grants && row.revoke == body.revoke && applying.is_same_act(&row.proposed);
+    let unchanged = row.grants == body.grants && row.revoke == body.revoke && row.succession == body.succession;
+    let same = unchanged && applying.is_same_act(&row.proposed);
     Ok(same.then(|| Outcome::applied(row.proposed.sequence)))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ProposeGrants) -> Result<Outcome, TableError> {
     let detail = detail(body.order, body.grants.len(), body.revoke.len());
-    let count = body.grants.len() + body.revoke.len();
+    let count = body.grants.len() + body.revoke.len() + usize::from(body.succession.is_some());
     if count == 0 || count > ORDER_GRANTS_MAX {
         return applying.refuse(Refusal::ItemCount, detail);
     }
@@ -55,7 +60,11 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ProposeGrants
     if let Err(refusal) = check_change(applying, &body.grants, &body.revoke)? {
         return applying.refuse(refusal, detail);
     }
+    if let Some(Err(refusal)) = body.succession.as_ref().map(SuccessionKeys::check) {
+        return applying.refuse(refusal, detail);
+    }
     let row = OrderRow {
+        succession: body.succession.clone(),
         order: body.order,
         proposed: applying.act(),
         grants: body.grants.clone(),
@@ -167,7 +176,7 @@ mod tests {
 
     fn propose(world: &mut World, grants: Vec<Grant>, revoke: Vec<GrantId>) -> Outcome {
         let request = fuda_policy::Request::vault(fuda_policy::Action::ProposeGrants, caller(samples::OWNER));
-        let body = crate::Body::ProposeGrants(ProposeGrants { order: ORDER, grants, revoke });
+        let body = crate::Body::ProposeGrants(ProposeGrants { order: ORDER, grants, revoke, succession: None });
         let command = world.permitted(&request, 8, body);
         world.apply(&command)
     }

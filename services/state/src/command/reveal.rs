@@ -201,7 +201,7 @@ fn with_budget(item: EntryItem, meter: Option<&Meter<'_>>) -> EntryItem {
 mod tests {
     use fuda_core::{Kind, Timestamp, Window};
     use fuda_ledger::{Audited, Decision};
-    use fuda_policy::{Action, Grant, samples};
+    use fuda_policy::{Action, Budget, Grant, samples};
 
     use super::*;
     use crate::reader;
@@ -275,7 +275,7 @@ mod tests {
         let mut new = Grant { id: fuda_policy::GrantId([99; 16]), ..old.clone() };
         occasion(&mut new);
         let order = crate::OrderId([77; 16]);
-        let body = crate::command::ProposeGrants { order, grants: vec![new], revoke: vec![old.id] };
+        let body = crate::command::ProposeGrants { order, grants: vec![new], revoke: vec![old.id], succession: None };
         let request = fuda_policy::Request::vault(Action::ProposeGrants, caller(samples::OWNER));
         let command = world.permitted(&request, 77, Body::ProposeGrants(body));
         world.apply(&command);

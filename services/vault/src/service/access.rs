@@ -6,10 +6,12 @@ use fuda_core::{Code, Invalid, PartyId, WorkReference};
 use fuda_policy::{Action, GrantId, Role};
 use fuda_proto::access::v1 as pb;
 use fuda_proto::access::v1::access_service_server::AccessService;
+use fuda_state::command::start_succession::STATEMENT_BYTES_MAX;
 use fuda_state::command::{
-    ApproveAccess, BreakGlass, ConsentSubEntrust, DenyAccess, RequestAccess, ReviewBreakGlass, RevokeAccess,
+    ApproveAccess, BreakGlass, CancelSuccession, ConsentSubEntrust, DenyAccess, FinishSuccession, RequestAccess,
+    ReviewBreakGlass, RevokeAccess, StartSuccession,
 };
-use fuda_state::{Body, access};
+use fuda_state::{Body, access, succession};
 use tonic::{Request, Response, Status};
 
 use super::call;
@@ -62,6 +64,17 @@ impl Access {
         });
         let sequence = sequence.await?;
         Ok((id, sequence.0))
+    }
+
+    /// Commits a step of a succession: about the whole vault.
+    async fn succeed(
+        &self,
+        call: &Call,
+        action: Action,
+        body: impl Fn() -> Result<Body, Refusal>,
+    ) -> Result<u64, Refusal> {
+        let ask = fuda_policy::Request::vault(action, call.caller.clone());
+        Ok(self.gate.act_and_see(call, ask, |_| body()).await?.0)
     }
 
     fn row(&self, id: GrantId) -> Result<pb::AccessRequest, Refusal> {
@@ -217,6 +230,49 @@ impl AccessService for Access {
         });
         let entry_sequence = acting.await.map_err(refused)?.0;
         Ok(Response::new(pb::ConsentSubEntrustResponse { entry_sequence }))
+    }
+
+    async fn start_succession(
+        &self,
+        request: Request<pb::StartSuccessionRequest>,
+    ) -> Result<Response<pb::StartSuccessionResponse>, Status> {
+        let call = call(&request, &request.get_ref().request_id, "")?;
+        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let statement = request.into_inner().statement.into_bytes();
+        let body = || {
+            if statement.len() > STATEMENT_BYTES_MAX {
+                return Err(Refusal::too_many("statement", "must have at most 16384 bytes"));
+            }
+            Ok(Body::StartSuccession(StartSuccession { statement: statement.clone() }))
+        };
+        let entry_sequence = self.succeed(&call, Action::StartSuccession, body).await.map_err(refused)?;
+        let newest = Gate::read(succession::newest(&self.gate.store)).map_err(refused)?;
+        let effective_time = newest.map(|row| wire::timestamp_to_wire(row.effective));
+        Ok(Response::new(pb::StartSuccessionResponse { effective_time, entry_sequence }))
+    }
+
+    async fn finish_succession(
+        &self,
+        request: Request<pb::FinishSuccessionRequest>,
+    ) -> Result<Response<pb::FinishSuccessionResponse>, Status> {
+        let call = call(&request, &request.get_ref().request_id, "")?;
+        let serial = request.into_inner().serial;
+        let body = || Ok(Body::FinishSuccession(FinishSuccession { serial }));
+        let acting = self.succeed(&call, Action::FinishSuccession, body).await;
+        let entry_sequence = acting.map_err(|refusal| refusal.status(Some(call.request_id)))?;
+        Ok(Response::new(pb::FinishSuccessionResponse { entry_sequence }))
+    }
+
+    async fn cancel_succession(
+        &self,
+        request: Request<pb::CancelSuccessionRequest>,
+    ) -> Result<Response<pb::CancelSuccessionResponse>, Status> {
+        let call = call(&request, &request.get_ref().request_id, "")?;
+        let serial = request.into_inner().serial;
+        let body = || Ok(Body::CancelSuccession(CancelSuccession { serial }));
+        let acting = self.succeed(&call, Action::CancelSuccession, body).await;
+        let entry_sequence = acting.map_err(|refusal| refusal.status(Some(call.request_id)))?;
+        Ok(Response::new(pb::CancelSuccessionResponse { entry_sequence }))
     }
 }
 

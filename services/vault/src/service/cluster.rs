@@ -10,6 +10,7 @@ use fuda_policy::{Action, Policy, Request as PolicyRequest};
 use fuda_proto::cluster::v1 as pb;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterService;
 use fuda_state::command::{AddMember, Bootstrap, RemoveMember, SealedBucket};
+use fuda_state::succession::SuccessionKeys;
 use fuda_state::{Body, ClusterId, MemberUuid, NodeId, Outcome, reader};
 use tonic::{Request, Response, Status};
 
@@ -77,6 +78,7 @@ impl Cluster {
                 .map(|row| SealedBucket { bucket: row.bucket, bucket_version: row.bucket_version, sealed: row.sealed })
                 .collect(),
             first_member: add_member(&member),
+            succession: people.succession,
         };
         let permit = self
             .gate
@@ -247,6 +249,7 @@ pub(crate) struct People {
     pub(crate) operators: Vec<CallerId>,
     pub(crate) auditors: Vec<CallerId>,
     pub(crate) class: TokenClass,
+    pub(crate) succession: Option<SuccessionKeys>,
 }
 
 impl People {
@@ -260,6 +263,7 @@ impl People {
             operators: all(&wire.operators)?,
             auditors: all(&wire.auditors)?,
             class: if wire.test { TokenClass::Test } else { TokenClass::Live },
+            succession: wire.succession.as_ref().map(crate::wire_access::succession_keys).transpose()?,
         })
     }
 }

@@ -238,8 +238,8 @@ mod tests {
             request_id: RequestId::from_bytes([1; 16]),
             trace_id: None,
             credential: None,
-            job: None,
             source_zone: None,
+            job: None,
         };
         Entry { common, item: EntryItem::allowed(Sequence(7)) }
     }

@@ -41,7 +41,7 @@ macro_rules! record_action {
                         record: ok.record.to_string(),
                         entry_sequence: ok.sequence.0,
                     }),
-                    Err(refusal) => pb::$results::Result::Error(refusal.item()),
+                    Err(refusal) => pb::$results::Result::Error(refusal.item(call.request_id)),
                 }),
             });
             Ok(Response::new(pb::$batch_response { results: results.collect() }))
@@ -89,7 +89,7 @@ impl Tokens {
                     record: ok.record.to_string(),
                     entry_sequence: ok.sequence.0,
                 }),
-                Err(refusal) => pb::add_notice_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::add_notice_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchAddNoticesResponse { results: results.collect() }))
@@ -134,7 +134,7 @@ impl Tokens {
         let results = results.into_iter().map(|result| pb::RevealMaskedResult {
             result: Some(match result {
                 Ok(ok) => pb::reveal_masked_result::Result::Ok(masked_to_wire(&ok)),
-                Err(refusal) => pb::reveal_masked_result::Result::Error(refusal.item()),
+                Err(refusal) => pb::reveal_masked_result::Result::Error(refusal.item(call.request_id)),
             }),
         });
         Ok(Response::new(pb::BatchRevealMaskedResponse { results: results.collect() }))

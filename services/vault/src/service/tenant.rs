@@ -15,7 +15,7 @@ use super::call;
 use crate::gate::{Call, Gate, Round};
 use crate::page;
 use crate::refusal::Refusal;
-use crate::wire;
+use crate::{wire, wire_access};
 
 /// Grants added or revoked by one order.
 const ORDER_GRANTS_MAX: usize = 100;
@@ -112,7 +112,12 @@ impl TenantService for Tenants {
             .act(&call, PolicyRequest::vault(Action::ProposeGrants, call.caller.clone()), |_| {
                 let grants = new_grants(&message.grants, &self.gate.policy.load())?;
                 ids = grants.iter().map(|grant| grant.id.to_string()).collect();
-                Ok(Body::ProposeGrants(ProposeGrants { order, grants, revoke: revoked(&message.revoke)? }))
+                Ok(Body::ProposeGrants(ProposeGrants {
+                    order,
+                    grants,
+                    revoke: revoked(&message.revoke)?,
+                    succession: message.succession.as_ref().map(wire_access::succession_keys).transpose()?,
+                }))
             })
             .await
             .map_err(refused)?;

@@ -138,7 +138,10 @@ fn decide(policy: &Policy, case: &Case) -> Result<Result<(), String>, String> {
             codes.split(';').map(|code| PurposeCode::parse(code.trim())).collect::<Result<Vec<_>, _>>().map_err(told)?
         }
     };
-    let notified: Vec<_> = notified.into_iter().map(|purpose| Notified { purpose, window: Window::ALWAYS }).collect();
+    let notified: Vec<_> = notified
+        .into_iter()
+        .map(|purpose| Notified { purpose, window: Window::ALWAYS, notice_version: None })
+        .collect();
     let tenant = request.tenant.clone().ok_or("a case about a record needs a tenant")?;
     let record = RecordFacts {
         tenant: &tenant,
@@ -281,13 +284,14 @@ fn grant(table: GrantTable, number: usize) -> Result<Grant, String> {
         purposes: all(&table.purposes, PurposeCode::parse)?,
         scopes: all(&table.scopes, ScopeId::parse)?,
         window: Window { not_before: open_moment(&table.not_before)?, not_after: open_moment(&table.not_after)? },
-        budget: table.budget.as_ref().map(|it| Budget { persons_max: it.persons_max, window_days: it.window_days }),
+        budget: table.budget.as_ref().map(|it| Budget::new(it.persons_max, it.window_days)),
         verify_guesses_per_day: match table.verify_guesses_per_day {
             0 if table.actions.iter().any(|code| code == Action::VerifyNumber.code()) => 5,
             guesses => guesses,
         },
         end_user: end_user(&table)?,
         conditions,
+        circumstances: None,
     })
 }
 
