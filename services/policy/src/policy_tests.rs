@@ -101,13 +101,13 @@ fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
 }
 
 fn end_user_rule(dice: &mut Dice) -> Option<EndUserRule> {
-    match dice.below(6) {
+    match dice.below(12) {
         0 => None,
         1 | 2 => Some(EndUserRule::Required),
         _ => Some(EndUserRule::ApprovedJob(ApprovedJob {
             job: WorkReference::parse("job").unwrap(),
             handler: CallerId::parse("oidc:demo/tanaka").unwrap(),
-            window: Window { not_before: None, not_after: dice.bound() },
+            window: Window { not_before: None, not_after: dice.bound().filter(|_| dice.one_in(2)) },
         })),
     }
 }
