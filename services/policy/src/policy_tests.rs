@@ -243,6 +243,9 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::StartSuccession,
         A::FinishSuccession,
         A::CancelSuccession,
+        A::ProposePolicy,
+        A::ApprovePolicy,
+        A::ShadowPolicy,
     ];
     let fresh = match request.proof.sign_in {
         SignIn::Lasting => true,
