@@ -182,7 +182,7 @@ async fn rob(
 /// node led meanwhile.
 async fn change_leader(cluster: &mut LocalCluster, turn: usize, chance: &mut Chance) -> Result<bool> {
     let leader = cluster.wait_leader(PATIENCE).await?;
-    if turn % 2 == 0 {
+    if turn.is_multiple_of(2) {
         cluster.node(leader)?.stop().await?;
     } else {
         tokio::time::sleep(Duration::from_millis(chance.below(200))).await;

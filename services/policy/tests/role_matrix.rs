@@ -31,6 +31,8 @@ What the roles mean is on the page [Roles and actions](roles.md).
 /// A grant of the role with that one action, as wide as its shape allows.
 fn grant(role: Role, action: Action, tenant: Option<TenantId>) -> Grant {
     let handles = role.handles_numbers();
+    // A My Number is never shown in part, whatever the grant says.
+    let kind = if action == Action::RevealMasked { Kind::BankAccount } else { Kind::MyNumber };
     let party = Entrusted { party: PartyId::parse("bureau").unwrap(), sub_of: None };
     let circumstances = Circumstances { entrusted: Some(party), ..Circumstances::default() };
     Grant {
@@ -39,7 +41,7 @@ fn grant(role: Role, action: Action, tenant: Option<TenantId>) -> Grant {
         role,
         tenant,
         actions: vec![action],
-        kinds: if handles { vec![Kind::MyNumber] } else { Vec::new() },
+        kinds: if handles { vec![kind] } else { Vec::new() },
         purposes: if handles { vec![PurposeCode::parse(samples::PURPOSE).unwrap()] } else { Vec::new() },
         scopes: if handles { vec![ScopeId::parse(samples::PAYROLL_SCOPE).unwrap()] } else { Vec::new() },
         window: Window::ALWAYS,
