@@ -2,11 +2,16 @@
 
 use crate::synthetic::Chance;
 
+/// √(-ln(0.0001 / 2) / 2): the critical value of the two-sample test at one error in 10,000.
+const KS_ONCE_IN_10_000: f64 = 2.2253;
+
 /// What two samples have and have not in common.
 pub(super) struct Comparison {
     /// Largest distance of the two empirical distributions, 0 to 1.
     pub(super) ks: f64,
-    /// The same for the first sample split in two at random: what chance does.
+    /// What that distance exceeds by chance once in 10,000 pairs of samples of this size.
+    pub(super) ks_max: f64,
+    /// The distance for the first sample split in two at random: what chance does.
     pub(super) ks_by_chance: f64,
     /// Medians in nanoseconds.
     pub(super) medians_ns: (u64, u64),
@@ -29,15 +34,18 @@ pub(super) fn compare(a: &[u64], b: &[u64], chance: &mut Chance) -> Comparison {
     let (low, high) = (medians_ns.0.min(medians_ns.1), medians_ns.0.max(medians_ns.1));
     Comparison {
         ks: distance(&one, &other),
+        ks_max: KS_ONCE_IN_10_000 * ((one.len() + other.len()) as f64 / (one.len() as f64 * other.len() as f64)).sqrt(),
         ks_by_chance: distance(&half(left), &half(right)),
         medians_ns,
         median_difference: (high as f64 - low as f64) / (low as f64).max(1.0),
     }
 }
 
-/// Whether the samples differ by more than the limits: by distance, or by their medians.
-pub(super) fn tells_apart(comparison: &Comparison, ks_max: f64, median_max: f64) -> bool {
-    comparison.ks > ks_max || comparison.median_difference > median_max
+impl Comparison {
+    /// Whether the samples differ by more than chance explains.
+    pub(super) fn tells_apart(&self) -> bool {
+        self.ks > self.ks_max
+    }
 }
 
 /// The statistic of Kolmogorov and Smirnov for two sorted samples.
@@ -69,9 +77,9 @@ mod tests {
         let chance = &mut Chance::new(5);
         let (one, same, shifted) = (sample(chance, 0), sample(chance, 0), sample(chance, 60_000));
         let equal = compare(&one, &same, chance);
-        assert!(!tells_apart(&equal, 0.05, 0.03), "{} {}", equal.ks, equal.median_difference);
+        assert!(!equal.tells_apart(), "{} {}", equal.ks, equal.ks_max);
         let apart = compare(&one, &shifted, chance);
-        assert!(tells_apart(&apart, 0.05, 1.0) && tells_apart(&apart, 1.0, 0.03), "{}", apart.ks);
+        assert!(apart.tells_apart() && apart.median_difference > 0.03, "{}", apart.ks);
         assert!((distance(&[1, 2], &[3, 4]) - 1.0).abs() < 1e-9);
         assert!(distance(&[1, 2, 3], &[1, 2, 3]) < 1e-9);
     }

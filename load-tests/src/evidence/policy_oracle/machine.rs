@@ -108,9 +108,10 @@ impl Vault {
                 let allowed_late = reference::decide(world, &late, None).is_some();
                 let was_allowed = reference::decide(world, &call, None).is_some();
                 if outcome == Outcome::Expired {
-                    // A decision may end before its reason does: decided again, the call ends as the late hour says.
+                    // A decision may end before its reason does, and a denied item ends with the permit it stands under:
+                    // decided again, the call ends as the late hour says.
                     let command = self.decided(&late, lookup)?;
-                    return Ok(was_allowed && done(&self.apply(&command)?)? == allowed_late);
+                    return Ok(done(&self.apply(&command)?)? == allowed_late);
                 }
                 // What is no longer allowed is never done, and what was denied in time stays denied.
                 Ok(if done(&outcome)? { was_allowed && allowed_late } else { !was_allowed })

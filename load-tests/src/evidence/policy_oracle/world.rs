@@ -285,7 +285,9 @@ impl Dice {
         if self.one_in(2) {
             let (other, scope) = (self.record(), self.pick(&grant.scopes));
             let Some(record) = &mut call.record else { return };
-            match self.below(11) {
+            match self.below(14) {
+                // Whom the purpose is not about, though the grant may be.
+                11.. => record.relation = if call.purpose == Some("tax.fee_record") { "self" } else { "payee" },
                 8 => record.notified.clear(),
                 9 => record.scope = scope,
                 10 => {
