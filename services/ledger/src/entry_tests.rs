@@ -110,7 +110,8 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
     let _keyed_by_a_closed_list: Vec<(DetailKey, String)> =
         detail.into_iter().map(|detail| (detail.key, detail.value)).collect();
     // Codes, counts, and the scope that leaked.
-    let _alarms: Option<Vec<(AlarmCode, Option<u32>, Option<u32>, Option<ScopeId>)>> = alarms
+    type Told = (AlarmCode, Option<u32>, Option<u32>, Option<ScopeId>);
+    let _alarms: Option<Vec<Told>> = alarms
         .map(|alarms| alarms.into_iter().map(|alarm| (alarm.code, alarm.count, alarm.limit, alarm.scope)).collect());
 }
 

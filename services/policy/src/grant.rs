@@ -415,7 +415,8 @@ mod tests {
             ..payroll()
         };
         assert_eq!(good.validate(&catalogue()), Ok(()));
-        let broken: [(&str, &dyn Fn(&mut Grant)); 8] = [
+        type Breach<'a> = (&'a str, &'a dyn Fn(&mut Grant));
+        let broken: [Breach<'_>; 8] = [
             ("grant.purposes", &|grant| grant.purposes.push(PurposeCode::parse(samples::PURPOSE).unwrap())),
             ("grant.budget", &|grant| grant.budget = None),
             ("grant.budget", &|grant| grant.budget = Some(Budget::new(1, 7))),

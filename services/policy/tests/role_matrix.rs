@@ -1,6 +1,7 @@
 //! The page of who may do what is what both locks decide: it is generated, and this test fails when the page differs.
 //!
 //! To write it anew: `FUDA_REGENERATE=1 cargo test --release -p fuda-policy --test role_matrix`.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::fmt::Write as _;
 use std::path::Path;
