@@ -36,11 +36,15 @@ const DELAY_MIN: Duration = Duration::from_micros(200);
 /// It grows with what a call takes here: on a crowded machine 200 µs drown in what chance does.
 const DELAY_SHARE: u32 = 6;
 
+/// The quick form runs beside whatever else a CI machine does, whose bursts are not independent from call to call: it is
+/// a guard against answers that anybody can tell apart, not the figure we quote.
+const QUICK_MARGIN: f64 = 1.5;
+
 /// See the module.
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "existence",
     proves: "unknown, foreign-tenant and forbidden tokens get one answer: same code, message and shape, same time",
-    target: "100,000 calls: one answer; KS distance of each pair within what chance does once in 10,000; control: a delay of 200 µs, or a sixth of a call, is found",
+    target: "100,000 calls: one answer; KS distance of each pair within what chance does once in 10,000 (quick: 1.5 times that); control: a delay of 200 µs, or a sixth of a call, is found",
     mutants: &[],
     run: |ctx| Box::pin(run(ctx)),
 };
@@ -59,14 +63,16 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     let delay = DELAY_MIN.max(Duration::from_nanos(median_ns) / DELAY_SHARE);
     let delayed = present(&payroll, &tokens, control_calls, &mut chance, Some((CLASSES[2], delay))).await?;
     let control = compare_all(&delayed.times, &mut chance)?;
-    let (apart, found) = (told_apart(&pairs), told_apart(&control));
-    let caught = found.len() == 2 && found.iter().all(|pair| pair.contains(CLASSES[2]));
+    let margin = ctx.pick(QUICK_MARGIN, 1.0);
+    let (apart, found) = (told_apart(&pairs, margin), told_apart(&control, margin));
+    let caught = found.iter().filter(|pair| pair.contains(CLASSES[2])).count() == 2;
     let one_answer = seen.answers.len() == 1 && delayed.answers == seen.answers;
     Ok(Outcome {
         value: json!({
             "calls": calls,
             "answers": seen.answers,
             "pairs": shown(&pairs),
+            "margin": margin,
             "told_apart": apart,
             "control_delay_us": u64::try_from(delay.as_micros()).unwrap_or(u64::MAX),
             "control": shown(&control),
@@ -78,8 +84,8 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     })
 }
 
-fn told_apart(pairs: &BTreeMap<String, Comparison>) -> Vec<&String> {
-    pairs.iter().filter(|(_, comparison)| comparison.tells_apart()).map(|(pair, _)| pair).collect()
+fn told_apart(pairs: &BTreeMap<String, Comparison>, margin: f64) -> Vec<&String> {
+    pairs.iter().filter(|(_, comparison)| comparison.tells_apart(margin)).map(|(pair, _)| pair).collect()
 }
 
 /// What a caller sees: the answers, each counted, and how long each class took.

@@ -42,9 +42,9 @@ pub(super) fn compare(a: &[u64], b: &[u64], chance: &mut Chance) -> Comparison {
 }
 
 impl Comparison {
-    /// Whether the samples differ by more than chance explains.
-    pub(super) fn tells_apart(&self) -> bool {
-        self.ks > self.ks_max
+    /// Whether the samples differ by more than `margin` times what chance explains.
+    pub(super) fn tells_apart(&self, margin: f64) -> bool {
+        self.ks > self.ks_max * margin
     }
 }
 
@@ -77,9 +77,9 @@ mod tests {
         let chance = &mut Chance::new(5);
         let (one, same, shifted) = (sample(chance, 0), sample(chance, 0), sample(chance, 60_000));
         let equal = compare(&one, &same, chance);
-        assert!(!equal.tells_apart(), "{} {}", equal.ks, equal.ks_max);
+        assert!(!equal.tells_apart(1.0), "{} {}", equal.ks, equal.ks_max);
         let apart = compare(&one, &shifted, chance);
-        assert!(apart.tells_apart() && apart.median_difference > 0.03, "{}", apart.ks);
+        assert!(apart.tells_apart(1.0) && apart.median_difference > 0.03, "{}", apart.ks);
         assert!((distance(&[1, 2], &[3, 4]) - 1.0).abs() < 1e-9);
         assert!(distance(&[1, 2, 3], &[1, 2, 3]) < 1e-9);
     }
