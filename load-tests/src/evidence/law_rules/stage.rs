@@ -256,6 +256,17 @@ impl Stage {
         found.with_context(|| format!("the catalogue has no `{code}`"))
     }
 
+    /// A row that was just approved: a read of the node that answers may be a moment behind the commit.
+    pub(super) async fn row_soon(&self, code: &str) -> Result<Purpose> {
+        for _ in 0..100 {
+            if let Ok(row) = self.row(code).await {
+                return Ok(row);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        self.row(code).await
+    }
+
     /// Proposes rows as the owner, for the catalogue in force.
     pub(super) async fn propose(&self, put: Vec<Purpose>, reason: &str) -> Result<Result<String, Status>> {
         let request = ProposeCatalogueChangeRequest {

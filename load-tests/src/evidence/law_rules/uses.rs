@@ -65,7 +65,7 @@ pub(super) async fn an_override_is_an_entry_of_two_people(stage: &Stage) -> Resu
     ensure!(stage.row("hr.overridden").await.is_err(), "a proposal alone made the purpose");
     refused(stage.approve(&stage.owner, &order).await, Code::DeniedOrNotFound)?;
     let sequence = stage.approve(&stage.other_approver, &order).await.map_err(|status| anyhow!(describe(&status)))?;
-    let row = stage.row("hr.overridden").await?;
+    let row = stage.row_soon("hr.overridden").await?;
     ensure!(row.overridden == ForbiddenUse::EmployeeNumber.code(), "the purpose carries no mark");
     let entries = stage.entries(|entry| entry.sequence == sequence + 1).await?;
     let own = entries.first().context("the override has no entry")?;
