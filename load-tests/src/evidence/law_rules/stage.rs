@@ -262,7 +262,7 @@ impl Stage {
             if let Ok(row) = self.row(code).await {
                 return Ok(row);
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         self.row(code).await
     }
