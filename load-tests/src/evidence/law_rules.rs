@@ -3,6 +3,8 @@
 //! `table.rs` lists the rules of 番号法 outside 別添1 (利用制限, ファイル作成制限, 通知, 保管制限, 提供制限, 本人確認, 委託, クラウド,
 //! 保守) and names for each the tests that hold it, what no software can hold, and what this vault cannot hold yet.
 
+mod entrust;
+mod identify;
 mod notice;
 mod provide;
 mod stage;

@@ -1,12 +1,11 @@
-//! 19条 提供制限, 10条・11条 委託, and who runs the vault.
+//! 19条 提供制限, and who runs the vault.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::Result;
 use fuda_core::Code;
 use fuda_policy::DenyReason;
 
-use super::stage::{COPY, DISCLOSE_SELF, MIGRATE, OTHER_TENANT, SALARY_REPORT, Stage, TRANSFER, YEAREND, refused};
+use super::stage::{COPY, DISCLOSE_SELF, MIGRATE, OTHER_TENANT, Stage, TRANSFER, YEAREND, refused};
 use crate::cluster::{PURPOSE, TENANT};
-use crate::wire::{describe, new_request_id};
 
 pub(super) async fn copies_get_no_number(stage: &Stage) -> Result<()> {
     // Granted, enabled, notified: and still nothing.
@@ -48,22 +47,6 @@ pub(super) async fn moved_and_sealed_are_not_shown(stage: &Stage) -> Result<()> 
         stage.denied(&stage.payroll, TENANT, purpose, &stage.employee, DenyReason::DeliveryNotAllowed).await?;
     }
     Ok(())
-}
-
-pub(super) async fn every_use_is_visible(stage: &Stage) -> Result<()> {
-    let request_id = new_request_id()?;
-    let number = stage.detokenize(&stage.payroll, TENANT, PURPOSE, &stage.employee.token, &request_id).await;
-    number.map_err(|status| anyhow!(describe(&status)))?;
-    let entries = stage.entries(|entry| entry.request_id == request_id && entry.tenant == TENANT).await?;
-    let [entry] = entries.as_slice() else { return Err(anyhow!("{} entries of one call", entries.len())) };
-    let facts = (entry.caller.as_str(), entry.purpose.as_str(), entry.subject.as_str());
-    ensure!(facts == (stage.payroll.spiffe(), PURPOSE, stage.employee.subject.as_str()), "the entry says {facts:?}");
-    Ok(())
-}
-
-pub(super) async fn a_processor_has_what_was_granted(stage: &Stage) -> Result<()> {
-    // Accounting works for another tenant, too; that gives it nothing here.
-    stage.denied(&stage.accounting, TENANT, SALARY_REPORT, &stage.employee, DenyReason::NoGrant).await
 }
 
 pub(super) async fn administrators_read_nothing(stage: &Stage) -> Result<()> {

@@ -22,7 +22,7 @@ use fuda_proto::vault::v1::{
 use prost_types::Timestamp;
 use tonic::Status;
 
-use crate::cluster::{LocalCluster, PURPOSE, SCOPES, TENANT};
+use crate::cluster::{CALL_DEADLINE, LocalCluster, PURPOSE, SCOPES, TENANT};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, is_code, new_request_id};
 
@@ -71,6 +71,10 @@ pub(super) struct Stage {
     pub(super) hr: Caller,
     pub(super) payroll: Caller,
     pub(super) accounting: Caller,
+    /// A system of a party that the tenant entrusts.
+    pub(super) bureau: Caller,
+    /// A system of a party that the entrusted party entrusts on.
+    pub(super) sub_bureau: Caller,
     /// Notified of everything that is enabled.
     pub(super) employee: Stored,
     /// Of the employee, notified of the year-end form.
@@ -99,6 +103,8 @@ impl Stage {
             hr: cluster.caller("hr")?,
             payroll: cluster.caller("payroll")?,
             accounting: cluster.caller("accounting")?,
+            bureau: outsider(cluster, "bureau")?,
+            sub_bureau: outsider(cluster, "sub-bureau")?,
             employee: nobody.clone(),
             spouse: nobody.clone(),
             newcomer: nobody.clone(),
@@ -161,6 +167,11 @@ impl Stage {
             notified_purposes: purposes.iter().map(notified).collect(),
             ..TokenizeItem::default()
         }
+    }
+
+    /// A valid number that nobody has.
+    pub(super) fn another_number(&self) -> String {
+        self.people.my_number(999)
     }
 
     /// Stores a number and returns its token.
@@ -377,6 +388,13 @@ impl Stage {
         let few = [&self.employee, &self.spouse, &self.newcomer, &self.leaver];
         few.into_iter().chain(&self.employees).map(|stored| stored.number.as_str())
     }
+}
+
+/// A caller beside the cluster's own.
+fn outsider(cluster: &LocalCluster, name: &str) -> Result<Caller> {
+    let path = format!("workload/{name}");
+    let pems = cluster.ca().issue_identity(name, &path)?;
+    Caller::new(&pems, &cluster.ca().spiffe_id(&path), &cluster.client_addresses(), CALL_DEADLINE)
 }
 
 /// So many days from now.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use anyhow::Result;
 
 use super::stage::Stage;
-use super::{notice, provide, uses};
+use super::{entrust, identify, notice, provide, uses};
 
 /// A running test: an error says what did not hold.
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -108,19 +108,24 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "identify",
         law: "番号法16条 本人確認",
-        tests: &[],
+        tests: tests! {
+            "identify.a_registration_keeps_its_check" => identify::a_registration_keeps_its_check,
+            "identify.a_check_that_makes_no_sense_is_refused" => identify::a_check_that_makes_no_sense_is_refused,
+            "identify.a_check_holds_no_picture" => identify::a_check_holds_no_picture,
+        },
         not_software: &["looking at the documents; the employee verifies dependants"],
-        not_yet: &["the verification record of a registration"],
+        not_yet: &["demanding the record: a registration without one is taken"],
     },
     Rule {
         id: "entrust",
         law: "番号法10条, 11条 委託・再委託",
         tests: tests! {
-            "entrust.every_use_is_visible_to_the_tenant" => provide::every_use_is_visible,
-            "entrust.a_processor_has_what_the_tenant_granted" => provide::a_processor_has_what_was_granted,
+            "entrust.every_use_is_visible_to_the_tenant" => entrust::every_use_is_visible,
+            "entrust.a_processor_has_what_the_tenant_granted" => entrust::a_processor_has_what_was_granted,
+            "entrust.entrusting_on_takes_the_tenants_consent" => entrust::entrusting_on_takes_the_tenants_consent,
         },
         not_software: &["choosing and contracting the processor"],
-        not_yet: &["再委託 only with the first entruster's consent entry"],
+        not_yet: &[],
     },
     Rule {
         id: "cloud",
