@@ -21,7 +21,7 @@ use fuda_proto::cluster::v1::{GetStatusRequest, GetStatusResponse};
 use fuda_runtime::dev_ca::{DevCa, Pems};
 
 pub use node::{Addresses, Node, NodeSpec};
-pub use setup::{HANDLER, PURPOSE, SCOPES, TENANT};
+pub use setup::{HANDLER, PURPOSE, SCOPES, TENANT, bounded};
 
 use crate::wire::Caller;
 

@@ -49,6 +49,9 @@ pub const PURPOSES_PER_CHANGE_MAX: usize = 64;
 pub const OVERRIDE_REASON_CHARS_MIN: usize = 20;
 /// Days that a grant for a purpose that needs two people may be in force.
 pub const TWO_PERSON_DAYS_MAX: u16 = 7;
+/// Days that a grant which hands out My Numbers may be in force from when it is proposed or approved: a year and a leap
+/// day. Then two people grant it again, or nobody needs it any more.
+pub const FILE_GRANT_DAYS_MAX: u32 = 366;
 /// Bytes of a catalogue in its TOML form.
 pub const CATALOGUE_BYTES_MAX: usize = 524_288;
 /// Rows of one page of a listing.

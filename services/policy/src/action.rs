@@ -278,6 +278,12 @@ impl Action {
         matches!(self, Self::Detokenize | Self::VerifyNumber | Self::RevealMasked)
     }
 
+    /// Whether the answer hands out numbers that can be kept: what files are made of. A confirmed guess is none.
+    #[must_use]
+    pub fn hands_out(self) -> bool {
+        self.delivers().is_some() && self != Self::VerifyNumber
+    }
+
     /// Whether the action can widen what somebody may do: half of a change of policy. No role that has one of these
     /// touches tokens, and no role has two that together need nobody else.
     #[must_use]

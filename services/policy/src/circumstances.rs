@@ -243,7 +243,6 @@ impl Grant {
         if self.role == Role::Operator {
             let person = self.circumstances.as_ref().is_some_and(|behind| behind.person.is_some());
             ensure(person, "grant.person", "must name the person who operates")?;
-            ensure(self.window.not_after.is_some(), "grant.not_after", "must be set for an operator")?;
         }
         Ok(())
     }
@@ -305,7 +304,7 @@ mod tests {
         let catalogue = Catalogue::from_toml(Catalogue::default_text()).unwrap();
         let mut grant = handler();
         change(&mut grant);
-        grant.validate(&catalogue).err().map(|invalid| invalid.field)
+        grant.validate(&catalogue, Timestamp::MAX).err().map(|invalid| invalid.field)
     }
 
     fn behind(grant: &mut Grant) -> &mut Circumstances {
@@ -341,7 +340,8 @@ mod tests {
         let given = Given { handler: handler().caller, break_glass: false };
         assert_eq!(broken(|grant| behind(grant).given = Some(given)), Some("grant.given"));
         let life = Budget::new(1, Budget::LIFE_OF_GRANT);
-        assert_eq!(broken(|grant| grant.budget = Some(life)), Some("grant.budget.window_days"));
+        let endless = |grant: &mut Grant| (grant.budget, grant.window) = (Some(life), Window::ALWAYS);
+        assert_eq!(broken(endless), Some("grant.budget.window_days"));
     }
 
     #[test]
@@ -349,7 +349,7 @@ mod tests {
         let catalogue = Catalogue::from_toml(Catalogue::default_text()).unwrap();
         let grants = samples::grants().unwrap();
         let of = |role| grants.iter().find(|grant| grant.role == role).unwrap().clone();
-        let field = |grant: Grant| grant.validate(&catalogue).err().map(|invalid| invalid.field);
+        let field = |grant: Grant| grant.validate(&catalogue, Timestamp::MAX).err().map(|invalid| invalid.field);
         assert_eq!(field(of(Role::Operator)), None);
         assert_eq!(field(Grant { circumstances: None, ..of(Role::Operator) }), Some("grant.person"));
         assert_eq!(field(Grant { window: Window::ALWAYS, ..of(Role::Operator) }), Some("grant.not_after"));

@@ -1,8 +1,8 @@
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use fuda_core::{
-    CallerId, Catalogue, Invalid, Kind, PurposeCode, ScopeId, TenantId, Window,
-    limits::{GRANTS_PER_CALLER_MAX, TWO_PERSON_DAYS_MAX},
+    CallerId, Catalogue, Invalid, Kind, LegalClass, PurposeCode, ScopeId, TenantId, Timestamp, Window,
+    limits::{FILE_GRANT_DAYS_MAX, GRANTS_PER_CALLER_MAX, OPERATOR_GRANT_DAYS_MAX, TWO_PERSON_DAYS_MAX},
 };
 use minicbor::{Decode, Encode};
 
@@ -26,6 +26,7 @@ pub mod limits {
 }
 
 const DAY_MS: i64 = 86_400_000;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The id of a grant: 128 random bits, minted by the node that took the proposal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -100,17 +101,19 @@ pub struct Budget {
 }
 
 impl Grant {
-    /// Checks that an owner may propose this grant: its shape (see [`Grant::check_shape`]) and that every purpose
-    /// is in the catalogue. What the error names never contains a value of the grant.
+    /// Checks that an owner may propose this grant at `now`: its shape (see [`Grant::check_shape`]), that every purpose
+    /// is in the catalogue, and that it is bounded where it must be. What the error names never contains a value of the
+    /// grant.
     ///
     /// What needs other state is checked by apply: that the tenant exists, [`roles_conflict`] and
     /// [`grants_over_limit`].
-    pub fn validate(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
+    pub fn validate(&self, catalogue: &Catalogue, now: Timestamp) -> Result<(), Invalid> {
         self.check_proposed()?;
-        self.validate_given(catalogue)
+        self.validate_given(catalogue)?;
+        self.check_bounded(now)
     }
 
-    /// As [`Grant::validate`], for a grant that came of a request and not of an order.
+    /// As [`Grant::validate`], for a grant that came of a request and not of an order: it has bounds of its own.
     pub fn validate_given(&self, catalogue: &Catalogue) -> Result<(), Invalid> {
         self.check_shape()?;
         let known = |code: &PurposeCode| catalogue.get(code).is_some_and(|purpose| !purpose.retired);
@@ -155,6 +158,29 @@ impl Grant {
         ensure(persons.is_some(), "grant.window", "must start and end within 7 days for a purpose of two people")?;
         let few = persons.is_some_and(|persons| persons <= persons_max);
         ensure(few, "grant.budget.persons_max", "must be at most the purpose's persons_max")
+    }
+
+    /// Whether files of My Numbers (特定個人情報ファイル) can be made of what the grant hands out.
+    #[must_use]
+    pub fn makes_files(&self) -> bool {
+        self.any(Action::hands_out) && self.kinds.iter().any(|kind| kind.legal_class() == LegalClass::Tokutei)
+    }
+
+    /// Nobody operates for ever (ADR 0060), and no file is made without a count of persons and an end (番号法29条, ADR
+    /// 0100).
+    fn check_bounded(&self, now: Timestamp) -> Result<(), Invalid> {
+        const END: &str = "grant.not_after";
+        let ends_within = |days: u32| self.window.not_after.is_some_and(|end| end <= now.saturating_add(DAY * days));
+        if self.role == Role::Operator {
+            return ensure(ends_within(OPERATOR_GRANT_DAYS_MAX), END, "must be within 90 days for an operator");
+        }
+        if !self.makes_files() {
+            return Ok(());
+        }
+        let counted = self.budget.is_some();
+        ensure(counted, "grant.budget", "must count persons in a grant that hands out My Numbers (番号法29条)")?;
+        let rule = "must be within 366 days in a grant that hands out My Numbers (番号法29条)";
+        ensure(ends_within(FILE_GRANT_DAYS_MAX), END, rule)
     }
 
     /// Whether the grant contains at least one action with the property.
@@ -327,10 +353,11 @@ pub(crate) fn distinct<T: PartialEq>(items: &[T]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use fuda_core::Timestamp;
-
     use super::*;
     use crate::samples;
+
+    /// The demo grants end with time itself.
+    const NOW: Timestamp = Timestamp::MAX;
 
     fn catalogue() -> Catalogue {
         Catalogue::from_toml(Catalogue::default_text()).unwrap()
@@ -350,7 +377,7 @@ mod tests {
     #[test]
     fn the_demo_grants_are_valid() {
         for grant in samples::grants().unwrap() {
-            assert_eq!(grant.validate(&catalogue()), Ok(()), "{}", grant.caller);
+            assert_eq!(grant.validate(&catalogue(), NOW), Ok(()), "{}", grant.caller);
         }
     }
 
@@ -378,7 +405,9 @@ mod tests {
                 grant.window = Window { not_before: Some(Timestamp(2)), not_after: Some(Timestamp(1)) };
             }),
             ("grant.budget.persons_max", &|grant| grant.budget = Some(Budget::new(0, 1))),
-            ("grant.budget.window_days", &|grant| grant.budget = Some(Budget::new(1, 0))),
+            ("grant.budget.window_days", &|grant| {
+                (grant.budget, grant.window) = (Some(Budget::new(1, 0)), Window::ALWAYS);
+            }),
             ("grant.budget.window_days", &|grant| grant.budget = Some(Budget::new(1, 367))),
             ("grant.budget.alarm_percent", &|grant| {
                 grant.budget = Some(Budget { alarm_percent: Some(0), ..Budget::new(1, 1) });
@@ -401,7 +430,11 @@ mod tests {
         for (index, (field, breach)) in broken.iter().enumerate() {
             let mut grant = payroll();
             breach(&mut grant);
-            assert_eq!(grant.validate(&catalogue()).map_err(|invalid| invalid.field), Err(*field), "breach {index}");
+            assert_eq!(
+                grant.validate(&catalogue(), NOW).map_err(|invalid| invalid.field),
+                Err(*field),
+                "breach {index}"
+            );
         }
     }
 
@@ -414,7 +447,7 @@ mod tests {
             budget: Some(Budget::new(1, Budget::LIFE_OF_GRANT)),
             ..payroll()
         };
-        assert_eq!(good.validate(&catalogue()), Ok(()));
+        assert_eq!(good.validate(&catalogue(), NOW), Ok(()));
         type Breach<'a> = (&'a str, &'a dyn Fn(&mut Grant));
         let broken: [Breach<'_>; 8] = [
             ("grant.purposes", &|grant| grant.purposes.push(PurposeCode::parse(samples::PURPOSE).unwrap())),
@@ -431,16 +464,38 @@ mod tests {
         for (index, (field, breach)) in broken.iter().enumerate() {
             let mut grant = good.clone();
             breach(&mut grant);
-            assert_eq!(grant.validate(&catalogue()).map_err(|invalid| invalid.field), Err(*field), "breach {index}");
+            assert_eq!(
+                grant.validate(&catalogue(), NOW).map_err(|invalid| invalid.field),
+                Err(*field),
+                "breach {index}"
+            );
         }
         // Purposes without a bound of their own take any number of persons; what does not reveal takes no occasion.
         let many = Some(Budget::new(500, Budget::LIFE_OF_GRANT));
         let authority = Grant { purposes: vec![PurposeCode::parse("op.authority").unwrap()], budget: many, ..good };
-        assert_eq!(authority.validate(&catalogue()), Ok(()));
+        assert_eq!(authority.validate(&catalogue(), NOW), Ok(()));
         let describes = vec![Action::DescribeToken];
         let silent =
             Grant { actions: describes, window: Window::ALWAYS, budget: None, verify_guesses_per_day: 0, ..authority };
-        assert_eq!(silent.validate(&catalogue()), Ok(()));
+        assert_eq!(silent.validate(&catalogue(), NOW), Ok(()));
+    }
+
+    #[test]
+    fn what_makes_files_of_my_numbers_is_counted_and_ends() {
+        let now = Timestamp(5 * DAY_MS);
+        let ending = |days: i64| Window { not_before: None, not_after: Some(Timestamp((5 + days) * DAY_MS)) };
+        let good = Grant { window: ending(366), ..payroll() };
+        let field = |grant: Grant| grant.validate(&catalogue(), now).err().map(|invalid| invalid.field);
+        assert_eq!(field(good.clone()), None);
+        assert_eq!(field(Grant { budget: None, ..good.clone() }), Some("grant.budget"));
+        assert_eq!(field(Grant { window: Window::ALWAYS, ..good.clone() }), Some("grant.not_after"));
+        assert_eq!(field(Grant { window: ending(367), ..good.clone() }), Some("grant.not_after"));
+        // No file is made of a confirmed guess, of what is not handed out, or of other numbers.
+        let endless = Grant { budget: None, window: Window::ALWAYS, ..good };
+        let confirms = vec![Action::VerifyNumber, Action::DescribeToken];
+        assert_eq!(field(Grant { actions: confirms, ..endless.clone() }), None);
+        assert_eq!(field(Grant { kinds: vec![Kind::BankAccount, Kind::BasicPensionNo], ..endless.clone() }), None);
+        assert_eq!(field(Grant { kinds: vec![Kind::BankAccount, Kind::MyNumber], ..endless }), Some("grant.budget"));
     }
 
     #[test]

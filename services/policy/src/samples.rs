@@ -113,6 +113,7 @@ pub fn grants() -> Result<Vec<Grant>, Invalid> {
             purposes: vec![PurposeCode::parse(PURPOSE)?],
             scopes: vec![ScopeId::parse(PAYROLL_SCOPE)?],
             budget: Some(Budget::new(10_000, 31)),
+            window: Window { not_before: None, not_after: Some(Timestamp::MAX) },
             end_user: Some(EndUserRule::ApprovedJob(ApprovedJob {
                 job: WorkReference::parse(JOB)?,
                 handler: CallerId::parse(HANDLER)?,

@@ -220,9 +220,6 @@ pub enum Refusal {
     /// A caller would belong to a second entrusted party.
     #[n(76)]
     PartyConflict = 76,
-    /// A grant of an operator would last longer than the limit allows.
-    #[n(77)]
-    OperatorWindow = 77,
     /// The catalogue moved since the change was made for it.
     #[n(80)]
     CatalogueMoved = 80,
@@ -295,7 +292,6 @@ impl Refusal {
             Self::ReviewOverdue => "review_overdue",
             Self::ConsentMissing => "consent_missing",
             Self::PartyConflict => "party_conflict",
-            Self::OperatorWindow => "operator_window",
             Self::CatalogueMoved => "catalogue_moved",
             Self::PurposeChangeInvalid => "purpose_change_invalid",
             Self::PurposeForbidden => "purpose_forbidden",
@@ -315,7 +311,6 @@ impl Refusal {
             Self::Invalid
             | Self::PolicyInvalid
             | Self::GrantInvalid
-            | Self::OperatorWindow
             | Self::PurposeChangeInvalid
             | Self::SuccessionInvalid => Code::InvalidField,
             Self::AccessClosed => Code::AccessClosed,
@@ -360,7 +355,7 @@ impl Refusal {
             Self::OrderUnknown | Self::OrderClosed => Some(DenyReason::UnknownOrder),
             Self::SamePerson => Some(DenyReason::SamePerson),
             Self::RoleConflict | Self::PartyConflict => Some(DenyReason::RoleConflict),
-            Self::GrantInvalid | Self::OperatorWindow => Some(DenyReason::GrantInvalid),
+            Self::GrantInvalid => Some(DenyReason::GrantInvalid),
             Self::PurposeUnknown => Some(DenyReason::PurposeUnknown),
             Self::TenantExists | Self::OrderExists | Self::GrantExists | Self::AccessExists | Self::AlreadyFrozen => {
                 Some(DenyReason::AlreadyExists)

@@ -341,9 +341,14 @@ pub(crate) fn member(seed: u8) -> AddMember {
     }
 }
 
-/// The grants of the samples that a bootstrap does not make.
+/// The grants of the samples that a bootstrap does not make; what must end ends a year after the start.
 pub(crate) fn workload_grants() -> Vec<Grant> {
-    samples::grants().unwrap().into_iter().filter(|grant| grant.role == Role::Workload).collect()
+    let mut grants = samples::grants().unwrap();
+    grants.retain(|grant| grant.role == Role::Workload);
+    for grant in grants.iter_mut().filter(|grant| grant.makes_files()) {
+        grant.window.not_after = Some(Timestamp(START.as_millis() + 366 * 24 * HOUR_MS));
+    }
+    grants
 }
 
 pub(crate) fn other_tenant(id: &str) -> Tenant {

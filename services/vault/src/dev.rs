@@ -12,8 +12,8 @@ use fuda_consensus::log::MemoryDisk;
 use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference, Zone, limits};
 use fuda_custodian::FileCustodian;
 use fuda_policy::{
-    Action, ApprovedJob, Conditions, EndUserRule, Grant, GrantId, RecoveryChoice, Request as PolicyRequest, Role,
-    Tenant,
+    Action, ApprovedJob, Budget, Conditions, EndUserRule, Grant, GrantId, RecoveryChoice, Request as PolicyRequest,
+    Role, Tenant,
 };
 use fuda_runtime::dev_ca::{DevCa, Pems};
 use fuda_runtime::layer::AdmissionOptions;
@@ -32,6 +32,7 @@ use crate::source_zone::SourceZones;
 
 const TRUST_DOMAIN: &str = "fuda.test";
 const TENANT: &str = "demo";
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 /// Beside the identities; what `fuda audit verify` needs.
 const VERIFIER_KEY_FILE: &str = "ledger.vkey";
 /// Purposes of the demo tenant.
@@ -145,10 +146,11 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
     let tenant = Tenant { created: refused(gate.now())?, ..tenant };
     act(gate, "owner", 2, Action::CreateTenant, Body::CreateTenant(CreateTenant { tenant })).await?;
     let order = OrderId([7; 16]);
+    let now = refused(gate.now())?;
     let grants = vec![
-        grant(1, "hr", &[Action::Tokenize, Action::DescribeToken, Action::GetRecord, Action::ListRecords], &[])?,
-        grant(2, "payroll", &[Action::Detokenize, Action::VerifyNumber, Action::DescribeToken], &PURPOSES[1..])?,
-        grant(3, "accounting", &[Action::DescribeToken], &[])?,
+        grant(1, "hr", &[Action::Tokenize, Action::DescribeToken, Action::GetRecord, Action::ListRecords], &[], now)?,
+        grant(2, "payroll", &[Action::Detokenize, Action::VerifyNumber, Action::DescribeToken], &PURPOSES[1..], now)?,
+        grant(3, "accounting", &[Action::DescribeToken], &[], now)?,
     ];
     let proposal = Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None });
     act(gate, "owner", 3, Action::ProposeGrants, proposal).await?;
@@ -156,7 +158,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
     Ok(made.ledger_verifier_key)
 }
 
-fn grant(number: u8, name: &str, actions: &[Action], purposes: &[&str]) -> anyhow::Result<Grant> {
+fn grant(number: u8, name: &str, actions: &[Action], purposes: &[&str], now: Timestamp) -> anyhow::Result<Grant> {
     Ok(Grant {
         id: GrantId([number; 16]),
         caller: CallerId::parse(&demo(name))?,
@@ -166,8 +168,8 @@ fn grant(number: u8, name: &str, actions: &[Action], purposes: &[&str]) -> anyho
         kinds: vec![Kind::MyNumber],
         purposes: purposes.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         scopes: vec![ScopeId::parse("payroll")?, ScopeId::parse("accounting")?],
-        window: Window::ALWAYS,
-        budget: None,
+        window: Window { not_before: None, not_after: Some(now.saturating_add(DAY * limits::FILE_GRANT_DAYS_MAX)) },
+        budget: purposes.first().map(|_| Budget::new(10_000, 31)),
         verify_guesses_per_day: match actions.contains(&Action::VerifyNumber) {
             true => u16::try_from(limits::VERIFY_GUESSES_PER_DAY_DEFAULT)?,
             false => 0,

@@ -21,8 +21,9 @@ use fuda_proto::vault::v1::{
 };
 use prost_types::Timestamp;
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
-use crate::cluster::{CALL_DEADLINE, LocalCluster, PURPOSE, SCOPES, TENANT};
+use crate::cluster::{CALL_DEADLINE, LocalCluster, PURPOSE, SCOPES, TENANT, bounded};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, is_code, new_request_id};
 
@@ -337,9 +338,9 @@ impl Stage {
         self.give(vec![self.grant(&self.accounting, OTHER_TENANT, &[PURPOSE])]).await
     }
 
-    /// A grant that reveals for these purposes, without an end.
+    /// A grant that reveals for these purposes, everybody and for most of a year.
     pub(super) fn grant(&self, caller: &Caller, tenant: &str, purposes: &[&str]) -> Grant {
-        Grant {
+        bounded(Grant {
             caller: caller.spiffe().to_owned(),
             role: Role::Workload.into(),
             tenant: tenant.to_owned(),
@@ -355,7 +356,7 @@ impl Stage {
                 ..ApprovedJob::default()
             }),
             ..Grant::default()
-        }
+        })
     }
 
     /// A grant made for one occasion: since yesterday, for two more days, for so many persons.
@@ -402,6 +403,16 @@ pub(super) fn at(days: i64) -> Result<Timestamp> {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
     let day = i64::try_from(DAY.as_secs())?;
     Ok(Timestamp { seconds: now + days * day, nanos: 0 })
+}
+
+/// The call was refused as invalid for this field.
+pub(super) fn refused_for<T>(answer: Result<T, Status>, field: &str) -> Result<()> {
+    let status = refused(answer, Code::InvalidField)?;
+    let details = status.get_error_details();
+    let named: Vec<&str> =
+        details.bad_request().into_iter().flat_map(|bad| &bad.field_violations).map(|bad| bad.field.as_str()).collect();
+    ensure!(named == [field], "refused for {named:?}, not for `{field}`");
+    Ok(())
 }
 
 /// The call was refused with this code.

@@ -65,12 +65,11 @@ pub(super) const RULES: &[Rule] = &[
             "file.bulk_names_a_purpose" => uses::bulk_names_a_purpose,
             "file.bulk_is_counted_in_persons" => uses::bulk_is_counted_in_persons,
             "file.bulk_ends_with_its_grant" => uses::bulk_ends_with_its_grant,
+            "file.what_reveals_is_counted_and_ends" => uses::what_reveals_is_counted_and_ends,
             "file.two_person_grants_are_bounded" => uses::two_person_grants_are_bounded,
         },
         not_software: &["files that callers make of revealed numbers outside the vault"],
-        not_yet: &[
-            "a count and an expiry are enforced where a grant has them, not demanded of every grant that reveals",
-        ],
+        not_yet: &[],
     },
     Rule {
         id: "notice",

@@ -3,9 +3,12 @@
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::{Code, ForbiddenUse};
 use fuda_policy::DenyReason;
+use fuda_proto::tenant::v1::Grant;
 use fuda_proto::vault::v1::detokenize_result::Result as Revealed;
 
-use super::stage::{AUTHORITY, EMPLOYEES, FEE_RECORD, RETIREMENT_SLIP, SALARY_REPORT, Stage, Stored, at, refused};
+use super::stage::{
+    AUTHORITY, EMPLOYEES, FEE_RECORD, RETIREMENT_SLIP, SALARY_REPORT, Stage, Stored, at, refused, refused_for,
+};
 use crate::cluster::{PURPOSE, TENANT};
 use crate::wire::describe;
 
@@ -117,6 +120,26 @@ pub(super) async fn bulk_ends_with_its_grant(stage: &Stage) -> Result<()> {
     (past.not_before, past.not_after) = (Some(at(-3)?), Some(at(-1)?));
     stage.give(vec![past]).await?;
     stage.denied(&stage.hr, TENANT, PURPOSE, &stage.employee, DenyReason::GrantExpired).await
+}
+
+pub(super) async fn what_reveals_is_counted_and_ends(stage: &Stage) -> Result<()> {
+    let good = stage.grant(&stage.payroll, TENANT, &[PURPOSE]);
+    stage.proposes(vec![good.clone()]).await.map_err(|status| anyhow!(describe(&status)))?;
+    let uncounted = Grant { budget: None, ..good.clone() };
+    refused_for(stage.proposes(vec![uncounted.clone()]).await, "grant.budget")?;
+    let endless = Grant { not_after: None, ..good.clone() };
+    refused_for(stage.proposes(vec![endless]).await, "grant.not_after")?;
+    let long = Grant { not_after: Some(at(367)?), ..good };
+    refused_for(stage.proposes(vec![long]).await, "grant.not_after")?;
+    // One grant that breaks the rule takes the whole order with it.
+    let describes = Grant { actions: vec!["describe_token".to_owned()], ..uncounted.clone() };
+    refused_for(stage.proposes(vec![describes.clone(), uncounted.clone()]).await, "grant.budget")?;
+    // No file is made of what is not handed out, nor one of 特定個人情報 of other numbers.
+    let other_kind = Grant { kinds: vec!["bank_account".to_owned()], not_after: None, ..uncounted };
+    for free in [describes, other_kind] {
+        stage.proposes(vec![free]).await.map_err(|status| anyhow!(describe(&status)))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn two_person_grants_are_bounded(stage: &Stage) -> Result<()> {

@@ -6,14 +6,16 @@ use fuda_core::{
     SubjectRef, TenantId, Timestamp, Window, WorkReference, Zone,
 };
 use fuda_policy::{
-    Action, ApprovedJob, Conditions, EndUserRule, Grant as ProductGrant, GrantId, Hours, Notified, Policy, PolicyData,
-    RecordFacts, RecoveryChoice, Request, Role, Subjects, Tenant,
+    Action, ApprovedJob, Budget, Conditions, EndUserRule, Grant as ProductGrant, GrantId, Hours, Notified, Policy,
+    PolicyData, RecordFacts, RecoveryChoice, Request, Role, Subjects, Tenant, limits,
 };
 
 use super::world::{Call, Grant, Record, TENANTS, Text, World};
 
 /// The time zones of [`TENANTS`].
 const ZONES: [&str; 2] = ["Asia/Tokyo", "UTC"];
+/// 2027-01-15, in milliseconds.
+const BEHIND_EVERY_CASE: i64 = 1_800_000_000_000;
 
 pub(super) fn caller(name: &str) -> Result<CallerId> {
     Ok(CallerId::parse(&format!("spiffe://oracle.test/{name}"))?)
@@ -57,6 +59,8 @@ pub(super) fn grant(grant: &Grant) -> Result<ProductGrant> {
     let workload = grant.caller != "auditor";
     let actions: Vec<Action> = grant.actions.iter().filter_map(|code| Action::from_code(code)).collect();
     let reveals = actions.iter().any(|action| action.reveals());
+    // What hands numbers out must be counted and end; neither is ever reached here.
+    let hands_out = actions.iter().any(|action| action.hands_out());
     Ok(ProductGrant {
         id: grant_id(grant.id),
         caller: caller(grant.caller)?,
@@ -65,8 +69,8 @@ pub(super) fn grant(grant: &Grant) -> Result<ProductGrant> {
         kinds: grant.kinds.iter().map(|code| Kind::from_code(code)).collect::<Result<_, _>>()?,
         purposes: grant.purposes.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         scopes: grant.scopes.iter().map(|code| ScopeId::parse(code)).collect::<Result<_, _>>()?,
-        window: window(grant.from, grant.until),
-        budget: None,
+        window: window(grant.from, grant.until.or(hands_out.then_some(BEHIND_EVERY_CASE))),
+        budget: hands_out.then(|| Budget::new(limits::BUDGET_PERSONS_MAX, limits::BUDGET_WINDOW_DAYS_MAX)),
         // Guesses are counted in apply and are not what this is about.
         verify_guesses_per_day: if actions.contains(&Action::VerifyNumber) { 100 } else { 0 },
         end_user: if reveals { Some(job()?) } else { None },

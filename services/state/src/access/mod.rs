@@ -88,11 +88,6 @@ pub(crate) fn operator_end(now: Timestamp) -> Timestamp {
     now.saturating_add(DAY * limits::OPERATOR_GRANT_DAYS_MAX)
 }
 
-/// Whether a proposed grant, if it is an operator's, ends soon enough.
-pub(crate) fn operates_briefly(grant: &Grant, now: Timestamp) -> bool {
-    grant.role != Role::Operator || grant.window.not_after.is_some_and(|end| end <= operator_end(now))
-}
-
 /// Why grants of entrusted callers may not be added: a caller of two parties, or a party that was entrusted by another
 /// one without the tenant's consent.
 pub(crate) fn refuse_entrusted<T: Txn>(

@@ -363,7 +363,7 @@ fn an_operator_is_granted_for_a_time_only() {
     };
     let (long, short) = (operator(end(91)), operator(end(90)));
     let command = world.propose(samples::OWNER, OrderId([90; 16]), vec![long], 90);
-    assert_eq!(refused(&world.apply(&command)), Some(Refusal::OperatorWindow));
+    assert_eq!(refused(&world.apply(&command)), Some(Refusal::GrantInvalid));
     let command = world.propose(samples::OWNER, OrderId([91; 16]), vec![short], 91);
     assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
     // The operator of the bootstrap ends as well.

@@ -82,7 +82,7 @@ pub(crate) fn check_change<T: Txn>(
     add: &[Grant],
     revoke: &[GrantId],
 ) -> Result<Result<(), Refusal>, TableError> {
-    check_with(applying, add, revoke, Grant::validate)
+    check_with(applying, add, revoke, |grant, catalogue| grant.validate(catalogue, applying.time))
 }
 
 /// The same for the grant that comes of a request.
@@ -97,7 +97,7 @@ fn check_with<T: Txn>(
     applying: &Applying<'_, T>,
     add: &[Grant],
     revoke: &[GrantId],
-    validate: fn(&Grant, &Catalogue) -> Result<(), Invalid>,
+    validate: impl Fn(&Grant, &Catalogue) -> Result<(), Invalid>,
 ) -> Result<Result<(), Refusal>, TableError> {
     let mut grants: BTreeMap<GrantId, Grant> = applying.grants()?.into_iter().map(|grant| (grant.id, grant)).collect();
     if revoke.iter().any(|id| grants.remove(id).is_none()) {
@@ -120,8 +120,6 @@ fn check_with<T: Txn>(
         Err(Refusal::RoleConflict)
     } else if let Some(refusal) = access::refuse_entrusted(applying, &kept, add)? {
         Err(refusal)
-    } else if !add.iter().all(|grant| access::operates_briefly(grant, applying.time)) {
-        Err(Refusal::OperatorWindow)
     } else {
         check_counts(kept.iter().chain(add))
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fuda_core::{Code, Sequence, limits};
+use fuda_core::{Code, Sequence, Timestamp, limits};
 use fuda_crypto::{OsRandom, Random as _};
 use fuda_policy::{Action, Grant, GrantId, Permit, Policy, Request as PolicyRequest};
 use fuda_proto::tenant::v1 as pb;
@@ -110,7 +110,7 @@ impl TenantService for Tenants {
         let mut ids = Vec::new();
         let sequence = self
             .act(&call, PolicyRequest::vault(Action::ProposeGrants, call.caller.clone()), |_| {
-                let grants = new_grants(&message.grants, &self.gate.policy.load())?;
+                let grants = new_grants(&message.grants, &self.gate.policy.load(), self.gate.now()?)?;
                 ids = grants.iter().map(|grant| grant.id.to_string()).collect();
                 Ok(Body::ProposeGrants(ProposeGrants {
                     order,
@@ -187,14 +187,14 @@ pub(crate) fn scoped(action: Action, call: &Call, tenant: &str) -> PolicyRequest
 }
 
 /// Apply checks the same again; here the caller is told which field and which rule.
-fn new_grants(wire_grants: &[pb::Grant], policy: &Policy) -> Result<Vec<Grant>, Refusal> {
+fn new_grants(wire_grants: &[pb::Grant], policy: &Policy, now: Timestamp) -> Result<Vec<Grant>, Refusal> {
     if wire_grants.len() > ORDER_GRANTS_MAX {
         return Err(Refusal::too_many("grants", "must hold at most 100 grants"));
     }
     let catalogue = policy.catalogue().ok_or(Refusal::new(Code::NotBootstrapped))?;
     let checked = |wire_grant: &pb::Grant| {
         let grant = wire::new_grant(wire_grant, GrantId(draw()?))?;
-        grant.validate(catalogue)?;
+        grant.validate(catalogue, now)?;
         Ok(grant)
     };
     wire_grants.iter().map(checked).collect()
