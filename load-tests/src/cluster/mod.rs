@@ -42,9 +42,8 @@ pub const IDENTITIES: [(&str, &str); 8] = [
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Deadline of one call.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
-/// Deadline of a digest, which reads the whole state of a node: a gigabyte after a long run, beside other work.
-const DIGEST_DEADLINE: Duration = Duration::from_secs(300);
-/// How long the digests of replicas may take to become comparable.
+/// How long the digests of replicas may take to become comparable: each reads a whole state, a gigabyte after a long
+/// run, beside other work.
 const DIGESTS_WITHIN: Duration = Duration::from_secs(600);
 
 /// How a cluster is made.
@@ -270,7 +269,7 @@ impl LocalCluster {
 
     /// State of the cluster as a node sees it; `None` when the node does not answer.
     pub async fn status(&self, node: usize, with_digest: bool) -> Option<GetStatusResponse> {
-        let deadline = if with_digest { DIGEST_DEADLINE } else { Duration::from_secs(2) };
+        let deadline = Duration::from_secs(if with_digest { 30 } else { 2 });
         let operator = self.caller_within("operator", deadline).ok()?;
         let answer = operator.cluster(node).get_status(GetStatusRequest { with_digest }).await;
         answer.ok().map(tonic::Response::into_inner)
@@ -321,11 +320,12 @@ impl LocalCluster {
             let all = (0..self.nodes.len()).map(|node| self.status(node, true));
             let statuses: Vec<_> = futures::future::join_all(all).await.into_iter().flatten().collect();
             let first = statuses.first().map(|status| status.applied_index);
-            let same = statuses.iter().all(|status| Some(status.applied_index) == first);
+            let same = statuses.iter().all(|it| Some(it.applied_index) == first && !it.state_digest.is_empty());
             if statuses.len() == self.nodes.len() && same {
                 return Ok(statuses.into_iter().map(|status| status.state_digest).collect());
             }
-            seen = format!("{:?}", statuses.iter().map(|status| status.applied_index).collect::<Vec<_>>());
+            let seen_of = |it: &GetStatusResponse| (it.applied_index, !it.state_digest.is_empty());
+            seen = format!("{:?}", statuses.iter().map(seen_of).collect::<Vec<_>>());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         bail!("the replicas never stood at one applied index; last seen {seen}")

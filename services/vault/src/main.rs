@@ -9,6 +9,7 @@ mod blocking;
 mod config;
 mod connector;
 mod dev;
+mod digests;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 mod gate;

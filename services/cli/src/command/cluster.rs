@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use fuda_client::cluster::{
@@ -20,7 +20,9 @@ use crate::output::{create_public, text};
 /// A joining node may first have to receive a snapshot.
 const JOIN_DEADLINE: Duration = Duration::from_secs(600);
 /// A digest reads the whole state: a gigabyte takes seconds on an idle node and minutes on a busy one.
-const DIGEST_DEADLINE: Duration = Duration::from_secs(600);
+const DIGEST_WITHIN: Duration = Duration::from_secs(600);
+/// One call waits 10 seconds for it.
+const DIGEST_CALL_DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -90,14 +92,25 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
             context.output.facts(vec![("removed", json!(node_id))])
         }
         Command::Status { digest } => {
-            let request = GetStatusRequest { with_digest: digest };
-            let client = match digest {
-                true => context.connection.client_within(DIGEST_DEADLINE).await?,
-                false => context.connection.client().await?,
+            let status = match digest {
+                true => status_with_digest(context).await?,
+                false => context.connection.client().await?.get_status(GetStatusRequest { with_digest: false }).await?,
             };
-            let status = client.get_status(request).await?;
             show(&status, context)
         }
+    }
+}
+
+/// Asks until the node has read its whole state. On a cluster that never rests the digest stays away.
+async fn status_with_digest(context: &mut Context) -> Result<GetStatusResponse, Failure> {
+    let client = context.connection.client_within(DIGEST_CALL_DEADLINE).await?;
+    let until = Instant::now() + DIGEST_WITHIN;
+    loop {
+        let status = client.get_status(GetStatusRequest { with_digest: true }).await?;
+        if !status.state_digest.is_empty() || Instant::now() >= until {
+            return Ok(status);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -14,8 +14,9 @@ use fuda_state::succession::SuccessionKeys;
 use fuda_state::{Body, ClusterId, MemberUuid, NodeId, Outcome, reader};
 use tonic::{Request, Response, Status};
 
-use super::call;
 use super::ledger::verifier_key;
+use super::{call, refused};
+use crate::digests::Digests;
 use crate::gate::{Call, Gate};
 use crate::refusal::Refusal;
 
@@ -25,12 +26,14 @@ pub(crate) struct Cluster {
     bootstrap_operator: Option<CallerId>,
     /// One bootstrap at a time.
     bootstrapping: tokio::sync::Mutex<()>,
+    digests: Digests,
 }
 
 impl Cluster {
     /// A service over `gate`; only `bootstrap_operator` may make a vault here.
     pub(crate) fn new(gate: Arc<Gate>, bootstrap_operator: Option<CallerId>) -> Self {
-        Self { gate, bootstrap_operator, bootstrapping: tokio::sync::Mutex::new(()) }
+        let digests = Digests::new(gate.store.clone());
+        Self { gate, bootstrap_operator, bootstrapping: tokio::sync::Mutex::new(()), digests }
     }
 
     /// Draws the keys of a new vault, starts its first member and commits entry 0.
@@ -110,17 +113,12 @@ impl Cluster {
     }
 
     async fn status(&self, with_digest: bool) -> Result<pb::GetStatusResponse, Refusal> {
-        let status: ReplicaStatus = self.gate.replica.status();
-        let ready = self.gate.replica.ready();
-        let store = self.gate.store.clone();
         let state_digest = match with_digest {
-            true => tokio::task::spawn_blocking(move || store.digest())
-                .await
-                .map_err(internal("the digest task ended"))?
-                .map(hex::encode)
-                .map_err(internal("the state cannot be read"))?,
+            true => self.digests.current().await.map_err(internal("the state cannot be read"))?.unwrap_or_default(),
             false => String::new(),
         };
+        let status: ReplicaStatus = self.gate.replica.status();
+        let ready = self.gate.replica.ready();
         let unsealed = self.gate.keys.unsealed().is_some();
         Ok(pb::GetStatusResponse {
             vault: status.vault.map(|vault| vault.to_string()).unwrap_or_default(),
@@ -168,29 +166,29 @@ impl ClusterService for Cluster {
         request: Request<pb::BootstrapRequest>,
     ) -> Result<Response<pb::BootstrapResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         // Who may bootstrap is checked before what is asked for.
         if self.bootstrap_operator.as_ref() != Some(&call.caller) {
             return Err(refused(Refusal::new(Code::DeniedOrNotFound)));
         }
-        let people = People::parse(&request.into_inner()).map_err(refused)?;
-        let response = Box::pin(self.make_vault(&call, people)).await.map_err(refused)?;
+        let people = People::parse(&request.into_inner()).map_err(&refused)?;
+        let response = Box::pin(self.make_vault(&call, people)).await.map_err(&refused)?;
         Ok(Response::new(response))
     }
 
     async fn join_node(&self, request: Request<pb::JoinNodeRequest>) -> Result<Response<pb::JoinNodeResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let peer_address = request.into_inner().peer_address;
         let ask = PolicyRequest::vault(Action::AddMember, call.caller.clone());
-        self.gate.authorize(&call, ask, 1).await.map_err(refused)?;
+        self.gate.authorize(&call, ask, 1).await.map_err(&refused)?;
         let found = self.gate.replica.identify(&peer_address).await;
-        let found = found.map_err(unreachable_node).map_err(refused)?;
+        let found = found.map_err(unreachable_node).map_err(&refused)?;
         let member =
             Member { name: found.name.clone(), peer_address, client_address: found.client_address, uuid: found.uuid };
         let node_id =
-            self.act(&call, Action::AddMember, || Body::AddMember(add_member(&member))).await.map_err(refused)?;
-        let node_id = node_id.ok_or(Refusal::new(Code::Internal)).map_err(refused)?;
+            self.act(&call, Action::AddMember, || Body::AddMember(add_member(&member))).await.map_err(&refused)?;
+        let node_id = node_id.ok_or(Refusal::new(Code::Internal)).map_err(&refused)?;
         self.gate.replica.add_member(node_id.get(), member).await.map_err(|error| {
             tracing::warn!(%error, "a node was not made a member");
             refused(Refusal::new(error.code()))
@@ -203,11 +201,11 @@ impl ClusterService for Cluster {
         request: Request<pb::RemoveNodeRequest>,
     ) -> Result<Response<pb::RemoveNodeResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let node_id = NodeId(request.into_inner().node_id);
         self.act(&call, Action::RemoveMember, || Body::RemoveMember(RemoveMember { node_id }))
             .await
-            .map_err(refused)?;
+            .map_err(&refused)?;
         self.gate.replica.remove_member(node_id.get()).await.map_err(|error| {
             tracing::warn!(%error, "a member was not removed");
             refused(Refusal::new(error.code()))
@@ -220,9 +218,9 @@ impl ClusterService for Cluster {
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        self.may_see_status(&call).await.map_err(refused)?;
-        Ok(Response::new(self.status(request.into_inner().with_digest).await.map_err(refused)?))
+        let refused = refused(&call);
+        self.may_see_status(&call).await.map_err(&refused)?;
+        Ok(Response::new(self.status(request.into_inner().with_digest).await.map_err(&refused)?))
     }
 }
 
