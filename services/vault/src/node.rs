@@ -24,7 +24,7 @@ use fuda_proto::purpose::v1::purpose_service_server::PurposeServiceServer;
 use fuda_proto::tenant::v1::tenant_service_server::TenantServiceServer;
 use fuda_proto::vault::v1::token_service_server::TokenServiceServer;
 use fuda_runtime::health::{HealthState, drive_grpc_health};
-use fuda_runtime::layer::{AdmissionLayer, AdmissionOptions, AuthenticationLayer, CallLayer};
+use fuda_runtime::layer::{AdmissionLayer, AdmissionOptions, AuthenticationLayer, CallLayer, DenialLayer};
 use fuda_runtime::listener::{ListenerOptions, TlsListener};
 use fuda_runtime::ops::OpsServer;
 use fuda_runtime::telemetry::Telemetry;
@@ -194,6 +194,8 @@ impl Node {
             .layer(AuthenticationLayer::new(callers))
             // Nobody takes the places of all others, however the caller proved who it is.
             .layer(AdmissionLayer::new(parts.admission).per_caller(caller_of, meter))
+            // How long a denial took does not tell what it found.
+            .layer(DenialLayer)
             .add_service(sized(TokenServiceServer::new(Tokens::new(Arc::clone(gate)))))
             .add_service(sized_cluster(ClusterServiceServer::new(Cluster::new(
                 Arc::clone(gate),

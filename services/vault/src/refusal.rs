@@ -6,8 +6,11 @@ use std::time::Duration;
 use fuda_core::{Code, GrpcStatus, Invalid, RequestId, Retry};
 use fuda_policy::DenyReason;
 use fuda_proto::vault::v1::ItemError;
+use fuda_runtime::layer::Denials;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::gate::Call;
 
 /// How long a client should wait before it tries again, in milliseconds.
 const RETRY_DELAY_MS: u64 = 100;
@@ -85,15 +88,23 @@ impl Refusal {
     }
 
     /// The refusal of one item of a batch.
-    pub(crate) fn item(self, request_id: RequestId) -> ItemError {
+    pub(crate) fn item(self, call: &Call) -> ItemError {
+        self.count(&call.denials);
         ItemError {
             status: self.code.status().number(),
             code: self.code.id().to_owned(),
             reason: self.code.reason().to_owned(),
             message: self.message(),
             field: self.broken.map(|broken| broken.field.to_owned()).unwrap_or_default(),
-            request_id: request_id.to_string(),
+            request_id: call.request_id.to_string(),
             docs: self.code.docs_page().to_owned(),
+        }
+    }
+
+    /// Counts what may not tell by its time whether anything exists.
+    pub(crate) fn count(self, denials: &Denials) {
+        if self.code == Code::DeniedOrNotFound {
+            denials.add();
         }
     }
 

@@ -27,6 +27,7 @@ use fuda_core::{CallerId, Code, PolicyVersion, RequestId, Sequence, TenantId, Ti
 use fuda_crypto::{Sha256, sha256};
 use fuda_ledger::{Assertion, Audited, CallFacts, Credential, TraceContext};
 use fuda_policy::{Action, Denial, Permit, Policy, Proof, RecordFacts, Request, Share};
+use fuda_runtime::layer::Denials;
 use fuda_state::command::Denied;
 use fuda_state::{Body, Command, Outcome};
 use fuda_storage::Store;
@@ -61,6 +62,8 @@ pub(crate) struct Call {
     assertion: Option<Assertion>,
     /// Where the call came from; `None` inside the process.
     address: Option<IpAddr>,
+    /// What the call was denied, for the time its answer leaves.
+    pub(crate) denials: Denials,
 }
 
 const CALL_LABEL: &[u8] = b"fuda/assertion-call\0";
@@ -86,12 +89,18 @@ impl Call {
             proof: known.proof.clone(),
             assertion,
             address: None,
+            denials: Denials::default(),
         }
     }
 
     /// The same call from an address.
     pub(crate) fn from(self, address: IpAddr) -> Self {
         Self { address: Some(address), ..self }
+    }
+
+    /// The same call, counting what it is denied.
+    pub(crate) fn counting(self, denials: Denials) -> Self {
+        Self { denials, ..self }
     }
 
     /// A call made inside this process, by a caller who would hold a certificate.

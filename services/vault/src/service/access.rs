@@ -14,8 +14,8 @@ use fuda_state::command::{
 use fuda_state::{Body, access, succession};
 use tonic::{Request, Response, Status};
 
-use super::call;
 use super::tenant::{draw, scoped};
+use super::{call, refused};
 use crate::gate::{Call, Gate};
 use crate::page;
 use crate::refusal::Refusal;
@@ -128,10 +128,10 @@ impl AccessService for Access {
         request: Request<pb::RequestAccessRequest>,
     ) -> Result<Response<pb::RequestAccessResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let asked = Asked { tenant: &message.tenant, wish: message.wish.as_ref(), reason: &message.reason };
-        let (id, entry_sequence) = self.ask(&call, Action::RequestAccess, asked).await.map_err(refused)?;
+        let (id, entry_sequence) = self.ask(&call, Action::RequestAccess, asked).await.map_err(&refused)?;
         Ok(Response::new(pb::RequestAccessResponse { id: id.to_string(), entry_sequence }))
     }
 
@@ -140,12 +140,12 @@ impl AccessService for Access {
         request: Request<pb::ApproveAccessRequest>,
     ) -> Result<Response<pb::ApproveAccessResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let body = |id| Body::ApproveAccess(ApproveAccess { id });
         let decided = self.decide(&call, Action::ApproveAccess, &message.tenant, &message.id, body);
-        let (id, entry_sequence) = decided.await.map_err(refused)?;
-        let request = Some(self.row(id).map_err(refused)?);
+        let (id, entry_sequence) = decided.await.map_err(&refused)?;
+        let request = Some(self.row(id).map_err(&refused)?);
         Ok(Response::new(pb::ApproveAccessResponse { request, entry_sequence }))
     }
 
@@ -154,11 +154,11 @@ impl AccessService for Access {
         request: Request<pb::DenyAccessRequest>,
     ) -> Result<Response<pb::DenyAccessResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let body = |id| Body::DenyAccess(DenyAccess { id });
         let decided = self.decide(&call, Action::DenyAccess, &message.tenant, &message.id, body);
-        let (_, entry_sequence) = decided.await.map_err(refused)?;
+        let (_, entry_sequence) = decided.await.map_err(&refused)?;
         Ok(Response::new(pb::DenyAccessResponse { entry_sequence }))
     }
 
@@ -167,11 +167,11 @@ impl AccessService for Access {
         request: Request<pb::RevokeAccessRequest>,
     ) -> Result<Response<pb::RevokeAccessResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let body = |id| Body::RevokeAccess(RevokeAccess { id });
         let decided = self.decide(&call, Action::RevokeAccess, &message.tenant, &message.id, body);
-        let (_, entry_sequence) = decided.await.map_err(refused)?;
+        let (_, entry_sequence) = decided.await.map_err(&refused)?;
         Ok(Response::new(pb::RevokeAccessResponse { entry_sequence }))
     }
 
@@ -181,7 +181,7 @@ impl AccessService for Access {
     ) -> Result<Response<pb::ListAccessRequestsResponse>, Status> {
         let call = call(&request, "", "")?;
         let listed = self.list(&call, request.get_ref()).await;
-        Ok(Response::new(listed.map_err(|refusal| refusal.status(Some(call.request_id)))?))
+        Ok(Response::new(listed.map_err(refused(&call))?))
     }
 
     async fn break_glass(
@@ -189,11 +189,11 @@ impl AccessService for Access {
         request: Request<pb::BreakGlassRequest>,
     ) -> Result<Response<pb::BreakGlassResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let asked = Asked { tenant: &message.tenant, wish: message.wish.as_ref(), reason: &message.reason };
-        let (id, entry_sequence) = self.ask(&call, Action::BreakGlass, asked).await.map_err(refused)?;
-        let request = Some(self.row(id).map_err(refused)?);
+        let (id, entry_sequence) = self.ask(&call, Action::BreakGlass, asked).await.map_err(&refused)?;
+        let request = Some(self.row(id).map_err(&refused)?);
         Ok(Response::new(pb::BreakGlassResponse { request, entry_sequence }))
     }
 
@@ -202,14 +202,14 @@ impl AccessService for Access {
         request: Request<pb::ReviewBreakGlassRequest>,
     ) -> Result<Response<pb::ReviewBreakGlassResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let ask = scoped(Action::ReviewBreakGlass, &call, &message.tenant);
         let acting = self.gate.act_and_see(&call, ask, |_| {
             let (id, finding) = (access_id(&message.id)?, text("finding", &message.finding)?);
             Ok(Body::ReviewBreakGlass(ReviewBreakGlass { id, finding }))
         });
-        let entry_sequence = acting.await.map_err(refused)?.0;
+        let entry_sequence = acting.await.map_err(&refused)?.0;
         Ok(Response::new(pb::ReviewBreakGlassResponse { entry_sequence }))
     }
 
@@ -218,7 +218,7 @@ impl AccessService for Access {
         request: Request<pb::ConsentSubEntrustRequest>,
     ) -> Result<Response<pb::ConsentSubEntrustResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let ask = scoped(Action::ConsentSubEntrust, &call, &message.tenant);
         let acting = self.gate.act_and_see(&call, ask, |_| {
@@ -228,7 +228,7 @@ impl AccessService for Access {
                 withdraw: message.withdraw,
             }))
         });
-        let entry_sequence = acting.await.map_err(refused)?.0;
+        let entry_sequence = acting.await.map_err(&refused)?.0;
         Ok(Response::new(pb::ConsentSubEntrustResponse { entry_sequence }))
     }
 
@@ -237,7 +237,7 @@ impl AccessService for Access {
         request: Request<pb::StartSuccessionRequest>,
     ) -> Result<Response<pb::StartSuccessionResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let statement = request.into_inner().statement.into_bytes();
         let body = || {
             if statement.len() > STATEMENT_BYTES_MAX {
@@ -245,8 +245,8 @@ impl AccessService for Access {
             }
             Ok(Body::StartSuccession(StartSuccession { statement: statement.clone() }))
         };
-        let entry_sequence = self.succeed(&call, Action::StartSuccession, body).await.map_err(refused)?;
-        let newest = Gate::read(succession::newest(&self.gate.store)).map_err(refused)?;
+        let entry_sequence = self.succeed(&call, Action::StartSuccession, body).await.map_err(&refused)?;
+        let newest = Gate::read(succession::newest(&self.gate.store)).map_err(&refused)?;
         let effective_time = newest.map(|row| wire::timestamp_to_wire(row.effective));
         Ok(Response::new(pb::StartSuccessionResponse { effective_time, entry_sequence }))
     }
@@ -259,7 +259,7 @@ impl AccessService for Access {
         let serial = request.into_inner().serial;
         let body = || Ok(Body::FinishSuccession(FinishSuccession { serial }));
         let acting = self.succeed(&call, Action::FinishSuccession, body).await;
-        let entry_sequence = acting.map_err(|refusal| refusal.status(Some(call.request_id)))?;
+        let entry_sequence = acting.map_err(refused(&call))?;
         Ok(Response::new(pb::FinishSuccessionResponse { entry_sequence }))
     }
 
@@ -271,7 +271,7 @@ impl AccessService for Access {
         let serial = request.into_inner().serial;
         let body = || Ok(Body::CancelSuccession(CancelSuccession { serial }));
         let acting = self.succeed(&call, Action::CancelSuccession, body).await;
-        let entry_sequence = acting.map_err(|refusal| refusal.status(Some(call.request_id)))?;
+        let entry_sequence = acting.map_err(refused(&call))?;
         Ok(Response::new(pb::CancelSuccessionResponse { entry_sequence }))
     }
 }

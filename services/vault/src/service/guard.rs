@@ -11,8 +11,8 @@ use fuda_state::freezes::FreezeRow;
 use fuda_state::{Body, reader};
 use tonic::{Request, Response, Status};
 
-use super::call;
 use super::tenant::scoped;
+use super::{call, refused};
 use crate::gate::{Call, Gate, Round};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -56,7 +56,7 @@ impl GuardService for Guard {
         let message = request.into_inner();
         let body = |target| Ok(Body::Freeze(Freeze { target, reason: FreezeReason::parse(&message.reason)? }));
         let sequence = self.act(&call, Action::Freeze, message.target.as_ref(), body).await;
-        let sequence = sequence.map_err(|refusal| refusal.status(Some(call.request_id)))?;
+        let sequence = sequence.map_err(refused(&call))?;
         Ok(Response::new(pb::FreezeResponse { entry_sequence: sequence.0 }))
     }
 
@@ -65,7 +65,7 @@ impl GuardService for Guard {
         let message = request.into_inner();
         let body = |target| Ok(Body::Thaw(Thaw { target, reason: FreezeReason::parse(&message.reason)? }));
         let sequence = self.act(&call, Action::Thaw, message.target.as_ref(), body).await;
-        let sequence = sequence.map_err(|refusal| refusal.status(Some(call.request_id)))?;
+        let sequence = sequence.map_err(refused(&call))?;
         Ok(Response::new(pb::ThawResponse { entry_sequence: sequence.0 }))
     }
 
@@ -74,11 +74,11 @@ impl GuardService for Guard {
         request: Request<pb::ListFreezesRequest>,
     ) -> Result<Response<pb::ListFreezesResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let ask: PolicyRequest = scoped(Action::ListFreezes, &call, &request.get_ref().tenant);
         let tenant = ask.tenant.clone();
-        self.gate.authorize(&call, ask, 1).await.map_err(refused)?;
-        let row = Gate::read(reader::freezes(&self.gate.store)).map_err(refused)?;
+        self.gate.authorize(&call, ask, 1).await.map_err(&refused)?;
+        let row = Gate::read(reader::freezes(&self.gate.store)).map_err(&refused)?;
         let of_tenant = |freeze: &&FreezeRow| tenant.is_none() || freeze.target.tenant() == tenant.as_ref();
         let freezes = row.freezes.iter().filter(of_tenant).map(freeze_to_wire).collect();
         Ok(Response::new(pb::ListFreezesResponse { freezes }))

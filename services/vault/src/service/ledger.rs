@@ -11,8 +11,8 @@ use fuda_proto::ledger::v1::ledger_service_server::LedgerService;
 use fuda_state::{access, reader};
 use tonic::{Request, Response, Status};
 
-use super::call;
 use super::tenant::scoped;
+use super::{call, refused};
 use crate::gate::{Call, Gate};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -53,11 +53,11 @@ impl LedgerService for Ledger {
     ) -> Result<Response<pb::ReadEntriesResponse>, Status> {
         let call = call(&request, "", "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        let sight = self.authorize(&call, &message.tenant).await.map_err(refused)?;
-        let limit = wire::page_size(message.page_size).map_err(refused)?;
+        let refused = refused(&call);
+        let sight = self.authorize(&call, &message.tenant).await.map_err(&refused)?;
+        let limit = wire::page_size(message.page_size).map_err(&refused)?;
         let from = Sequence(message.from_sequence);
-        let blocks = Gate::read(reader::blocks_from(&self.gate.store, from, PAGE_BYTES_MAX)).map_err(refused)?;
+        let blocks = Gate::read(reader::blocks_from(&self.gate.store, from, PAGE_BYTES_MAX)).map_err(&refused)?;
         let entries: Vec<pb::Entry> = blocks
             .iter()
             .flat_map(|block| (0..block.len()).filter_map(|place| block.entry(place)))
@@ -66,7 +66,7 @@ impl LedgerService for Ledger {
             .map(|entry| entry_to_wire(&entry, &sight))
             .collect();
         let next = message.from_sequence.saturating_add(entries.len() as u64);
-        let ledger_size = self.size().map_err(refused)?;
+        let ledger_size = self.size().map_err(&refused)?;
         Ok(Response::new(pb::ReadEntriesResponse { entries, next_sequence: next, ledger_size }))
     }
 
@@ -75,13 +75,13 @@ impl LedgerService for Ledger {
         request: Request<pb::GetCheckpointRequest>,
     ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        self.authorize(&call, &request.get_ref().tenant).await.map_err(refused)?;
-        let checkpoint = Gate::read(reader::latest_checkpoint(&self.gate.store)).map_err(refused)?;
-        let checkpoint = checkpoint.ok_or(Refusal::new(Code::NotFound)).map_err(refused)?;
-        let vault = Gate::read(reader::vault(&self.gate.store)).map_err(refused)?;
-        let vault = vault.ok_or(Refusal::new(Code::NotBootstrapped)).map_err(refused)?;
-        let verifier_key = verifier_key(&vault.origin, vault.checkpoint_public_key).map_err(refused)?;
+        let refused = refused(&call);
+        self.authorize(&call, &request.get_ref().tenant).await.map_err(&refused)?;
+        let checkpoint = Gate::read(reader::latest_checkpoint(&self.gate.store)).map_err(&refused)?;
+        let checkpoint = checkpoint.ok_or(Refusal::new(Code::NotFound)).map_err(&refused)?;
+        let vault = Gate::read(reader::vault(&self.gate.store)).map_err(&refused)?;
+        let vault = vault.ok_or(Refusal::new(Code::NotBootstrapped)).map_err(&refused)?;
+        let verifier_key = verifier_key(&vault.origin, vault.checkpoint_public_key).map_err(&refused)?;
         Ok(Response::new(pb::GetCheckpointResponse {
             checkpoint: String::from_utf8_lossy(&checkpoint.note).into_owned(),
             verifier_key,
@@ -94,19 +94,19 @@ impl LedgerService for Ledger {
     ) -> Result<Response<pb::GetInclusionProofResponse>, Status> {
         let call = call(&request, "", "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        self.authorize(&call, &message.tenant).await.map_err(refused)?;
-        let size = self.size().map_err(refused)?;
+        let refused = refused(&call);
+        self.authorize(&call, &message.tenant).await.map_err(&refused)?;
+        let size = self.size().map_err(&refused)?;
         if message.tree_size > size || message.sequence >= message.tree_size {
             return Err(refused(
                 Invalid::new("tree_size", "must be above the sequence and at most the ledger's size").into(),
             ));
         }
         let sequence = Sequence(message.sequence);
-        let entry = Gate::read(reader::entry(&self.gate.store, sequence)).map_err(refused)?;
-        let entry = entry.ok_or(Refusal::new(Code::Integrity)).map_err(refused)?;
+        let entry = Gate::read(reader::entry(&self.gate.store, sequence)).map_err(&refused)?;
+        let entry = entry.ok_or(Refusal::new(Code::Integrity)).map_err(&refused)?;
         let path = reader::inclusion_proof(&self.gate.store, sequence, message.tree_size);
-        let path = Gate::read(path).map_err(refused)?;
+        let path = Gate::read(path).map_err(&refused)?;
         Ok(Response::new(pb::GetInclusionProofResponse {
             leaf_hash: entry.leaf_hash().to_vec(),
             path: path.into_iter().map(|hash| hash.to_vec()).collect(),
@@ -119,9 +119,9 @@ impl LedgerService for Ledger {
     ) -> Result<Response<pb::GetConsistencyProofResponse>, Status> {
         let call = call(&request, "", "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        self.authorize(&call, &message.tenant).await.map_err(refused)?;
-        let size = self.size().map_err(refused)?;
+        let refused = refused(&call);
+        self.authorize(&call, &message.tenant).await.map_err(&refused)?;
+        let size = self.size().map_err(&refused)?;
         if message.from_size == 0 || message.from_size > message.to_size || message.to_size > size {
             return Err(refused(
                 Invalid::new("from_size", "must be at least 1 and at most to_size, which is at most the ledger's size")
@@ -129,7 +129,7 @@ impl LedgerService for Ledger {
             ));
         }
         let path = reader::consistency_proof(&self.gate.store, message.from_size, message.to_size);
-        let path = Gate::read(path).map_err(refused)?;
+        let path = Gate::read(path).map_err(&refused)?;
         Ok(Response::new(pb::GetConsistencyProofResponse {
             path: path.into_iter().map(|hash| hash.to_vec()).collect(),
         }))

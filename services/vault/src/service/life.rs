@@ -4,8 +4,8 @@ use fuda_proto::vault::v1 as pb;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use super::call;
-use super::token::{Addressed, Tokens, check_count, one, present, retry, status};
+use super::token::{Addressed, Tokens, check_count, one, present, retry};
+use super::{call, refused};
 use crate::gate::{Call, NewNumber, NewToken, Updated, Wanted};
 use crate::refusal::Refusal;
 
@@ -19,7 +19,7 @@ impl Tokens {
         let wanted = Wanted::Of { to_scope: message.to_scope, replace: message.replace };
         let to = addressed(message.tenant, message.scope);
         let results = self.mint_items(&call, to, &wanted, vec![message.token], message.retry_secret).await;
-        one(results.map_err(status(&call))?, &call, "token").map(|ok| Response::new(exchanged_to_wire(&ok)))
+        one(results.map_err(refused(&call))?, &call, "token").map(|ok| Response::new(exchanged_to_wire(&ok)))
     }
 
     pub(super) async fn exchange_batch(
@@ -31,10 +31,10 @@ impl Tokens {
         let wanted = Wanted::Of { to_scope: message.to_scope, replace: message.replace };
         let to = addressed(message.tenant, message.scope);
         let results = self.mint_items(&call, to, &wanted, message.tokens, message.retry_secret).await;
-        let results = results.map_err(status(&call))?.into_iter().map(|result| pb::ExchangeResult {
+        let results = results.map_err(refused(&call))?.into_iter().map(|result| pb::ExchangeResult {
             result: Some(match result {
                 Ok(ok) => pb::exchange_result::Result::Ok(exchanged_to_wire(&ok)),
-                Err(refusal) => pb::exchange_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::exchange_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchExchangeResponse { results: results.collect() }))
@@ -48,7 +48,7 @@ impl Tokens {
         let message = request.into_inner();
         let to = addressed(message.tenant, message.scope);
         let results = self.mint_items(&call, to, &Wanted::Instead, vec![message.token], message.retry_secret).await;
-        one(results.map_err(status(&call))?, &call, "token").map(|ok| Response::new(rotated_to_wire(&ok)))
+        one(results.map_err(refused(&call))?, &call, "token").map(|ok| Response::new(rotated_to_wire(&ok)))
     }
 
     pub(super) async fn rotate_batch(
@@ -59,10 +59,10 @@ impl Tokens {
         let message = request.into_inner();
         let to = addressed(message.tenant, message.scope);
         let results = self.mint_items(&call, to, &Wanted::Instead, message.tokens, message.retry_secret).await;
-        let results = results.map_err(status(&call))?.into_iter().map(|result| pb::RotateResult {
+        let results = results.map_err(refused(&call))?.into_iter().map(|result| pb::RotateResult {
             result: Some(match result {
                 Ok(ok) => pb::rotate_result::Result::Ok(rotated_to_wire(&ok)),
-                Err(refusal) => pb::rotate_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::rotate_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchRotateResponse { results: results.collect() }))
@@ -76,7 +76,7 @@ impl Tokens {
         let message = request.into_inner();
         let to = addressed(message.tenant, message.scope);
         let results = self.update_items(&call, to, message.item.into_iter().collect()).await;
-        one(results.map_err(status(&call))?, &call, "item").map(|ok| Response::new(updated_to_wire(&ok)))
+        one(results.map_err(refused(&call))?, &call, "item").map(|ok| Response::new(updated_to_wire(&ok)))
     }
 
     pub(super) async fn update_batch(
@@ -87,10 +87,10 @@ impl Tokens {
         let message = request.into_inner();
         let to = addressed(message.tenant, message.scope);
         let results = self.update_items(&call, to, message.items).await;
-        let results = results.map_err(status(&call))?.into_iter().map(|result| pb::UpdateNumberResult {
+        let results = results.map_err(refused(&call))?.into_iter().map(|result| pb::UpdateNumberResult {
             result: Some(match result {
                 Ok(ok) => pb::update_number_result::Result::Ok(updated_to_wire(&ok)),
-                Err(refusal) => pb::update_number_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::update_number_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchUpdateNumbersResponse { results: results.collect() }))

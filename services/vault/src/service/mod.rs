@@ -14,7 +14,7 @@ pub(crate) mod token;
 use fuda_core::{Code, RequestId, TraceId};
 use fuda_crypto::Random as _;
 use fuda_ledger::TraceContext;
-use fuda_runtime::layer::CallTrace;
+use fuda_runtime::layer::{CallTrace, Denials};
 use fuda_runtime::listener::PeerInfo;
 use tonic::{Request, Status};
 
@@ -36,10 +36,26 @@ pub(crate) fn call<T>(request: &Request<T>, request_id: &str, work_reference: &s
     };
     let work_reference = wire::work_reference(work_reference).map_err(|refusal| refusal.status(Some(request_id)))?;
     let call = Call::new(known, request_id, trace(request), work_reference);
-    Ok(match request.extensions().get::<PeerInfo>() {
+    let call = match request.extensions().get::<PeerInfo>() {
         Some(peer) => call.from(peer.remote_addr.ip()),
         None => call,
+    };
+    Ok(match request.extensions().get::<Denials>() {
+        Some(denials) => call.counting(denials.clone()),
+        None => call,
     })
+}
+
+/// Turns the refusal of a whole call into its status.
+pub(crate) fn refused(call: &Call) -> impl Fn(Refusal) -> Status + use<> {
+    let (request_id, denials) = (call.request_id, call.denials.clone());
+    move |refusal| {
+        if refusal.code() == Code::Internal {
+            tracing::error!(%request_id, "a call ended with an internal error");
+        }
+        refusal.count(&denials);
+        refusal.status(Some(request_id))
+    }
 }
 
 /// The caller's trace, or the one that the server span began.

@@ -13,8 +13,8 @@ use fuda_state::row::{Act, PolicyOrderRow, PolicyTextVersionRow};
 use fuda_state::{Body, OrderId, TextVersion, reader};
 use tonic::{Request, Response, Status};
 
-use super::call;
 use super::tenant::{Tenants, draw, order_id, scoped};
+use super::{call, refused};
 use crate::gate::{Call, Gate};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -96,8 +96,8 @@ impl PolicyService for PolicyText {
     ) -> Result<Response<pb::ProposePolicyResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        let order = OrderId(draw().map_err(refused)?);
+        let refused = refused(&call);
+        let order = OrderId(draw().map_err(&refused)?);
         let ask = PolicyRequest::vault(Action::ProposePolicy, call.caller.clone());
         let sequence = self
             .acts
@@ -107,7 +107,7 @@ impl PolicyService for PolicyText {
                 Ok(Body::ProposePolicy(ProposePolicy { order, base, text }))
             })
             .await
-            .map_err(refused)?;
+            .map_err(&refused)?;
         Ok(Response::new(pb::ProposePolicyResponse {
             order: order.to_string(),
             digest: digest(&message.text),
@@ -121,7 +121,7 @@ impl PolicyService for PolicyText {
     ) -> Result<Response<pb::ApprovePolicyResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let ask = PolicyRequest::vault(Action::ApprovePolicy, call.caller.clone());
         let mut approved = None;
         let sequence = self
@@ -132,10 +132,10 @@ impl PolicyService for PolicyText {
                 Ok(Body::ApprovePolicy(ApprovePolicy { order }))
             })
             .await
-            .map_err(refused)?;
+            .map_err(&refused)?;
         // The node that answers may not have applied the approval yet; then the version is found by ListPolicyVersions.
         let row = approved.map(|order| Gate::read(reader::policy_order(&self.gate.store, order)));
-        let version = row.transpose().map_err(refused)?.flatten().and_then(|row| row.version);
+        let version = row.transpose().map_err(&refused)?.flatten().and_then(|row| row.version);
         Ok(Response::new(pb::ApprovePolicyResponse {
             version: version.map_or(0, |version| version.0),
             entry_sequence: sequence.0,
@@ -147,9 +147,9 @@ impl PolicyService for PolicyText {
         request: Request<pb::GetPolicyRequest>,
     ) -> Result<Response<pb::GetPolicyResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        self.may_read(&call).await.map_err(refused)?;
-        self.text(request.get_ref()).map(Response::new).map_err(refused)
+        let refused = refused(&call);
+        self.may_read(&call).await.map_err(&refused)?;
+        self.text(request.get_ref()).map(Response::new).map_err(&refused)
     }
 
     async fn list_policy_versions(
@@ -157,9 +157,9 @@ impl PolicyService for PolicyText {
         request: Request<pb::ListPolicyVersionsRequest>,
     ) -> Result<Response<pb::ListPolicyVersionsResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        self.may_read(&call).await.map_err(refused)?;
-        let changes = self.changes().map_err(refused)?;
+        let refused = refused(&call);
+        self.may_read(&call).await.map_err(&refused)?;
+        let changes = self.changes().map_err(&refused)?;
         Ok(Response::new(pb::ListPolicyVersionsResponse { changes }))
     }
 
@@ -178,7 +178,7 @@ impl PolicyService for PolicyText {
                 Ok(Body::ShadowPolicy(ShadowPolicy { text }))
             })
             .await
-            .map_err(|refusal| refusal.status(Some(call.request_id)))?;
+            .map_err(refused(&call))?;
         Ok(Response::new(pb::ShadowPolicyResponse { entry_sequence: sequence.0 }))
     }
 
@@ -187,7 +187,7 @@ impl PolicyService for PolicyText {
         request: Request<pb::GetShadowReportRequest>,
     ) -> Result<Response<pb::GetShadowReportResponse>, Status> {
         let call = call(&request, "", "")?;
-        self.may_read(&call).await.map_err(|refusal| refusal.status(Some(call.request_id)))?;
+        self.may_read(&call).await.map_err(refused(&call))?;
         let report = self.gate.policy.shadow().report();
         let differences = report.differences.into_iter().map(|it| pb::ShadowDifference {
             time: Some(wire::timestamp_to_wire(it.time)),
@@ -214,12 +214,12 @@ impl PolicyService for PolicyText {
     ) -> Result<Response<pb::ExplainDenialResponse>, Status> {
         let call = call(&request, "", "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let ask = scoped(Action::ExplainDenial, &call, &message.tenant);
         let tenant = ask.tenant.clone();
-        self.gate.authorize(&call, ask, 1).await.map_err(refused)?;
+        self.gate.authorize(&call, ask, 1).await.map_err(&refused)?;
         let id = RequestId::parse(&message.request_id).map_err(|invalid| refused(invalid.into()))?;
-        let explanations = self.explanations(id, tenant.as_ref()).map_err(refused)?;
+        let explanations = self.explanations(id, tenant.as_ref()).map_err(&refused)?;
         let policy_version = self.gate.policy.load().version().0;
         Ok(Response::new(pb::ExplainDenialResponse { explanations, policy_version }))
     }

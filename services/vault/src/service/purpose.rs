@@ -11,8 +11,8 @@ use fuda_state::row::TenantPurposes;
 use fuda_state::{Body, OrderId, reader};
 use tonic::{Request, Response, Status};
 
-use super::call;
 use super::tenant::{act, draw, order_id, scoped};
+use super::{call, refused};
 use crate::gate::Gate;
 use crate::page;
 use crate::refusal::Refusal;
@@ -61,12 +61,12 @@ impl PurposeService for Purposes {
         request: Request<pb::ListPurposesRequest>,
     ) -> Result<Response<pb::ListPurposesResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let ask = scoped(Action::ListPurposes, &call, &request.get_ref().tenant);
         let tenant = ask.tenant.clone();
-        self.gate.authorize(&call, ask, 1).await.map_err(refused)?;
+        self.gate.authorize(&call, ask, 1).await.map_err(&refused)?;
         let policy = self.gate.policy.load();
-        let catalogue = policy.catalogue().ok_or(Refusal::new(Code::NotBootstrapped)).map_err(refused)?;
+        let catalogue = policy.catalogue().ok_or(Refusal::new(Code::NotBootstrapped)).map_err(&refused)?;
         let tenant = tenant.as_ref().and_then(|tenant| policy.tenant(tenant));
         let enabled = |code: &PurposeCode| tenant.is_some_and(|tenant| tenant.enables(code));
         let purposes = catalogue.iter().map(|row| wire_purpose::purpose_to_wire(row, enabled(&row.code))).collect();
@@ -79,8 +79,8 @@ impl PurposeService for Purposes {
     ) -> Result<Response<pb::ProposeCatalogueChangeResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        let order = OrderId(draw().map_err(refused)?);
+        let refused = refused(&call);
+        let order = OrderId(draw().map_err(&refused)?);
         let ask = PolicyRequest::vault(Action::ProposeCatalogueChange, call.caller.clone());
         let sequence = act(&self.gate, &call, ask, |_| {
             let change = wire_purpose::change(&message)?;
@@ -89,7 +89,7 @@ impl PurposeService for Purposes {
             Ok(Body::ProposeCatalogueChange(ProposeCatalogueChange { order, change }))
         })
         .await
-        .map_err(refused)?;
+        .map_err(&refused)?;
         let answer = pb::ProposeCatalogueChangeResponse { order: order.to_string(), entry_sequence: sequence.0 };
         Ok(Response::new(answer))
     }
@@ -100,8 +100,8 @@ impl PurposeService for Purposes {
     ) -> Result<Response<pb::SetTenantPurposesResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        let order = OrderId(draw().map_err(refused)?);
+        let refused = refused(&call);
+        let order = OrderId(draw().map_err(&refused)?);
         let ask = scoped(Action::SetTenantPurposes, &call, &message.tenant);
         let sequence = act(&self.gate, &call, ask, |permit| {
             // A permit for this action is always about a tenant.
@@ -111,7 +111,7 @@ impl PurposeService for Purposes {
             Ok(Body::SetTenantPurposes(SetTenantPurposes { order, change }))
         })
         .await
-        .map_err(refused)?;
+        .map_err(&refused)?;
         let answer = pb::SetTenantPurposesResponse { order: order.to_string(), entry_sequence: sequence.0 };
         Ok(Response::new(answer))
     }
@@ -122,13 +122,13 @@ impl PurposeService for Purposes {
     ) -> Result<Response<pb::ApprovePurposeOrderResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let ask = scoped(Action::ApprovePurposeOrder, &call, &message.tenant);
         let sequence = act(&self.gate, &call, ask, |_| {
             Ok(Body::ApprovePurposeOrder(ApprovePurposeOrder { order: order_id(&message.order)? }))
         })
         .await
-        .map_err(refused)?;
+        .map_err(&refused)?;
         let policy_version = self.gate.policy.load().version().0;
         Ok(Response::new(pb::ApprovePurposeOrderResponse { policy_version, entry_sequence: sequence.0 }))
     }
@@ -138,15 +138,15 @@ impl PurposeService for Purposes {
         request: Request<pb::ListPurposeOrdersRequest>,
     ) -> Result<Response<pb::ListPurposeOrdersResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let ask = scoped(Action::ListPurposes, &call, &message.tenant);
         let tenant = ask.tenant.clone();
-        self.gate.authorize(&call, ask, 1).await.map_err(refused)?;
-        let size = wire::page_size(message.page_size).map_err(refused)?;
+        self.gate.authorize(&call, ask, 1).await.map_err(&refused)?;
+        let size = wire::page_size(message.page_size).map_err(&refused)?;
         let listing = format!("purpose-orders/{}", message.tenant);
         let page = self.orders(tenant.as_ref(), size, &listing, &message.page_token);
-        Ok(Response::new(page.map_err(refused)?))
+        Ok(Response::new(page.map_err(&refused)?))
     }
 }
 

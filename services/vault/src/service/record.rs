@@ -5,8 +5,8 @@ use fuda_policy::Action;
 use fuda_proto::vault::v1 as pb;
 use tonic::{Request, Response, Status};
 
-use super::call;
-use super::token::{Addressed, Tokens, check_count, one, present, status};
+use super::token::{Addressed, Tokens, check_count, one, present};
+use super::{call, refused};
 use crate::gate::{Amended, Call, Masked};
 use crate::refusal::Refusal;
 
@@ -23,7 +23,7 @@ macro_rules! record_action {
             let message = request.into_inner();
             let items = message.record.into_iter().map(|name| (name, Vec::new())).collect();
             let results = self.amend(&call, Action::$action, message.tenant, message.scope, items).await;
-            let ok = one(results.map_err(status(&call))?, &call, "record")?;
+            let ok = one(results.map_err(refused(&call))?, &call, "record")?;
             Ok(Response::new(pb::$response { record: ok.record.to_string(), entry_sequence: ok.sequence.0 }))
         }
 
@@ -35,13 +35,13 @@ macro_rules! record_action {
             let message = request.into_inner();
             let items = message.records.into_iter().map(|name| (name, Vec::new())).collect();
             let results = self.amend(&call, Action::$action, message.tenant, message.scope, items).await;
-            let results = results.map_err(status(&call))?.into_iter().map(|result| pb::$result {
+            let results = results.map_err(refused(&call))?.into_iter().map(|result| pb::$result {
                 result: Some(match result {
                     Ok(ok) => pb::$results::Result::Ok(pb::$response {
                         record: ok.record.to_string(),
                         entry_sequence: ok.sequence.0,
                     }),
-                    Err(refusal) => pb::$results::Result::Error(refusal.item(call.request_id)),
+                    Err(refusal) => pb::$results::Result::Error(refusal.item(&call)),
                 }),
             });
             Ok(Response::new(pb::$batch_response { results: results.collect() }))
@@ -71,7 +71,7 @@ impl Tokens {
         let message = request.into_inner();
         let items = message.item.into_iter().map(notice).collect();
         let results = self.amend(&call, Action::AddNotice, message.tenant, message.scope, items).await;
-        let ok = one(results.map_err(status(&call))?, &call, "item")?;
+        let ok = one(results.map_err(refused(&call))?, &call, "item")?;
         Ok(Response::new(pb::AddNoticeResponse { record: ok.record.to_string(), entry_sequence: ok.sequence.0 }))
     }
 
@@ -83,13 +83,13 @@ impl Tokens {
         let message = request.into_inner();
         let items = message.items.into_iter().map(notice).collect();
         let results = self.amend(&call, Action::AddNotice, message.tenant, message.scope, items).await;
-        let results = results.map_err(status(&call))?.into_iter().map(|result| pb::AddNoticeResult {
+        let results = results.map_err(refused(&call))?.into_iter().map(|result| pb::AddNoticeResult {
             result: Some(match result {
                 Ok(ok) => pb::add_notice_result::Result::Ok(pb::AddNoticeResponse {
                     record: ok.record.to_string(),
                     entry_sequence: ok.sequence.0,
                 }),
-                Err(refusal) => pb::add_notice_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::add_notice_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchAddNoticesResponse { results: results.collect() }))
@@ -117,8 +117,8 @@ impl Tokens {
         let call = call(&request, &request.get_ref().request_id, &request.get_ref().work_reference)?;
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
-        let presented = present(vec![message.token], "token").map_err(status(&call))?;
-        let results = Box::pin(self.gate.reveal_masked(&call, &to, presented)).await.map_err(status(&call))?;
+        let presented = present(vec![message.token], "token").map_err(refused(&call))?;
+        let results = Box::pin(self.gate.reveal_masked(&call, &to, presented)).await.map_err(refused(&call))?;
         one(results, &call, "token").map(|ok| Response::new(masked_to_wire(&ok)))
     }
 
@@ -129,12 +129,12 @@ impl Tokens {
         let call = call(&request, &request.get_ref().request_id, &request.get_ref().work_reference)?;
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
-        let presented = present(message.tokens, "tokens").map_err(status(&call))?;
-        let results = Box::pin(self.gate.reveal_masked(&call, &to, presented)).await.map_err(status(&call))?;
+        let presented = present(message.tokens, "tokens").map_err(refused(&call))?;
+        let results = Box::pin(self.gate.reveal_masked(&call, &to, presented)).await.map_err(refused(&call))?;
         let results = results.into_iter().map(|result| pb::RevealMaskedResult {
             result: Some(match result {
                 Ok(ok) => pb::reveal_masked_result::Result::Ok(masked_to_wire(&ok)),
-                Err(refusal) => pb::reveal_masked_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::reveal_masked_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchRevealMaskedResponse { results: results.collect() }))

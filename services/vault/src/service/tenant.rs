@@ -11,7 +11,7 @@ use fuda_state::command::{ApproveGrants, CreateTenant, ProposeGrants};
 use fuda_state::{Body, OrderId, reader};
 use tonic::{Request, Response, Status};
 
-use super::call;
+use super::{call, refused};
 use crate::gate::{Call, Gate, Round};
 use crate::page;
 use crate::refusal::Refusal;
@@ -68,7 +68,7 @@ impl TenantService for Tenants {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
         let wire_tenant = message.tenant.unwrap_or_default();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let mut made = None;
         let sequence = self
             .act(&call, PolicyRequest::vault(Action::CreateTenant, call.caller.clone()), |_| {
@@ -77,7 +77,7 @@ impl TenantService for Tenants {
                 Ok(Body::CreateTenant(CreateTenant { tenant }))
             })
             .await
-            .map_err(refused)?;
+            .map_err(&refused)?;
         Ok(Response::new(pb::CreateTenantResponse {
             tenant: made.as_ref().map(wire::tenant_to_wire),
             entry_sequence: sequence.0,
@@ -89,13 +89,13 @@ impl TenantService for Tenants {
         request: Request<pb::GetTenantRequest>,
     ) -> Result<Response<pb::GetTenantResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let request = scoped(Action::GetTenant, &call, &request.get_ref().tenant);
         let tenant = request.tenant.clone();
-        self.gate.authorize(&call, request, 1).await.map_err(refused)?;
+        self.gate.authorize(&call, request, 1).await.map_err(&refused)?;
         let policy = self.gate.policy.load();
         let tenant = tenant.as_ref().and_then(|tenant| policy.tenant(tenant));
-        let tenant = tenant.ok_or(Refusal::new(Code::DeniedOrNotFound)).map_err(refused)?;
+        let tenant = tenant.ok_or(Refusal::new(Code::DeniedOrNotFound)).map_err(&refused)?;
         Ok(Response::new(pb::GetTenantResponse { tenant: Some(wire::tenant_to_wire(tenant)) }))
     }
 
@@ -105,8 +105,8 @@ impl TenantService for Tenants {
     ) -> Result<Response<pb::ProposeGrantsResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
-        let order = OrderId(draw().map_err(refused)?);
+        let refused = refused(&call);
+        let order = OrderId(draw().map_err(&refused)?);
         let mut ids = Vec::new();
         let sequence = self
             .act(&call, PolicyRequest::vault(Action::ProposeGrants, call.caller.clone()), |_| {
@@ -120,7 +120,7 @@ impl TenantService for Tenants {
                 }))
             })
             .await
-            .map_err(refused)?;
+            .map_err(&refused)?;
         Ok(Response::new(pb::ProposeGrantsResponse {
             order: order.to_string(),
             grants: ids,
@@ -134,14 +134,14 @@ impl TenantService for Tenants {
     ) -> Result<Response<pb::ApproveGrantsResponse>, Status> {
         let call = call(&request, &request.get_ref().request_id, "")?;
         let message = request.into_inner();
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let sequence = self
             .act(&call, PolicyRequest::vault(Action::ApproveGrants, call.caller.clone()), |_| {
                 let order = order_id(&message.order)?;
                 Ok(Body::ApproveGrants(ApproveGrants { order }))
             })
             .await
-            .map_err(refused)?;
+            .map_err(&refused)?;
         let version = self.gate.policy.load().version();
         Ok(Response::new(pb::ApproveGrantsResponse { policy_version: version.0, entry_sequence: sequence.0 }))
     }
@@ -151,18 +151,18 @@ impl TenantService for Tenants {
         request: Request<pb::ListGrantsRequest>,
     ) -> Result<Response<pb::ListGrantsResponse>, Status> {
         let call = call(&request, "", "")?;
-        let refused = |refusal: Refusal| refusal.status(Some(call.request_id));
+        let refused = refused(&call);
         let message = request.into_inner();
         let ask = scoped(Action::ListGrants, &call, &message.tenant);
         let tenant = ask.tenant.clone();
-        self.gate.authorize(&call, ask, 1).await.map_err(refused)?;
-        let size = wire::page_size(message.page_size).map_err(refused)?;
+        self.gate.authorize(&call, ask, 1).await.map_err(&refused)?;
+        let size = wire::page_size(message.page_size).map_err(&refused)?;
         let listing = format!("grants/{}", message.tenant);
         let after = match message.page_token.as_str() {
             "" => None,
-            token => Some(page::decode(&listing, token).ok_or(Refusal::new(Code::PageTokenInvalid)).map_err(refused)?),
+            token => Some(page::decode(&listing, token).ok_or(Refusal::new(Code::PageTokenInvalid)).map_err(&refused)?),
         };
-        let grants = Gate::read(reader::grants(&self.gate.store)).map_err(refused)?;
+        let grants = Gate::read(reader::grants(&self.gate.store)).map_err(&refused)?;
         let behind = |grant: &Grant| after.as_deref().is_none_or(|after| grant.id.as_bytes().as_slice() > after);
         let mut grants =
             grants.into_iter().map(|row| row.grant).filter(|grant| grant.tenant == tenant && behind(grant));

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use fuda_core::Invalid;
 use fuda_core::limits::BATCH_ITEMS_MAX;
-use fuda_core::{Code, Invalid};
 use fuda_crypto::RetrySecret;
 use fuda_policy::Action;
 use fuda_proto::vault::v1 as pb;
@@ -11,7 +11,7 @@ use fuda_proto::vault::v1::token_service_server::TokenService;
 use tonic::{Request, Response, Status};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::call;
+use super::{call, refused};
 use crate::gate::{Call, Described, Gate, Presented, Revealed, Tokenized, Verified};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -35,7 +35,7 @@ impl TokenService for Tokens {
         let message = request.into_inner();
         let items = message.item.into_iter().collect();
         let results =
-            self.tokenize_items(&call, &message.tenant, items, message.retry_secret).await.map_err(status(&call))?;
+            self.tokenize_items(&call, &message.tenant, items, message.retry_secret).await.map_err(refused(&call))?;
         one(results, &call, "item").map(|ok| Response::new(tokenized_to_wire(ok)))
     }
 
@@ -48,11 +48,11 @@ impl TokenService for Tokens {
         let results = self
             .tokenize_items(&call, &message.tenant, message.items, message.retry_secret)
             .await
-            .map_err(status(&call))?;
+            .map_err(refused(&call))?;
         let results = results.into_iter().map(|result| pb::TokenizeResult {
             result: Some(match result {
                 Ok(ok) => pb::tokenize_result::Result::Ok(tokenized_to_wire(ok)),
-                Err(refusal) => pb::tokenize_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::tokenize_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchTokenizeResponse { results: results.collect() }))
@@ -65,7 +65,7 @@ impl TokenService for Tokens {
         let call = call(&request, &request.get_ref().request_id, &request.get_ref().work_reference)?;
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
-        let results = self.detokenize_items(&call, to, vec![message.token]).await.map_err(status(&call))?;
+        let results = self.detokenize_items(&call, to, vec![message.token]).await.map_err(refused(&call))?;
         one(results, &call, "token").map(|ok| Response::new(revealed_to_wire(&ok)))
     }
 
@@ -76,11 +76,11 @@ impl TokenService for Tokens {
         let call = call(&request, &request.get_ref().request_id, &request.get_ref().work_reference)?;
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
-        let results = self.detokenize_items(&call, to, message.tokens).await.map_err(status(&call))?;
+        let results = self.detokenize_items(&call, to, message.tokens).await.map_err(refused(&call))?;
         let results = results.into_iter().map(|result| pb::DetokenizeResult {
             result: Some(match result {
                 Ok(ok) => pb::detokenize_result::Result::Ok(revealed_to_wire(&ok)),
-                Err(refusal) => pb::detokenize_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::detokenize_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchDetokenizeResponse { results: results.collect() }))
@@ -94,7 +94,7 @@ impl TokenService for Tokens {
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
         let items = message.item.into_iter().collect();
-        let results = self.verify_items(&call, to, items).await.map_err(status(&call))?;
+        let results = self.verify_items(&call, to, items).await.map_err(refused(&call))?;
         one(results, &call, "item").map(|ok| Response::new(verified_to_wire(&ok)))
     }
 
@@ -105,11 +105,11 @@ impl TokenService for Tokens {
         let call = call(&request, &request.get_ref().request_id, &request.get_ref().work_reference)?;
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
-        let results = self.verify_items(&call, to, message.items).await.map_err(status(&call))?;
+        let results = self.verify_items(&call, to, message.items).await.map_err(refused(&call))?;
         let results = results.into_iter().map(|result| pb::VerifyResult {
             result: Some(match result {
                 Ok(ok) => pb::verify_result::Result::Ok(verified_to_wire(&ok)),
-                Err(refusal) => pb::verify_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::verify_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchVerifyNumbersResponse { results: results.collect() }))
@@ -122,7 +122,7 @@ impl TokenService for Tokens {
         let call = call(&request, &request.get_ref().request_id, &request.get_ref().work_reference)?;
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: String::new(), scope: message.scope };
-        let results = self.describe_items(&call, to, vec![message.token]).await.map_err(status(&call))?;
+        let results = self.describe_items(&call, to, vec![message.token]).await.map_err(refused(&call))?;
         one(results, &call, "token").map(|ok| Response::new(described_to_wire(&ok)))
     }
 
@@ -133,11 +133,11 @@ impl TokenService for Tokens {
         let call = call(&request, &request.get_ref().request_id, &request.get_ref().work_reference)?;
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: String::new(), scope: message.scope };
-        let results = self.describe_items(&call, to, message.tokens).await.map_err(status(&call))?;
+        let results = self.describe_items(&call, to, message.tokens).await.map_err(refused(&call))?;
         let results = results.into_iter().map(|result| pb::DescribeResult {
             result: Some(match result {
                 Ok(ok) => pb::describe_result::Result::Ok(described_to_wire(&ok)),
-                Err(refusal) => pb::describe_result::Result::Error(refusal.item(call.request_id)),
+                Err(refusal) => pb::describe_result::Result::Error(refusal.item(&call)),
             }),
         });
         Ok(Response::new(pb::BatchDescribeTokensResponse { results: results.collect() }))
@@ -153,7 +153,7 @@ impl TokenService for Tokens {
             .gate
             .get_record(&call, &message.tenant, &message.subject, &message.kind)
             .await
-            .map_err(status(&call))?;
+            .map_err(refused(&call))?;
         Ok(Response::new(pb::GetRecordResponse { record: Some(wire::record_to_wire(&record)) }))
     }
 
@@ -167,7 +167,7 @@ impl TokenService for Tokens {
             .gate
             .list_records(&call, &message.tenant, &message.subject, message.page_size, &message.page_token)
             .await
-            .map_err(status(&call))?;
+            .map_err(refused(&call))?;
         Ok(Response::new(pb::ListRecordsResponse {
             records: page.records.iter().map(wire::record_to_wire).collect(),
             next_page_token: page.next,
@@ -358,18 +358,8 @@ pub(super) fn retry(secret: Vec<u8>) -> Result<Option<RetrySecret>, Refusal> {
 /// The result of a batch of one.
 pub(super) fn one<T>(results: Vec<Result<T, Refusal>>, call: &Call, field: &'static str) -> Result<T, Status> {
     match results.into_iter().next() {
-        Some(result) => result.map_err(status(call)),
-        None => Err(Refusal::missing(field).status(Some(call.request_id))),
-    }
-}
-
-pub(super) fn status(call: &Call) -> impl Fn(Refusal) -> Status + use<> {
-    let request_id = call.request_id;
-    move |refusal| {
-        if refusal.code() == Code::Internal {
-            tracing::error!(%request_id, "a call ended with an internal error");
-        }
-        refusal.status(Some(request_id))
+        Some(result) => result.map_err(refused(call)),
+        None => Err(refused(call)(Refusal::missing(field))),
     }
 }
 
