@@ -12,7 +12,7 @@ use fuda_state::{Body, Claim, ItemOutcome, Verdict};
 use zeroize::Zeroize as _;
 
 use super::reveal::request;
-use super::{Call, Gate, Round};
+use super::{Call, Gate};
 use crate::blocking::heavy;
 use crate::refusal::Refusal;
 use crate::service::token::Addressed;
@@ -131,13 +131,9 @@ impl Gate {
         });
         let committed = self.commit(call, permit, Body::Amend(Amend { items: items.collect() })).await?;
         let index = committed.index;
-        let outcomes = match self.round(committed).await? {
-            Round::Applied { items, .. } => items,
-            Round::Again => return Ok(pending),
+        let Some(outcomes) = self.outcomes(committed, pending.len()).await? else {
+            return Ok(pending);
         };
-        if outcomes.len() != pending.len() {
-            return Err(Refusal::new(Code::Internal));
-        }
         let mut again = Vec::new();
         for ((item, found), outcome) in pending.into_iter().zip(found).zip(outcomes) {
             let result = match (outcome, found) {

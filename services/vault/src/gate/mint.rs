@@ -13,7 +13,7 @@ use fuda_state::{Body, Claim, ItemOutcome};
 
 use super::reply::{REPLY_DAYS, ReplyOf, Stored};
 use super::reveal::{Pending, Presented, claim, look_up, record_context, request};
-use super::{Call, Gate, Round};
+use super::{Call, Gate};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
 use crate::refusal::Refusal;
@@ -117,13 +117,9 @@ impl Gate {
         });
         let committed = self.commit(asked.call, permit, body).await?;
         let index = committed.index;
-        let outcomes = match self.round(committed).await? {
-            Round::Applied { items, .. } => items,
-            Round::Again => return Ok(pending.into_iter().map(|(item, _)| item).collect()),
+        let Some(outcomes) = self.outcomes(committed, pending.len()).await? else {
+            return Ok(pending.into_iter().map(|(item, _)| item).collect());
         };
-        if outcomes.len() != pending.len() {
-            return Err(Refusal::new(Code::Internal));
-        }
         let mut again = Vec::new();
         for ((item, made), outcome) in pending.into_iter().zip(outcomes) {
             let result = match (outcome, made) {

@@ -329,6 +329,19 @@ impl Gate {
         }
     }
 
+    /// The outcomes of a proposal's items, in their order; `None` if it has to be decided again as a whole.
+    pub(super) async fn outcomes(
+        &self,
+        committed: Committed,
+        items: usize,
+    ) -> Result<Option<Vec<fuda_state::ItemOutcome>>, Refusal> {
+        match self.round(committed).await? {
+            Round::Applied { items: outcomes, .. } if outcomes.len() == items => Ok(Some(outcomes)),
+            Round::Applied { .. } => Err(Refusal::new(Code::Internal)),
+            Round::Again => Ok(None),
+        }
+    }
+
     /// The tenant as this node's policy knows it.
     pub(crate) fn key_domain(&self, tenant: &TenantId) -> Result<fuda_core::KeyDomainId, Refusal> {
         match self.policy.load().tenant(tenant) {

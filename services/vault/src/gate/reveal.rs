@@ -21,7 +21,7 @@ use fuda_state::{Body, Claim, ItemOutcome, RevealItem, Verdict};
 use fuda_storage::Store;
 use zeroize::Zeroizing;
 
-use super::{Call, Entered, Gate, Round};
+use super::{Call, Entered, Gate};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
 use crate::refusal::Refusal;
@@ -289,13 +289,9 @@ impl Gate {
         });
         let committed = self.commit(call, permit, Body::Reveal(Reveal { items: items.collect() })).await?;
         let index = committed.index;
-        let outcomes = match self.round(committed).await? {
-            Round::Applied { items, .. } => items,
-            Round::Again => return Ok(judged.into_iter().map(|judged| judged.item).collect()),
+        let Some(outcomes) = self.outcomes(committed, judged.len()).await? else {
+            return Ok(judged.into_iter().map(|judged| judged.item).collect());
         };
-        if outcomes.len() != judged.len() {
-            return Err(Refusal::new(Code::Internal));
-        }
         let mut again = Vec::new();
         for (Judged { item, found, .. }, outcome) in judged.into_iter().zip(outcomes) {
             match (outcome, found) {

@@ -12,7 +12,7 @@ use fuda_state::command::tokenize::FIRST_VERSION;
 use fuda_state::{Body, ItemOutcome, TokenizeItem};
 
 use super::reply::{REPLY_DAYS, ReplyOf, Stored};
-use super::{Call, Entered, Gate, Round};
+use super::{Call, Entered, Gate};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
 use crate::refusal::Refusal;
@@ -162,13 +162,9 @@ impl Gate {
         let committed =
             self.commit(class.call, permit, Body::Tokenize(Tokenize { items: sealed, reply_days: REPLY_DAYS })).await?;
         let index = committed.index;
-        let items = match self.round(committed).await? {
-            Round::Applied { items, .. } => items,
-            Round::Again => return Ok(pending),
+        let Some(items) = self.outcomes(committed, pending.len()).await? else {
+            return Ok(pending);
         };
-        if items.len() != pending.len() {
-            return Err(Refusal::new(Code::Internal));
-        }
         let mut again = Vec::new();
         for ((item, minted), outcome) in pending.into_iter().zip(minted).zip(items) {
             let result = match outcome {
