@@ -3,6 +3,7 @@
 //! Input and items are wiped when they are dropped. The few kilobytes in which the CSV library takes a row apart and
 //! puts one together are not: they live until the process, which cannot be dumped, ends.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use csv::{Reader, ReaderBuilder, StringRecord, Writer};
@@ -185,6 +186,15 @@ impl<W: Write> Results<W> {
                 write(to).map_err(|error| Failure::output(&error))
             }
         }
+    }
+
+    /// One row about one reply: its line where the columns begin with one, its cells or blanks, its error.
+    pub(crate) fn reply(&mut self, line: u64, cells: &[Cow<'_, str>], error: &str) -> Result<(), Failure> {
+        let line = self.columns.first().filter(|column| **column == "line").map(|_| line.to_string());
+        let mut values: Vec<&str> = line.as_deref().into_iter().chain(cells.iter().map(AsRef::as_ref)).collect();
+        values.resize(self.columns.len().saturating_sub(1), "");
+        values.push(error);
+        self.row(&values)
     }
 
     /// Hands everything to the operating system.

@@ -3,22 +3,25 @@
 //! Nothing secret is an argument. Input is read whole before the first call, so that a malformed file does nothing.
 
 mod life;
-mod masked;
 mod reveal;
 mod tokenize;
+mod windows;
 
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use fuda_client::Job;
+use fuda_client::vault::VerifyItem;
+use fuda_client::{Job, Secret};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zeroize::Zeroizing;
 
 use super::Context;
 use crate::args::Format;
 use crate::failure::Failure;
+use crate::input;
 use crate::output::{Output, create_private};
-use crate::rows::Results;
+use crate::rows::{Results, pairs, tokens};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -59,7 +62,7 @@ pub(crate) enum Command {
     /// Write the last characters of numbers; not of My Numbers.
     ///
     /// Reads like `detokenize`. Writes CSV in the same order: subject, kind, masked, error.
-    Masked(masked::Masked),
+    Masked(reveal::Detokenize),
 }
 
 /// Where input comes from and results go.
@@ -71,6 +74,30 @@ pub(crate) struct Files {
     /// New file for the results, for its owner only; `-` or none: standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+type Rows<'a> = Results<Box<dyn Write + Send + 'a>>;
+
+impl Files {
+    /// The tokens of the input, and the results, opened: a file that is there already does nothing.
+    fn tokens<'a>(
+        &self,
+        output: &'a mut Output,
+        columns: &'static [&'static str],
+    ) -> Result<(Vec<Zeroizing<String>>, Rows<'a>), Failure> {
+        let tokens = tokens(&input::read(self.input.as_deref())?)?;
+        Ok((tokens, results(self.out.as_deref(), output, columns)?))
+    }
+
+    /// The same for tokens, each with a number.
+    fn pairs<'a>(
+        &self,
+        output: &'a mut Output,
+        columns: &'static [&'static str],
+    ) -> Result<(Vec<Secret<VerifyItem>>, Rows<'a>), Failure> {
+        let pairs = pairs(&input::read(self.input.as_deref())?)?;
+        Ok((pairs, results(self.out.as_deref(), output, columns)?))
+    }
 }
 
 /// Who asks, and where it is written down.
@@ -107,7 +134,7 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Exchange(arguments) => life::exchange(arguments, context).await,
         Command::Rotate(arguments) => life::rotate(arguments, context).await,
         Command::Update(arguments) => life::update(arguments, context).await,
-        Command::Masked(arguments) => masked::masked(arguments, context).await,
+        Command::Masked(arguments) => reveal::masked(arguments, context).await,
     }
 }
 
@@ -116,7 +143,7 @@ fn results<'a>(
     out: Option<&Path>,
     output: &'a mut Output,
     columns: &'static [&'static str],
-) -> Result<Results<Box<dyn Write + Send + 'a>>, Failure> {
+) -> Result<Rows<'a>, Failure> {
     let format = output.format();
     let to: Box<dyn Write + Send + 'a> = match out.filter(|path| *path != Path::new("-")) {
         Some(path) => Box::new(create_private(path)?),
