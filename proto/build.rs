@@ -21,6 +21,7 @@ const SECRET_MESSAGES: &[&str] = &[
     "fuda.vault.v1.BatchVerifyNumbersRequest",
     "fuda.vault.v1.DescribeTokenRequest",
     "fuda.vault.v1.BatchDescribeTokensRequest",
+    "fuda.guard.v1.CreateCanaryResponse",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -9,6 +9,7 @@ use fuda_core::Code;
 use fuda_crypto::{OsRandom, Pool};
 use fuda_proto::access::v1::access_service_client::AccessServiceClient;
 use fuda_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use fuda_proto::guard::v1::guard_service_client::GuardServiceClient;
 use fuda_proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 use fuda_proto::purpose::v1::purpose_service_client::PurposeServiceClient;
 use fuda_proto::tenant::v1::tenant_service_client::TenantServiceClient;
@@ -72,6 +73,11 @@ impl Caller {
     /// LedgerService at a node.
     pub fn ledger(&self, node: usize) -> LedgerServiceClient<Channel> {
         LedgerServiceClient::new(self.channel(node)).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// GuardService at a node.
+    pub fn guard(&self, node: usize) -> GuardServiceClient<Channel> {
+        GuardServiceClient::new(self.channel(node))
     }
 
     /// AccessService at a node.

@@ -378,7 +378,8 @@ async fn wait_told(sink: &OtlpSink, caller: &str) -> Result<Told> {
     }
 }
 
-async fn read_ledger(cluster: &LocalCluster) -> Result<Vec<Entry>> {
+/// All entries.
+pub(super) async fn read_ledger(cluster: &LocalCluster) -> Result<Vec<Entry>> {
     let auditor = cluster.caller("auditor")?;
     let mut entries: Vec<Entry> = Vec::new();
     loop {

@@ -1,7 +1,7 @@
-//! A caller cannot find out what exists: an unknown token, another tenant's and one of a scope it was not granted get the
-//! same answer, in code, message and shape, and after the same time.
+//! A caller cannot find out what exists: an unknown token, another tenant's, one of a scope it was not granted and a canary
+//! get the same answer, in code, message and shape, and after the same time.
 //!
-//! Calls of the three classes are interleaved at random. Times are compared pair by pair by the distance of Kolmogorov
+//! Calls of the four classes are interleaved at random. Times are compared pair by pair by the distance of Kolmogorov
 //! and Smirnov, which must stay within what chance does once in 10,000 samples of this size. The same distance inside
 //! one class, split at random, is reported beside it. The control delays every call of one class and must be found.
 
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::{Token, TokenClass};
+use fuda_proto::guard::v1::Quarantine;
 use fuda_proto::tenant::v1::{CreateTenantRequest, Grant, Role, Tenant};
 use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
 use serde_json::json;
@@ -19,6 +20,7 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use self::compare::{Comparison, compare};
+use super::canary::Planting;
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{LocalCluster, PURPOSE, TENANT};
 use crate::synthetic::{Chance, People};
@@ -26,7 +28,7 @@ use crate::wire::{Caller, describe};
 
 /// The other tenant, whose tokens payroll presents as if they were its own.
 const OTHER_TENANT: &str = "umbrella";
-const CLASSES: [&str; 3] = ["unknown", "foreign", "forbidden"];
+const CLASSES: [&str; 4] = ["unknown", "foreign", "forbidden", "canary"];
 /// Tokens of each class that exist; each is presented many times.
 const TOKENS: u64 = 64;
 /// Calls that are not counted: connections, caches, the branch predictor.
@@ -43,7 +45,7 @@ const QUICK_MARGIN: f64 = 1.5;
 /// See the module.
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "existence",
-    proves: "unknown, foreign-tenant and forbidden tokens get one answer: same code, message and shape, same time",
+    proves: "unknown, foreign-tenant, forbidden and canary tokens get one answer: same code, message and shape, same time",
     target: "100,000 calls: one answer; KS distance of each pair within what chance does once in 10,000 (quick: 1.5 times that); control: a delay of 200 µs, or a sixth of a call, is found",
     mutants: &[],
     run: |ctx| Box::pin(run(ctx)),
@@ -55,7 +57,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     let tokens = tokens(&cluster, ctx.seed).await?;
     let mut chance = Chance::new(ctx.seed);
     let (calls, control_calls) = (ctx.pick(3_000, 100_000), ctx.pick(3_000, 12_000));
-    progress(&format!("{calls} calls, three classes interleaved"));
+    progress(&format!("{calls} calls, four classes interleaved"));
     let seen = present(&payroll, &tokens, calls, &mut chance, None).await?;
     let pairs = compare_all(&seen.times, &mut chance)?;
     // The control: the same calls and the same comparison, with one class delayed.
@@ -65,7 +67,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     let control = compare_all(&delayed.times, &mut chance)?;
     let margin = ctx.pick(QUICK_MARGIN, 1.0);
     let (apart, found) = (told_apart(&pairs, margin), told_apart(&control, margin));
-    let caught = found.iter().filter(|pair| pair.contains(CLASSES[2])).count() == 2;
+    let caught = found.iter().filter(|pair| pair.contains(CLASSES[2])).count() == CLASSES.len() - 1;
     let one_answer = seen.answers.len() == 1 && delayed.answers == seen.answers;
     Ok(Outcome {
         value: json!({
@@ -134,7 +136,7 @@ async fn present(
 }
 
 /// Everything of an answer but the request id, which differs from call to call.
-fn shape(status: &Status) -> String {
+pub(super) fn shape(status: &Status) -> String {
     let details = status.get_error_details();
     let info = details.error_info().map(|info| {
         let metadata: BTreeMap<_, _> = info.metadata.iter().collect();
@@ -190,7 +192,12 @@ async fn tokens(cluster: &LocalCluster, seed: u64) -> Result<BTreeMap<&'static s
     let foreign = store(&hr, people, OTHER_TENANT, "payroll", 0).await?;
     // Payroll was granted the scope `payroll` only.
     let forbidden = store(&hr, people, TENANT, "accounting", TOKENS).await?;
-    Ok(BTreeMap::from([(CLASSES[0], unknown), (CLASSES[1], foreign), (CLASSES[2], forbidden)]))
+    let mut canaries = Vec::new();
+    for number in 0..TOKENS {
+        let planted = Planting { scope: "payroll", number, quarantine: Quarantine::Unspecified };
+        canaries.push(planted.plant(cluster).await?.token);
+    }
+    Ok(BTreeMap::from([(CLASSES[0], unknown), (CLASSES[1], foreign), (CLASSES[2], forbidden), (CLASSES[3], canaries)]))
 }
 
 async fn store(hr: &Caller, people: People, tenant: &str, scope: &str, from: u64) -> Result<Vec<String>> {

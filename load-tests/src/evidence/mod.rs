@@ -6,6 +6,7 @@
 
 mod access;
 mod budget;
+mod canary;
 mod clock_jump;
 mod existence;
 mod first_figures;
@@ -50,6 +51,7 @@ pub const ALL: &[Evidence] = &[
     clock_jump::EVIDENCE,
     number_change::EVIDENCE,
     budget::EVIDENCE,
+    canary::EVIDENCE,
     access::EVIDENCE,
     first_figures::EVIDENCE,
     law_rules::EVIDENCE,

@@ -197,6 +197,9 @@ nothing_to_wipe! {
     guard::FreezeRequest
     guard::ThawRequest
     guard::ListFreezesRequest
+    guard::CreateCanaryRequest
+    guard::RetireCanaryRequest
+    guard::ListCanariesRequest
     access::RequestAccessRequest
     access::ApproveAccessRequest
     access::DenyAccessRequest

@@ -177,6 +177,10 @@ impl Core {
                 if crate::log::failpoint::budget_forgotten() {
                     live.machine.forget_budgets();
                 }
+                #[cfg(feature = "failpoints")]
+                if crate::log::failpoint::canaries_forgotten() {
+                    live.machine.forget_canaries();
+                }
                 return Ok(Reply::default());
             }
             EntryPayload::Membership(membership) => {

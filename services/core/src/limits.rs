@@ -120,6 +120,8 @@ pub const DEADLINE_MS_MAX: u64 = 60_000;
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
 /// Things that are frozen at a time in one vault.
 pub const FREEZES_PER_VAULT_MAX: usize = 1_000;
+/// Canary tokens of one vault, retired ones that are still listed included.
+pub const CANARIES_PER_VAULT_MAX: usize = 1_000;
 /// Characters (Unicode scalar values) of the reason of a freeze or a thaw.
 pub const FREEZE_REASON_CHARS_MAX: usize = 256;
 /// Bytes of the alias of an OpenID provider in a caller id.

@@ -127,6 +127,9 @@ pub enum DetailKey {
     /// Who froze what is thawed.
     #[n(42)]
     FrozenBy = 42,
+    /// What a canary token freezes when it is presented: `caller` or `scope`.
+    #[n(43)]
+    Quarantine = 43,
     /// Version of the policy text that the act brought into force, decimal.
     #[n(60)]
     PolicyText = 60,
@@ -240,6 +243,7 @@ impl DetailKey {
             DetailKey::FreezeTarget => "freeze_target",
             DetailKey::Reason => "reason",
             DetailKey::FrozenBy => "frozen_by",
+            DetailKey::Quarantine => "quarantine",
             DetailKey::AccessRequest => "access_request",
             DetailKey::Handler => "handler",
             DetailKey::Persons => "persons",

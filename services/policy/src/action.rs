@@ -92,6 +92,15 @@ pub enum Action {
     /// List what is frozen.
     #[n(32)]
     ListFreezes = 32,
+    /// Make a token that belongs to no number, to be planted where nobody should read.
+    #[n(33)]
+    CreateCanary = 33,
+    /// Let such a token be an unknown one from now on.
+    #[n(34)]
+    RetireCanary = 34,
+    /// List these tokens, without the tokens.
+    #[n(35)]
+    ListCanaries = 35,
     /// Propose a policy text; nothing changes until somebody else approves.
     #[n(50)]
     ProposePolicy = 50,
@@ -156,7 +165,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 50] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -184,6 +193,9 @@ impl Action {
         Self::Freeze,
         Self::Thaw,
         Self::ListFreezes,
+        Self::CreateCanary,
+        Self::RetireCanary,
+        Self::ListCanaries,
         Self::ProposePolicy,
         Self::ApprovePolicy,
         Self::GetPolicy,
@@ -242,6 +254,9 @@ impl Action {
             Self::Freeze => "freeze",
             Self::Thaw => "thaw",
             Self::ListFreezes => "list_freezes",
+            Self::CreateCanary => "create_canary",
+            Self::RetireCanary => "retire_canary",
+            Self::ListCanaries => "list_canaries",
             Self::RequestAccess => "request_access",
             Self::ApproveAccess => "approve_access",
             Self::DenyAccess => "deny_access",
@@ -354,6 +369,8 @@ impl Action {
                     | Self::Enable
                     | Self::Supersede
                     | Self::AddNotice
+                    | Self::CreateCanary
+                    | Self::RetireCanary
             )
     }
 
@@ -376,6 +393,9 @@ impl Action {
                 | Self::Freeze
                 | Self::Thaw
                 | Self::ListFreezes
+                | Self::CreateCanary
+                | Self::RetireCanary
+                | Self::ListCanaries
                 | Self::DenyAccess
                 | Self::RevokeAccess
                 | Self::ListAccessRequests
@@ -404,6 +424,7 @@ impl Action {
                 | Self::ClusterStatus
                 | Self::ReadLedger
                 | Self::ListFreezes
+                | Self::ListCanaries
                 | Self::ListAccessRequests
                 | Self::ListPurposes
                 | Self::GetPolicy

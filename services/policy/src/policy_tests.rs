@@ -230,6 +230,8 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::RemoveMember,
         A::Freeze,
         A::Thaw,
+        A::CreateCanary,
+        A::RetireCanary,
         A::RequestAccess,
         A::ApproveAccess,
         A::DenyAccess,
@@ -257,7 +259,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     }
     let about = if vault_only.contains(&request.action) { None } else { request.tenant.clone() };
     let tenant = data.tenants.iter().find(|tenant| Some(&tenant.id) == about.as_ref());
-    let guard = [A::Freeze, A::Thaw, A::ListFreezes];
+    let guard = [A::Freeze, A::Thaw, A::ListFreezes, A::ListCanaries];
     let purposes = [A::ListPurposes, A::ApprovePurposeOrder];
     let vault_or_tenant = [A::ProposeGrants, A::ApproveGrants, A::ListGrants, A::ReadLedger, A::ExplainDenial];
     let any_resource = [vault_or_tenant.as_slice(), guard.as_slice(), purposes.as_slice()].concat();

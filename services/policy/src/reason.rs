@@ -113,6 +113,9 @@ pub enum DenyReason {
     /// The caller is frozen.
     #[n(41)]
     CallerFrozen = 41,
+    /// The token is a canary: it belongs to no number and was planted to be found.
+    #[n(42)]
+    CanaryToken = 42,
     /// The grant demands an end user, and the call brought no assertion of one.
     #[n(50)]
     EndUserRequired = 50,
@@ -180,7 +183,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -215,6 +218,7 @@ impl DenyReason {
         Self::KindNotMasked,
         Self::Frozen,
         Self::CallerFrozen,
+        Self::CanaryToken,
         Self::EndUserRequired,
         Self::EndUserRefused,
         Self::EndUserReplayed,
@@ -276,6 +280,7 @@ impl DenyReason {
             Self::KindNotMasked => "kind_not_masked",
             Self::Frozen => "frozen",
             Self::CallerFrozen => "caller_frozen",
+            Self::CanaryToken => "canary_token",
             Self::EndUserRequired => "end_user_required",
             Self::EndUserRefused => "end_user_refused",
             Self::EndUserReplayed => "end_user_replayed",

@@ -3,6 +3,8 @@
 //! The alarm itself is in the entry. The row makes sure that it is told at least once, also when the node that led
 //! dies between the commit and the telling: the next leader finds it.
 
+use std::collections::BTreeMap;
+
 use fuda_core::{ScopeId, Sequence, TenantId};
 use fuda_ledger::EntryItem;
 use minicbor::{Decode, Encode};
@@ -38,6 +40,9 @@ pub struct Leaked {
     pub scope: ScopeId,
 }
 
+/// Where the canary tokens of a command's entries were planted.
+pub(crate) type Leaks = BTreeMap<Sequence, Leaked>;
+
 /// How many wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Untold {
@@ -51,12 +56,12 @@ impl Untold {
     }
 
     /// Remembers the entries among `items` that raised an alarm.
-    pub(crate) fn remember(&mut self, txn: &mut impl Txn, items: &[EntryItem], leaked: Option<&Leaked>) {
+    pub(crate) fn remember(&mut self, txn: &mut impl Txn, items: &[EntryItem], leaked: &Leaks) {
         for item in items.iter().filter(|item| item.alarms.is_some()) {
             if self.waiting >= UNTOLD_MAX {
                 return;
             }
-            let row = UntoldRow { leaked: leaked.cloned() };
+            let row = UntoldRow { leaked: leaked.get(&item.sequence).cloned() };
             txn.put(Table::Meta, key::untold(item.sequence), row.to_bytes());
             self.waiting += 1;
         }

@@ -12,10 +12,11 @@ use fuda_policy::{
 };
 
 use crate::alarms::{Leaked, UntoldRow};
+use crate::canaries::{CanaryRow, Quarantine};
 use crate::command::{
-    Amend, AmendItem, ApproveGrants, ApprovePurposeOrder, Bootstrap, CreateTenant, Denied, Freeze, Inner, Mint,
-    MintItem, Named, NewTokenRows, NewVersionRows, ProposeCatalogueChange, ProposeGrants, ReadRecords, RemoveMember,
-    Reveal, SealedBucket, SetTenantPurposes, Thaw, Tokenize, UpdateItem, UpdateNumber,
+    Amend, AmendItem, ApproveGrants, ApprovePurposeOrder, Bootstrap, CreateCanary, CreateTenant, Denied, Freeze, Inner,
+    Mint, MintItem, Named, NewTokenRows, NewVersionRows, ProposeCatalogueChange, ProposeGrants, ReadRecords,
+    RemoveMember, RetireCanary, Reveal, SealedBucket, SetTenantPurposes, Thaw, Tokenize, UpdateItem, UpdateNumber,
 };
 use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
@@ -148,7 +149,23 @@ fn bodies() -> Vec<Body> {
             items: 3,
             kind: Some(Kind::MyNumber),
             scope: Some(scope(samples::PAYROLL_SCOPE)),
+            canaries: None,
         }),
+        Body::Denied(Denied {
+            reason: DenyReason::NoGrant,
+            items: 1,
+            kind: None,
+            scope: None,
+            canaries: Some(vec![lookup(1)]),
+        }),
+        Body::CreateCanary(CreateCanary {
+            canary: record(1),
+            lookup: lookup(1),
+            scope: scope(samples::PAYROLL_SCOPE),
+            subject: subject("E-1"),
+            quarantine: Some(Quarantine::Scope),
+        }),
+        Body::RetireCanary(RetireCanary { canary: record(1) }),
         Body::Mint(Mint {
             items: vec![MintItem {
                 item: 1,
@@ -393,8 +410,21 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         line("habit", &HabitRow { purposes: vec![purpose(samples::PURPOSE)], night: Some(20_780) }),
         line("burst", &burst),
         line("freezes", &freezes()),
+        line("canary", &canary()),
         line("budget_of_grant", &of_grant),
     ]
+}
+
+fn canary() -> CanaryRow {
+    CanaryRow {
+        canary: record(1),
+        tenant: tenant(),
+        scope: scope(samples::PAYROLL_SCOPE),
+        subject: subject("E-1"),
+        quarantine: Some(Quarantine::Caller),
+        planted: act(1),
+        retired: Some(act(2)),
+    }
 }
 
 fn freezes() -> FreezesRow {

@@ -37,6 +37,8 @@ pub enum Meta {
     Habit = 32,
     /// First byte of the keys of [`crate::watch::BurstRow`]s.
     Burst = 33,
+    /// First byte of the keys of [`crate::canaries::CanaryRow`]s.
+    Canary = 34,
     /// [`crate::access::AccessRow`], one per request: followed by its id.
     AccessRequest = 60,
     /// [`crate::access::ConsentRow`], one per tenant and pair of parties: followed by all three.
@@ -104,6 +106,23 @@ pub fn burst(caller: &CallerId) -> Vec<u8> {
     let mut key = meta(Meta::Burst);
     key.extend_from_slice(caller.as_str().as_bytes());
     key
+}
+
+/// Key of a canary token: the fact ‖ its lookup key.
+pub fn canary(lookup: &LookupKey) -> Vec<u8> {
+    let mut key = meta(Meta::Canary);
+    key.extend_from_slice(lookup.as_bytes());
+    key
+}
+
+/// The range `[from, to)` of the keys of [`canary`].
+pub fn canary_range() -> (Vec<u8>, Vec<u8>) {
+    (meta(Meta::Canary), vec![Meta::Canary as u8 + 1])
+}
+
+/// Reads a key of [`canary`].
+pub fn canary_of(key: &[u8]) -> Option<LookupKey> {
+    Some(LookupKey::from_bytes(key.get(1..)?.try_into().ok()?))
 }
 
 /// Key of a request for access: the fact ‖ its id, which is that of the grant it becomes.

@@ -11,6 +11,7 @@ pub mod access;
 pub mod alarms;
 pub mod assertions;
 mod budget;
+pub mod canaries;
 pub mod command;
 mod digest;
 pub mod freezes;

@@ -12,9 +12,10 @@ use fuda_ledger::tree::{Edge, TreeHead};
 use fuda_ledger::{Block, Common, Detail, DetailKey, EntryItem, Header};
 use fuda_policy::{Action, Grant, PolicyData, Touched};
 
-use crate::alarms::Untold;
+use crate::alarms::{Leaks, Untold};
 use crate::assertions::Assertions;
 use crate::budget::Budgets;
+use crate::canaries::{self, Canaries, Hits};
 use crate::command::{self, Body, Command, Inner};
 use crate::freezes::Freezes;
 use crate::key::{self, Meta};
@@ -49,6 +50,7 @@ pub struct Machine {
     pub(crate) assertions: Assertions,
     pub(crate) untold: Untold,
     pub(crate) watch: Watch,
+    pub(crate) canaries: Canaries,
     pub(crate) checkpoint_size: u64,
 }
 
@@ -84,6 +86,7 @@ impl Machine {
             assertions: Assertions::load(view)?,
             untold: Untold::load(view)?,
             watch: Watch::load(view)?,
+            canaries: Canaries::load(view)?,
             checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
         })
     }
@@ -100,7 +103,9 @@ impl Machine {
         let time = self.progress.time;
         let outcome = match command.inner() {
             Inner::Kept(step) => command::bookkeeping::apply(self, txn, step, time)?,
-            Inner::Audited(header, body) => Applying { machine: self, txn, header, time }.run(body)?,
+            Inner::Audited(header, body) => {
+                Applying { machine: self, txn, header, time, hits: Hits::default() }.run(body)?
+            }
         };
         if self.progress != before {
             txn.put(Table::Meta, key::meta(Meta::Progress), self.progress.to_bytes());
@@ -138,6 +143,12 @@ impl Machine {
         self.checkpoint_size
     }
 
+    /// Planted bug: forgets the canary tokens, as if they were no replicated state.
+    #[cfg(feature = "failpoints")]
+    pub fn forget_canaries(&mut self) {
+        self.canaries = Canaries::default();
+    }
+
     /// Planted bug: forgets whom callers have seen, as if that were not replicated state.
     #[cfg(feature = "failpoints")]
     pub fn forget_budgets(&mut self) {
@@ -163,9 +174,10 @@ impl Machine {
         txn: &mut impl Txn,
         common: Common,
         items: Vec<EntryItem>,
+        leaked: &Leaks,
     ) -> Result<Sequence, TableError> {
         let first = self.next_sequence();
-        self.untold.remember(txn, &items, None);
+        self.untold.remember(txn, &items, leaked);
         if items.iter().any(|item| item.decision == fuda_ledger::Decision::Denied) {
             txn.put(Table::Meta, key::denial(common.request_id), DenialRow { first }.to_bytes());
         }
@@ -214,6 +226,8 @@ pub(crate) struct Applying<'a, T> {
     pub(crate) header: &'a Header,
     /// The time of the log entry, never before that of an earlier one.
     pub(crate) time: Timestamp,
+    /// Canary tokens among what was presented, in the order of their entries.
+    pub(crate) hits: Hits,
 }
 
 impl<T: Txn> Applying<'_, T> {
@@ -266,6 +280,8 @@ impl<T: Txn> Applying<'_, T> {
             Body::ShadowPolicy(body) => command::shadow_policy::apply(&mut self, body),
             Body::Freeze(body) => command::freeze::apply(&mut self, body),
             Body::Thaw(body) => command::thaw::apply(&mut self, body),
+            Body::CreateCanary(body) => command::create_canary::apply(&mut self, body),
+            Body::RetireCanary(body) => command::retire_canary::apply(&mut self, body),
             Body::RequestAccess(body) => command::request_access::apply(&mut self, body),
             Body::ApproveAccess(body) => command::approve_access::apply(&mut self, body),
             Body::DenyAccess(body) => command::deny_access::apply(&mut self, body),
@@ -319,6 +335,8 @@ impl<T: Txn> Applying<'_, T> {
             Body::ShadowPolicy(body) => command::shadow_policy::first_outcome(self, body),
             Body::Freeze(body) => Ok(command::freeze::first_outcome(self, body)),
             Body::Thaw(body) => Ok(command::thaw::first_outcome(self, body)),
+            Body::CreateCanary(body) => Ok(command::create_canary::first_outcome(self, body)),
+            Body::RetireCanary(body) => Ok(command::retire_canary::first_outcome(self, body)),
             Body::RequestAccess(body) => command::request_access::first_outcome(self, body),
             Body::ApproveAccess(body) => command::approve_access::first_outcome(self, body),
             Body::DenyAccess(body) => command::deny_access::first_outcome(self, body),
@@ -343,11 +361,12 @@ impl<T: Txn> Applying<'_, T> {
 
     /// Appends the command's entries; their sequences count up from [`Applying::next_sequence`].
     pub(crate) fn append(&mut self, mut items: Vec<EntryItem>) -> Result<Sequence, TableError> {
+        let leaked = canaries::report(self, &mut items)?;
         let machine = &mut *self.machine;
         let zone = self.header.tenant.as_ref().and_then(|tenant| machine.tenants.get(tenant)).map(|facts| &facts.zone);
         machine.watch.look(self.txn, self.header, zone, self.time, &mut items)?;
         let common = Common::from_header(self.header, self.time);
-        self.machine.append_block(self.txn, common, items)
+        self.machine.append_block(self.txn, common, items, &leaked)
     }
 
     /// Appends the one entry of a carried-out command about one thing.
@@ -422,6 +441,8 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::ShadowPolicy(_) => action == Action::ShadowPolicy,
         Body::Freeze(_) => action == Action::Freeze,
         Body::Thaw(_) => action == Action::Thaw,
+        Body::CreateCanary(_) => action == Action::CreateCanary,
+        Body::RetireCanary(_) => action == Action::RetireCanary,
         Body::RequestAccess(_) => action == Action::RequestAccess,
         Body::ApproveAccess(_) => action == Action::ApproveAccess,
         Body::DenyAccess(_) => action == Action::DenyAccess,
@@ -452,6 +473,7 @@ fn permits(header: &Header, body: &Body) -> bool {
                 | Action::ReadLedger
                 | Action::ClusterStatus
                 | Action::ListFreezes
+                | Action::ListCanaries
         ),
     };
     fits && header.denied.is_none()

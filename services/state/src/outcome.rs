@@ -193,6 +193,9 @@ pub enum Refusal {
     /// What the command needs is frozen.
     #[n(42)]
     Frozen = 42,
+    /// No canary token of this tenant has this id, or it is retired.
+    #[n(43)]
+    CanaryUnknown = 43,
     /// The end-user assertion was used before, for another call.
     #[n(50)]
     AssertionReplayed = 50,
@@ -283,6 +286,7 @@ impl Refusal {
             Self::AlreadyFrozen => "already_frozen",
             Self::NotFrozen => "not_frozen",
             Self::Frozen => "frozen",
+            Self::CanaryUnknown => "canary_unknown",
             Self::AssertionReplayed => "assertion_replayed",
             Self::AssertionsFull => "assertions_full",
             Self::AccessUnknown => "access_unknown",
@@ -323,7 +327,7 @@ impl Refusal {
             Self::PolicyTextInvalid | Self::PolicyLocksOut => Code::PolicyInvalid,
             Self::PolicyMoved => Code::PolicyMoved,
             Self::AlreadyFrozen => Code::AlreadyFrozen,
-            Self::NotFrozen => Code::NotFound,
+            Self::NotFrozen | Self::CanaryUnknown => Code::NotFound,
             Self::Frozen => Code::Frozen,
             Self::AssertionReplayed => Code::EndUserRequired,
             Self::AssertionsFull => Code::Overloaded,

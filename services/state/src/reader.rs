@@ -10,6 +10,7 @@ use fuda_ledger::tree::{Edge, Hash, StoredTiles, TILE_WIDTH, TileReader};
 use fuda_ledger::{Block, Entry, tree};
 use fuda_policy::{GrantId, PolicyData};
 
+use crate::canaries::CanaryRow;
 use crate::freezes::FreezesRow;
 use crate::key::{self, Meta};
 use crate::row::{
@@ -86,6 +87,32 @@ pub fn policy_data(view: &impl View) -> Result<Option<PolicyData>, TableError> {
 /// [`TableError`] if it cannot be read.
 pub fn freezes(view: &impl View) -> Result<FreezesRow, TableError> {
     Ok(meta(view, Meta::Freezes)?.unwrap_or_default())
+}
+
+/// All canary tokens that are kept, retired ones included, in the order in which they were planted. At most
+/// [`fuda_core::limits::CANARIES_PER_VAULT_MAX`].
+///
+/// # Errors
+/// [`TableError`] if they cannot be read.
+pub fn canaries(view: &impl View) -> Result<Vec<CanaryRow>, TableError> {
+    let (from, to) = key::canary_range();
+    let mut found: Vec<CanaryRow> = rows(view, &from, Some(&to), usize::MAX)?;
+    found.sort_by_key(|row| row.planted.sequence);
+    Ok(found)
+}
+
+/// The canary tokens among these, in their order. One batched read.
+///
+/// # Errors
+/// [`TableError`] if they cannot be read.
+pub fn canaries_among(view: &impl View, lookups: &[LookupKey]) -> Result<Vec<LookupKey>, TableError> {
+    if lookups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<Vec<u8>> = lookups.iter().map(key::canary).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let found = multi::<CanaryRow>(view, &keys)?;
+    Ok(lookups.iter().zip(found).filter(|(_, found)| found.is_some()).map(|(lookup, _)| *lookup).collect())
 }
 
 /// The version of the policy text in force; [`TextVersion::FIRST`] before any change.

@@ -181,8 +181,9 @@ fn look_at_denials<T: Txn>(
     // A second Tokenize of a person is denied too, and is no sign of anything.
     let denied =
         |item: &&mut EntryItem| item.decision == Decision::Denied && item.reason != Some(DenyReason::AlreadyExists);
-    let unknown =
-        |item: &&mut EntryItem| matches!(item.reason, Some(DenyReason::UnknownToken | DenyReason::TokenOfOtherTenant));
+    let unknown = |item: &&mut EntryItem| {
+        matches!(item.reason, Some(DenyReason::UnknownToken | DenyReason::TokenOfOtherTenant | DenyReason::CanaryToken))
+    };
     let denials = items.iter_mut().filter(denied).count();
     if denials == 0 {
         return Ok(());

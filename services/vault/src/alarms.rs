@@ -4,7 +4,7 @@
 //! apply: entry with alarms, row "not told yet" ─▶ leader: event ─▶ collector has it ─▶ bookkeeping: told, row gone
 //!                                                    └── leader died, collector away: the next round tells it again
 //! ```
-//! Receivers tell repetitions by `fuda.sequence` and `fuda.alarm`.
+//! What cannot wait goes to the webhook as well ([`crate::notifier`]). Receivers tell repetitions by `fuda.sequence` and `fuda.alarm`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use opentelemetry::metrics::{Counter, Meter};
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
+use crate::notifier::Alerts;
 use crate::tasks::{leads, ticked, ticks};
 
 /// How often the leader looks for alarms.
@@ -29,14 +30,14 @@ const ENTRIES_AT_ONCE: usize = 256;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Tells alarms while this node leads.
-pub(crate) async fn tell(gate: Arc<Gate>, logs: LogFlusher, meter: Meter, shutdown: CancellationToken) {
+pub(crate) async fn tell(gate: Arc<Gate>, alerts: Alerts, logs: LogFlusher, meter: Meter, shutdown: CancellationToken) {
     let told = meter.u64_counter("fuda.alarms").with_description("Alarms told, by the node that led").build();
     let mut tick = ticks(LOOK_EVERY);
     while ticked(&mut tick, &shutdown).await {
         if !leads(&gate) {
             continue;
         }
-        if let Err(error) = tell_waiting(&gate, &logs, &told).await {
+        if let Err(error) = tell_waiting(&gate, &alerts, &logs, &told).await {
             tracing::warn!(%error, "alarms wait to be told");
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -46,13 +47,13 @@ pub(crate) async fn tell(gate: Arc<Gate>, logs: LogFlusher, meter: Meter, shutdo
     }
 }
 
-async fn tell_waiting(gate: &Gate, logs: &LogFlusher, told: &Counter<u64>) -> anyhow::Result<()> {
+async fn tell_waiting(gate: &Gate, alerts: &Alerts, logs: &LogFlusher, told: &Counter<u64>) -> anyhow::Result<()> {
     let waiting = alarms::untold(&gate.store, ENTRIES_AT_ONCE)?;
     let Some((through, _)) = waiting.last() else { return Ok(()) };
     let through = *through;
     let mut codes = Vec::new();
     for (sequence, row) in &waiting {
-        codes.extend(tell_entry(gate, *sequence, row)?);
+        codes.extend(tell_entry(gate, alerts, *sequence, row)?);
     }
     logs.flush().await?;
     let command = Command::from(Kept::new(Bookkeeping::AlarmsTold { through }));
@@ -64,10 +65,13 @@ async fn tell_waiting(gate: &Gate, logs: &LogFlusher, told: &Counter<u64>) -> an
 }
 
 /// Makes the events of one entry and returns the codes of its alarms.
-fn tell_entry(gate: &Gate, sequence: Sequence, row: &UntoldRow) -> anyhow::Result<Vec<&'static str>> {
+fn tell_entry(gate: &Gate, alerts: &Alerts, sequence: Sequence, row: &UntoldRow) -> anyhow::Result<Vec<&'static str>> {
     let Some(entry) = reader::entry(&gate.store, sequence)? else { return Ok(Vec::new()) };
     let alarms = entry.item.alarms.as_deref().unwrap_or_default();
-    alarms.iter().for_each(|alarm| event(&entry, alarm, row));
+    for alarm in alarms {
+        event(&entry, alarm, row);
+        alerts.tell(&entry, alarm, row.leaked.as_ref());
+    }
     Ok(alarms.iter().map(|alarm| alarm.code.code()).collect())
 }
 

@@ -41,7 +41,7 @@ use crate::connector::{TlsPeers, guard};
 use crate::gate::{Gate, local_time};
 use crate::identity::{Authenticated, Callers, Clock, Identity};
 use crate::keys::Keys;
-use crate::notifier::{self, Receiving};
+use crate::notifier::{self, Alerts, Receiving};
 use crate::policy::PolicyCell;
 use crate::service::{
     access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, policy::PolicyText, purpose::Purposes,
@@ -110,6 +110,7 @@ impl Node {
         tracker.spawn(ops.run(stop_ops.clone()));
 
         let (observer, news) = notifier::observer();
+        let alerts = observer.alerts();
         let replica = open_replica(&parts, observer, &meter).await?;
         let gate = Arc::new(Gate {
             replica: replica.clone(),
@@ -121,7 +122,7 @@ impl Node {
         metrics::observe(&meter, &gate);
         let peers = serve_peers(&replica, &parts, &meter, &stop_ops)?;
         let node = Self { gate, health, tracker, stop, stop_ops, peers };
-        node.spawn_tasks(telemetry);
+        node.spawn_tasks(telemetry, alerts);
         node.tracker.spawn(notifier::run(Arc::clone(&node.gate), parts.notify.take(), news, node.stop.clone()));
         node.serve_clients(&parts, telemetry, &meter)?;
         Ok(node)
@@ -227,7 +228,7 @@ impl Node {
         Ok(())
     }
 
-    fn spawn_tasks(&self, telemetry: &Telemetry) {
+    fn spawn_tasks(&self, telemetry: &Telemetry, alerts: Alerts) {
         let (gate, health, stop) = (&self.gate, &self.health, &self.stop);
         self.tracker.spawn(tasks::unseal(Arc::clone(gate), health.clone(), stop.clone()));
         self.tracker.spawn(tasks::watch_ready(Arc::clone(gate), health.clone(), stop.clone()));
@@ -235,7 +236,7 @@ impl Node {
         self.tracker.spawn(tasks::sign_checkpoints(Arc::clone(gate), stop.clone()));
         self.tracker.spawn(tasks::expire_replies(Arc::clone(gate), stop.clone()));
         let (logs, meter) = (telemetry.log_flusher(), telemetry.metrics().meter());
-        self.tracker.spawn(alarms::tell(Arc::clone(gate), logs, meter, stop.clone()));
+        self.tracker.spawn(alarms::tell(Arc::clone(gate), alerts, logs, meter, stop.clone()));
     }
 }
 

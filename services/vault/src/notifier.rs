@@ -1,8 +1,9 @@
-//! Tells people at once what they should know at once: requests for access, broken glass, successions. A copy of what
-//! is entered, never the record of it: the ledger is.
+//! Tells people at once what they should know at once: requests for access, broken glass, successions, and alarms that
+//! cannot wait. A copy of what is entered, never the record of it: the ledger is.
 //!
 //! ```text
 //! apply ─observer─▶ bounded queue ─▶ leader only: log event (stderr, OTLP) ─▶ webhook, with retries
+//! critical alarm ─────┘ (its log event was made by [`crate::alarms`])
 //! ```
 //!
 //! Nothing here blocks a call. A full queue, or a leader that changes in the wrong moment, may lose a notification or
@@ -15,9 +16,10 @@ use bytes::Bytes;
 use fuda_consensus::ApplyObserver;
 use fuda_core::{CallerId, RequestId, Sequence, TenantId, Timestamp};
 use fuda_crypto::hmac_sha256;
-use fuda_ledger::Header;
+use fuda_ledger::{Alarm, AlarmCode, Entry, Header};
 use fuda_policy::Action;
 use fuda_runtime::webhook::Webhook;
+use fuda_state::alarms::Leaked;
 use fuda_state::{Outcome, reader};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +52,16 @@ const fn event_of(action: Action) -> Option<(&'static str, bool)> {
     })
 }
 
+/// What an alarm is called in notifications; `None` for what can wait for the day's work.
+const fn event_of_alarm(code: AlarmCode) -> Option<&'static str> {
+    match code {
+        AlarmCode::BudgetStopped => Some("alarm.budget_stopped"),
+        AlarmCode::Canary => Some("alarm.canary"),
+        AlarmCode::Enumeration => Some("alarm.enumeration"),
+        _ => None,
+    }
+}
+
 /// One piece of news: ids and names, no subject, no token, no free text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct News {
@@ -59,9 +71,26 @@ struct News {
     caller: CallerId,
     request_id: RequestId,
     sequence: Sequence,
+    /// Where a canary token was planted.
+    leaked: Option<Leaked>,
+    /// Its log event was made before.
+    logged: bool,
 }
 
 impl News {
+    fn of_alarm(entry: &Entry, alarm: &Alarm, leaked: Option<&Leaked>) -> Option<Self> {
+        Some(Self {
+            event: event_of_alarm(alarm.code)?,
+            alarm: true,
+            tenant: entry.common.tenant.clone(),
+            caller: entry.common.caller.clone(),
+            request_id: entry.common.request_id,
+            sequence: entry.item.sequence,
+            leaked: leaked.cloned(),
+            logged: true,
+        })
+    }
+
     fn of(header: &Header, outcome: &Outcome) -> Option<Self> {
         let (event, alarm) = event_of(header.action).filter(|_| header.denied.is_none())?;
         let Outcome::Applied { first: Some(sequence), .. } = outcome else { return None };
@@ -72,6 +101,8 @@ impl News {
             caller: header.caller.clone(),
             request_id: header.request_id,
             sequence: *sequence,
+            leaked: None,
+            logged: false,
         })
     }
 
@@ -79,9 +110,14 @@ impl News {
     fn body(&self, time: Timestamp) -> Bytes {
         let tenant = self.tenant.as_ref().map(TenantId::as_str).unwrap_or_default();
         let Self { event, alarm, caller, request_id, sequence, .. } = self;
+        let leaked = self
+            .leaked
+            .as_ref()
+            .map(|Leaked { tenant, scope }| format!("\"leaked_tenant\":\"{tenant}\",\"leaked_scope\":\"{scope}\","));
+        let leaked = leaked.unwrap_or_default();
         Bytes::from(format!(
             "{{\"event\":\"{event}\",\"alarm\":{alarm},\"tenant\":\"{tenant}\",\"caller\":\"{caller}\",\
-             \"request_id\":\"{request_id}\",\"entry_sequence\":{},\"time\":\"{}\"}}",
+             \"request_id\":\"{request_id}\",{leaked}\"entry_sequence\":{},\"time\":\"{}\"}}",
             sequence.get(),
             time.to_rfc3339()
         ))
@@ -101,6 +137,31 @@ pub(crate) struct Observer {
     queue: Sender<News>,
 }
 
+impl Observer {
+    /// The same queue, for alarms.
+    pub(crate) fn alerts(&self) -> Alerts {
+        Alerts(self.queue.clone())
+    }
+}
+
+/// Queues alarms of committed entries.
+pub(crate) struct Alerts(Sender<News>);
+
+impl Alerts {
+    /// Queues an alarm that cannot wait; others are left to the collector.
+    pub(crate) fn tell(&self, entry: &Entry, alarm: &Alarm, leaked: Option<&Leaked>) {
+        if let Some(news) = News::of_alarm(entry, alarm, leaked) {
+            queue(&self.0, news);
+        }
+    }
+}
+
+fn queue(to: &Sender<News>, news: News) {
+    if to.try_send(news).is_err() {
+        tracing::warn!("a notification was dropped: too many wait");
+    }
+}
+
 /// The queue's other end, for [`run`].
 pub(crate) struct Queue(Receiver<News>);
 
@@ -113,10 +174,8 @@ pub(crate) fn observer() -> (Observer, Queue) {
 impl ApplyObserver for Observer {
     fn applied(&self, header: &Header, outcome: &Outcome, index: u64) {
         ApplySpans.applied(header, outcome, index);
-        if let Some(news) = News::of(header, outcome)
-            && self.queue.try_send(news).is_err()
-        {
-            tracing::warn!("a notification was dropped: too many wait");
+        if let Some(news) = News::of(header, outcome) {
+            queue(&self.queue, news);
         }
     }
 }
@@ -133,7 +192,9 @@ pub(crate) async fn run(gate: Arc<Gate>, to: Option<Receiving>, mut queue: Queue
             continue;
         }
         let Some(time) = time_of(&gate, &news) else { continue };
-        log(&news);
+        if !news.logged {
+            log(&news);
+        }
         let Some(to) = &to else { continue };
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -193,6 +254,7 @@ fn signature(secret: &[u8], body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fuda_core::ScopeId;
     use fuda_policy::samples;
 
     use super::*;
@@ -205,6 +267,8 @@ mod tests {
             caller: samples::caller("taro").unwrap(),
             request_id: RequestId::from_bytes([7; 16]),
             sequence: Sequence(9),
+            leaked: None,
+            logged: false,
         }
     }
 
@@ -217,8 +281,21 @@ mod tests {
              \"caller\":\"spiffe://fuda.test/demo/taro\",\"request_id\":\"07070707-0707-0707-0707-070707070707\",\
              \"entry_sequence\":9,\"time\":\"1970-01-01T00:00:00.000Z\"}"
         );
+        let leaked = Leaked { tenant: TenantId::parse("acme").unwrap(), scope: ScopeId::parse("payroll").unwrap() };
+        let canary = News { event: "alarm.canary", leaked: Some(leaked), ..news() };
+        let body = String::from_utf8(canary.body(Timestamp(0)).to_vec()).unwrap();
+        assert!(body.contains(",\"leaked_tenant\":\"acme\",\"leaked_scope\":\"payroll\",\"entry_sequence\""), "{body}");
         let vault_wide = News { tenant: None, ..news() };
         assert!(String::from_utf8(vault_wide.body(Timestamp(0)).to_vec()).unwrap().contains("\"tenant\":\"\""));
+    }
+
+    #[test]
+    fn alarms_that_cannot_wait_are_news() {
+        for code in AlarmCode::ALL {
+            let critical = code.severity() == fuda_ledger::Severity::Critical;
+            assert_eq!(event_of_alarm(code).is_some(), critical, "{}", code.code());
+            assert!(event_of_alarm(code).is_none_or(|event| event.ends_with(code.code())));
+        }
     }
 
     /// RFC 4231, test case 2.

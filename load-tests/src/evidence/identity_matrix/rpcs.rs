@@ -259,6 +259,10 @@ fn guard_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
         "Freeze" => guard::FreezeRequest { target, ..Default::default() }.encode_to_vec(),
         "Thaw" => guard::ThawRequest { target, ..Default::default() }.encode_to_vec(),
         "ListFreezes" => guard::ListFreezesRequest { tenant }.encode_to_vec(),
+        // The scope is missing, the id is none.
+        "CreateCanary" => guard::CreateCanaryRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "RetireCanary" => guard::RetireCanaryRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "ListCanaries" => guard::ListCanariesRequest { tenant }.encode_to_vec(),
         _ => return None,
     })
 }
@@ -371,8 +375,8 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         "JoinNode" => &[14],
         // No such node.
         "RemoveNode" => &[5, 9],
-        // Let through, then refused for the missing reason.
-        "Freeze" | "Thaw" => &[3],
+        // Let through, then refused for a missing field.
+        "Freeze" | "Thaw" | "CreateCanary" | "RetireCanary" => &[3],
         // Let through, then refused for a text that is none.
         "ProposePolicy" | "ShadowPolicy" => &[3],
         // No such order, no such denial.

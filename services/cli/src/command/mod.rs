@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod canary;
 mod cluster;
 mod dev;
 mod freeze;
@@ -50,6 +51,9 @@ pub(crate) enum Command {
     /// Appoint approvers by offline keys when the old ones are gone (owners, operators).
     #[command(subcommand)]
     Succession(succession::Command),
+    /// Plant tokens that belong to no number (owners, approvers).
+    #[command(subcommand)]
+    Canary(canary::Command),
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
@@ -86,6 +90,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Cluster(command) => Box::pin(cluster::run(command, context)).await,
         Command::Tenant(command) => Box::pin(tenant::run(command, context)).await,
         Command::Grant(command) => Box::pin(grant::run(command, context)).await,
+        Command::Canary(command) => Box::pin(canary::run(command, context)).await,
         Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
         Command::Access(command) => Box::pin(access::run(command, context)).await,
         Command::Purpose(command) => Box::pin(purpose::run(command, context)).await,

@@ -10,7 +10,8 @@ pub(super) const MARKER: &str = "FUDA-FAILPOINTS-COMPILED-IN";
 const FSYNC_DELAY: &str = "FUDA_FAIL_FSYNC_DELAY_MS";
 /// Flushes the state after every apply.
 const FLUSH_STATE: &str = "FUDA_FAIL_FLUSH_STATE";
-/// Plants a bug: `ack-before-fsync`, `apply-ahead`, `ack-local` or `budget-forgotten`; the vault knows `leak-number`.
+/// Plants a bug: `ack-before-fsync`, `apply-ahead`, `ack-local`, `budget-forgotten` or `canaries-forgotten`; the vault
+/// knows others.
 const MUTANT: &str = "FUDA_MUTANT";
 
 /// The aids in force, read once when a log is opened.
@@ -53,6 +54,11 @@ pub(crate) fn ack_local() -> bool {
 /// Planted bug: persons counted in budgets are forgotten whenever a leader takes over.
 pub(crate) fn budget_forgotten() -> bool {
     std::env::var(MUTANT).is_ok_and(|mutant| mutant == "budget-forgotten")
+}
+
+/// Planted bug: canary tokens are forgotten whenever a leader takes over.
+pub(crate) fn canaries_forgotten() -> bool {
+    std::env::var(MUTANT).is_ok_and(|mutant| mutant == "canaries-forgotten")
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ fn amend<T: Txn>(
 ) -> Result<Amended, TableError> {
     let record = find(applying, tenant, &item.named)?;
     let (mut record, verdict) = match (&item.claim, record) {
-        (Claim::Unknown, None) => return Ok(Amended::Denied(unknown(&item.named), None)),
+        (Claim::Unknown, None) => return Ok(Amended::Denied(unknown(applying, &item.named), None)),
         (Claim::Known { record: claimed, revision, verdict }, Some(record))
             if record.record == *claimed && record.revision == *revision =>
         {
@@ -191,9 +191,9 @@ fn find<T: Txn>(
     Ok(row.map(|row| RecordRow::from_bytes(&row)).transpose()?.map(Box::new))
 }
 
-fn unknown(named: &Named) -> DenyReason {
+fn unknown<T: Txn>(applying: &mut Applying<'_, T>, named: &Named) -> DenyReason {
     match named {
-        Named::Token(_) => DenyReason::UnknownToken,
+        Named::Token(lookup) => applying.hits.look(&applying.machine.canaries, lookup),
         Named::Record(_) | Named::Subject(..) => DenyReason::UnknownRecord,
     }
 }

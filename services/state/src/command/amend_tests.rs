@@ -127,8 +127,12 @@ fn a_later_notice_opens_a_purpose() {
 fn unknown_moved_and_foreign_records_are_left_alone() {
     let mut world = World::demo();
     world.store(20, &[("E-1", 1)]);
-    for named in [Named::Token(lookup(77)), Named::Record(record(77)), by_subject("E-77")] {
-        let expected = unknown(&named);
+    let unknown = [
+        (Named::Token(lookup(77)), DenyReason::UnknownToken),
+        (Named::Record(record(77)), DenyReason::UnknownRecord),
+        (by_subject("E-77"), DenyReason::UnknownRecord),
+    ];
+    for (named, expected) in unknown {
         let command = amend(&world, Action::Disable, named, 77, Vec::new());
         assert_eq!(reason(&items_of(world.apply(&command))), Some(expected));
     }

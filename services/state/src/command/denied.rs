@@ -1,6 +1,6 @@
-//! Denied: policy said no to a call. One entry stands for all its items.
+//! Denied: policy said no to a call. One entry stands for all its items, and one more for each canary token among them.
 
-use fuda_core::{Kind, ScopeId};
+use fuda_core::{Kind, LookupKey, ScopeId, Sequence, limits};
 use fuda_ledger::{DeniedCall, Detail, DetailKey, EntryItem};
 use fuda_policy::DenyReason;
 use minicbor::{Decode, Encode};
@@ -9,7 +9,7 @@ use crate::machine::Applying;
 use crate::{ItemOutcome, Outcome, TableError, Txn};
 
 /// Records that a call was denied. Apply takes it only under the header of that very denial.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Denied {
     /// Why.
     #[n(0)]
@@ -23,11 +23,28 @@ pub struct Denied {
     /// The scope the call named.
     #[n(3)]
     pub scope: Option<ScopeId>,
+    /// Tokens among those the call presented that the node took for canaries; apply looks for itself.
+    #[n(4)]
+    pub canaries: Option<Vec<LookupKey>>,
+}
+
+impl Denied {
+    /// The same denial of a call that presented these canary tokens.
+    #[must_use]
+    pub fn presenting(self, canaries: Vec<LookupKey>) -> Self {
+        Self { canaries: Some(canaries).filter(|canaries| !canaries.is_empty()), ..self }
+    }
 }
 
 impl From<DeniedCall> for Denied {
     fn from(call: DeniedCall) -> Self {
-        Self { reason: call.reason(), items: call.items(), kind: call.kind(), scope: call.scope().cloned() }
+        Self {
+            reason: call.reason(),
+            items: call.items(),
+            kind: call.kind(),
+            scope: call.scope().cloned(),
+            canaries: None,
+        }
     }
 }
 
@@ -39,7 +56,16 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Denied) -> Re
     let sequence = applying.next_sequence();
     let (kind, scope) = (body.kind, body.scope.clone());
     let entry = EntryItem { kind, scope, detail, ..EntryItem::denied(sequence, body.reason) };
-    applying.append(vec![entry])?;
+    let mut entries = vec![entry];
+    // A canary is an entry of its own, whatever the call was denied for.
+    for lookup in body.canaries.iter().flatten().take(limits::BATCH_ITEMS_MAX) {
+        let next = sequence.get().checked_add(entries.len() as u64);
+        let next = next.ok_or(TableError::Exhausted { what: "sequence" })?;
+        if applying.hits.look(&applying.machine.canaries, lookup) == DenyReason::CanaryToken {
+            entries.push(EntryItem::denied(Sequence(next), DenyReason::CanaryToken));
+        }
+    }
+    applying.append(entries)?;
     let items = vec![ItemOutcome::Denied { sequence, reason: body.reason }];
     Ok(Outcome::Applied { first: Some(sequence), items, node_id: None })
 }
@@ -83,7 +109,7 @@ mod tests {
         assert!(matches!(world.apply(&forged), Outcome::Refused { refusal: Refusal::ActionMismatch, .. }));
 
         // And over a denial with another reason.
-        let other = Denied { reason: DenyReason::UnknownOrder, items: 1, kind: None, scope: None };
+        let other = Denied { reason: DenyReason::UnknownOrder, items: 1, kind: None, scope: None, canaries: None };
         let forged = Audited::denied(&denial, facts(2), 1, |_| Body::Denied(other)).into();
         assert!(matches!(world.apply(&forged), Outcome::Refused { refusal: Refusal::ActionMismatch, .. }));
 

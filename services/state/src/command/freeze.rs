@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fuda_core::{CallerId, FreezeReason};
+use fuda_core::{CallerId, FreezeReason, PolicyVersion};
 use fuda_ledger::{Alarm, AlarmCode, Detail, DetailKey, EntryItem};
 use fuda_policy::{FreezeTarget, Role};
 use minicbor::{Decode, Encode};
@@ -29,24 +29,36 @@ pub(crate) fn first_outcome<T: Txn>(applying: &Applying<'_, T>, body: &Freeze) -
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Freeze) -> Result<Outcome, TableError> {
     let mut detail = detail(&body.target, &body.reason);
-    if let Err(refusal) = check(applying, &body.target)? {
-        return applying.refuse(refusal, detail);
+    if !is_of_header(applying, &body.target) {
+        return applying.refuse(Refusal::Invalid, detail);
     }
-    let row = FreezeRow { target: body.target.clone(), reason: Some(body.reason.clone()), frozen: applying.act() };
-    if let Err(refusal) = applying.machine.freezes.add(applying.txn, row) {
-        return applying.refuse(refusal, detail);
-    }
-    let version = applying.raise_policy_version()?;
+    let version = match set(applying, &body.target, Some(&body.reason))? {
+        Ok(version) => version,
+        Err(refusal) => return applying.refuse(refusal, detail),
+    };
     detail.push(Detail::new(DetailKey::PolicyVersion, &version.to_string()));
     let mut item = EntryItem { detail, ..EntryItem::allowed(applying.next_sequence()) };
     item.raise(Alarm::new(AlarmCode::Frozen));
     Ok(Outcome::applied(applying.append(vec![item])?))
 }
 
-fn check<T: Txn>(applying: &Applying<'_, T>, target: &FreezeTarget) -> Result<Result<(), Refusal>, TableError> {
-    if !is_of_header(applying, target) {
-        return Ok(Err(Refusal::Invalid));
+/// Freezes, and returns the policy version from which on it holds. Without a reason the vault itself does it.
+pub(crate) fn set<T: Txn>(
+    applying: &mut Applying<'_, T>,
+    target: &FreezeTarget,
+    reason: Option<&FreezeReason>,
+) -> Result<Result<PolicyVersion, Refusal>, TableError> {
+    if let Err(refusal) = check(applying, target)? {
+        return Ok(Err(refusal));
     }
+    let row = FreezeRow { target: target.clone(), reason: reason.cloned(), frozen: applying.act() };
+    match applying.machine.freezes.add(applying.txn, row) {
+        Ok(()) => Ok(Ok(applying.raise_policy_version()?)),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+fn check<T: Txn>(applying: &Applying<'_, T>, target: &FreezeTarget) -> Result<Result<(), Refusal>, TableError> {
     if target.tenant().is_some_and(|tenant| !applying.machine.tenants.contains_key(tenant)) {
         return Ok(Err(Refusal::TenantUnknown));
     }

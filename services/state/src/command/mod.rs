@@ -14,6 +14,7 @@ pub mod bootstrap;
 pub mod break_glass;
 pub mod cancel_succession;
 pub mod consent_sub_entrust;
+pub mod create_canary;
 pub mod create_tenant;
 pub mod denied;
 pub mod deny_access;
@@ -27,6 +28,7 @@ pub mod propose_policy;
 pub mod read_records;
 pub mod remove_member;
 pub mod request_access;
+pub mod retire_canary;
 pub mod reveal;
 pub mod review_break_glass;
 pub mod revoke_access;
@@ -52,6 +54,7 @@ pub use bootstrap::{Bootstrap, SealedBucket};
 pub use break_glass::BreakGlass;
 pub use cancel_succession::CancelSuccession;
 pub use consent_sub_entrust::ConsentSubEntrust;
+pub use create_canary::CreateCanary;
 pub use create_tenant::CreateTenant;
 pub use denied::Denied;
 pub use deny_access::DenyAccess;
@@ -64,6 +67,7 @@ pub use propose_policy::ProposePolicy;
 pub use read_records::ReadRecords;
 pub use remove_member::RemoveMember;
 pub use request_access::RequestAccess;
+pub use retire_canary::RetireCanary;
 pub use reveal::{Claim, Reveal, RevealItem, Verdict};
 pub use review_break_glass::ReviewBreakGlass;
 pub use revoke_access::RevokeAccess;
@@ -139,6 +143,12 @@ pub enum Body {
     /// Lifts a freeze.
     #[n(21)]
     Thaw(#[n(0)] Thaw),
+    /// Plants a token that belongs to no number.
+    #[n(22)]
+    CreateCanary(#[n(0)] CreateCanary),
+    /// Lets such a token be an unknown one.
+    #[n(23)]
+    RetireCanary(#[n(0)] RetireCanary),
     /// Asks for a grant that is short and counted.
     #[n(50)]
     RequestAccess(#[n(0)] RequestAccess),
@@ -298,6 +308,8 @@ impl Body {
             Self::ShadowPolicy(_) => "shadow_policy",
             Self::Freeze(_) => "freeze",
             Self::Thaw(_) => "thaw",
+            Self::CreateCanary(_) => "create_canary",
+            Self::RetireCanary(_) => "retire_canary",
             Self::RequestAccess(_) => "request_access",
             Self::ApproveAccess(_) => "approve_access",
             Self::DenyAccess(_) => "deny_access",

@@ -44,7 +44,7 @@ impl Claim {
 
 /// Compares what the node knew of a presented token with what is.
 pub(crate) fn stand<T: Txn>(
-    applying: &Applying<'_, T>,
+    applying: &mut Applying<'_, T>,
     tenant: &TenantId,
     lookup: &LookupKey,
     claim: &Claim,
@@ -52,7 +52,9 @@ pub(crate) fn stand<T: Txn>(
     let token = applying.txn.get(Table::Tokens, &key::token(lookup))?;
     let token = token.map(|bytes| TokenRow::from_bytes(&bytes)).transpose()?;
     let (token, verdict) = match (claim, token) {
-        (Claim::Unknown, None) => return Ok(denied(DenyReason::UnknownToken, nothing())),
+        (Claim::Unknown, None) => {
+            return Ok(denied(applying.hits.look(&applying.machine.canaries, lookup), nothing()));
+        }
         (Claim::Known { record, revision, verdict }, Some(token))
             if token.record == *record && token.revision == *revision =>
         {

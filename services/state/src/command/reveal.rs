@@ -92,6 +92,11 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
                 items.push(ItemOutcome::Stale);
                 continue;
             }
+            Decided::Unknown => {
+                let reason = applying.hits.look(&applying.machine.canaries, &item.lookup);
+                items.push(ItemOutcome::Denied { sequence, reason });
+                EntryItem::denied(sequence, reason)
+            }
             Decided::Denied(reason) => {
                 items.push(ItemOutcome::Denied { sequence, reason });
                 EntryItem::denied(sequence, reason)
@@ -135,6 +140,8 @@ fn read_tokens(view: &impl View, items: &[RevealItem]) -> Result<Vec<Option<Toke
 enum Decided {
     /// Node and state disagree about what the token is.
     Stale,
+    /// No token has the lookup key, unless it is a canary.
+    Unknown,
     Denied(DenyReason),
     Allowed,
 }
@@ -149,7 +156,7 @@ fn decide(
     meter: Option<&mut Meter<'_>>,
 ) -> Decided {
     let (token, verdict) = match (&item.claim, token) {
-        (Claim::Unknown, None) => return Decided::Denied(DenyReason::UnknownToken),
+        (Claim::Unknown, None) => return Decided::Unknown,
         (Claim::Known { record, revision, verdict }, Some(token))
             if token.record == *record && token.revision == *revision =>
         {

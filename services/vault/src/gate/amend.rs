@@ -43,6 +43,8 @@ impl Gate {
         items: Vec<(pb::RecordName, Vec<pb::NotifiedPurpose>)>,
     ) -> Result<Vec<Result<Amended, Refusal>>, Refusal> {
         let request = request(call, action, to);
+        let tokens = items.iter().filter_map(|(name, _)| Token::parse(&name.token).ok());
+        let call = &call.clone().presenting(tokens.map(|token| lookup_key(&token)));
         let mut permit = self.authorize(call, request.clone(), items.len()).await?;
         // A permit for a record is always about a tenant; without one the request was denied.
         let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;

@@ -12,7 +12,7 @@ use fuda_state::row::TokenWrapRow;
 use fuda_state::{Body, Claim, ItemOutcome};
 
 use super::reply::{REPLY_DAYS, ReplyOf, Stored};
-use super::reveal::{Pending, Presented, claim, look_up, record_context, request};
+use super::reveal::{Pending, Presented, claim, look_up, presenting, record_context, request};
 use super::{Call, Gate};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
@@ -72,7 +72,7 @@ impl Gate {
         retry: Option<&RetrySecret>,
     ) -> Result<Vec<Result<NewToken, Refusal>>, Refusal> {
         let request = mint_request(call, to, wanted);
-        let call = &call.about(request.action, presented.iter().map(Presented::public_part));
+        let call = &presenting(call, request.action, &presented);
         let mut permit = self.authorize(call, request.clone(), presented.len()).await?;
         let asked = asked(call, &permit, to, wanted, retry)?;
         let mut settled = vec![None; presented.len()];

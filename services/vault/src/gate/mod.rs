@@ -23,13 +23,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuda_consensus::{ClockReading, Replica};
-use fuda_core::{CallerId, Code, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, TokenClass, WorkReference};
+use fuda_core::{
+    CallerId, Code, LookupKey, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, TokenClass, WorkReference,
+};
 use fuda_crypto::{Sha256, sha256};
 use fuda_ledger::{Assertion, Audited, CallFacts, Credential, TraceContext};
 use fuda_policy::{Action, Denial, Permit, Policy, Proof, RecordFacts, Request, Share};
 use fuda_runtime::layer::Denials;
 use fuda_state::command::Denied;
-use fuda_state::{Body, Command, Outcome};
+use fuda_state::{Body, Command, Outcome, reader};
 use fuda_storage::Store;
 
 pub(crate) use amend::Amended;
@@ -38,6 +40,7 @@ pub(crate) use reveal::{Described, Masked, Presented, Revealed, Verified};
 pub(crate) use tokenize::Tokenized;
 pub(crate) use update::{NewNumber, Updated};
 
+use crate::blocking::heavy;
 use crate::identity::Authenticated;
 use crate::keys::Keys;
 use crate::policy::PolicyCell;
@@ -64,6 +67,8 @@ pub(crate) struct Call {
     address: Option<IpAddr>,
     /// What the call was denied, for the time its answer leaves.
     pub(crate) denials: Denials,
+    /// The tokens it presents: when it is denied, apply looks for canaries among them.
+    presented: Arc<[LookupKey]>,
 }
 
 const CALL_LABEL: &[u8] = b"fuda/assertion-call\0";
@@ -90,6 +95,7 @@ impl Call {
             assertion,
             address: None,
             denials: Denials::default(),
+            presented: Arc::default(),
         }
     }
 
@@ -101,6 +107,11 @@ impl Call {
     /// The same call, counting what it is denied.
     pub(crate) fn counting(self, denials: Denials) -> Self {
         Self { denials, ..self }
+    }
+
+    /// The same call, which presents these tokens.
+    pub(crate) fn presenting(self, presented: impl Iterator<Item = LookupKey>) -> Self {
+        Self { presented: presented.collect(), ..self }
     }
 
     /// A call made inside this process, by a caller who would hold a certificate.
@@ -177,7 +188,7 @@ impl Gate {
     }
 
     /// Whose tokens this cluster takes.
-    fn class(&self) -> Result<TokenClass, Refusal> {
+    pub(crate) fn class(&self) -> Result<TokenClass, Refusal> {
         self.keys.unsealed().map(|keys| keys.class).ok_or(Refusal::new(Code::Sealed))
     }
 
@@ -253,7 +264,10 @@ impl Gate {
     /// Commits the entry of a denial.
     pub(crate) async fn enter_denial(&self, call: &Call, denial: &Denial, items: usize) -> Result<Entered, Refusal> {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
-        let audited = Audited::denied(denial, call.facts(), items, |denied| Body::Denied(Denied::from(denied)));
+        let canaries =
+            heavy(call.presented.len(), || Self::read(reader::canaries_among(&self.store, &call.presented)))?;
+        let body = |denied| Body::Denied(Denied::from(denied).presenting(canaries));
+        let audited = Audited::denied(denial, call.facts(), items, body);
         let committed = self.propose(Command::from(audited)).await?;
         match committed.outcome {
             Outcome::StalePolicy { version } => {

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use fuda_core::{
-    Code, Kind, LookupKey, Number, PurposeCode, RecordVersion, ScopeId, Sequence, SubjectRef, TenantId, Timestamp,
-    Token, limits, parse_number,
+    Code, Invalid, Kind, LookupKey, Number, PurposeCode, RecordVersion, ScopeId, Sequence, SubjectRef, TenantId,
+    Timestamp, Token, limits, parse_number,
 };
 use fuda_crypto::{Keyring, RecordContext, SealedRecord, lookup_key, open_record};
 use fuda_policy::{Action, DenyReason, Permit, RecordFacts, Request, Share};
@@ -28,18 +28,31 @@ use crate::refusal::Refusal;
 use crate::service::token::Addressed;
 use crate::wire;
 
-/// A token as a caller presented it.
-pub(crate) struct Presented(Zeroizing<String>);
+/// A token as a caller presented it, or why the text is none. Nobody hears of it before the call is authorized.
+pub(crate) struct Presented(Result<(Token, LookupKey), Invalid>);
 
 impl Presented {
-    pub(crate) fn new(text: Zeroizing<String>) -> Self {
-        Self(text)
+    pub(crate) fn new(text: &Zeroizing<String>) -> Self {
+        Self(Token::parse(text).map(|token| {
+            let lookup = lookup_key(&token);
+            (token, lookup)
+        }))
+    }
+
+    fn lookup(&self) -> Option<LookupKey> {
+        self.0.as_ref().ok().map(|(_, lookup)| *lookup)
     }
 
     /// The token's lookup key, which stands in the log anyhow; nothing of a text that is no token, which may be a number.
-    pub(super) fn public_part(&self) -> Vec<u8> {
-        Token::parse(&self.0).map(|token| lookup_key(&token).as_bytes().to_vec()).unwrap_or_default()
+    fn public_part(&self) -> Vec<u8> {
+        self.lookup().map(|lookup| lookup.as_bytes().to_vec()).unwrap_or_default()
     }
+}
+
+/// The call, bound to the tokens that it presents.
+pub(super) fn presenting(call: &Call, action: Action, presented: &[Presented]) -> Call {
+    let call = call.about(action, presented.iter().map(Presented::public_part));
+    call.presenting(presented.iter().filter_map(Presented::lookup))
 }
 
 /// A revealed number.
@@ -207,7 +220,7 @@ impl Gate {
         let count = presented.len();
         let mut settled: Settled = vec![None; count];
         let mut allowed = Vec::with_capacity(count);
-        let call = &call.about(action, presented.iter().map(Presented::public_part));
+        let call = &presenting(call, action, &presented);
         let request = self.located(call, request(call, action, to));
         self.screen(call, &request, count).await?;
         let mut pending = self.parse(presented, &mut settled)?;
@@ -227,10 +240,10 @@ impl Gate {
     pub(super) fn parse(&self, presented: Vec<Presented>, settled: &mut Settled) -> Result<Vec<Pending>, Refusal> {
         let class = self.class()?;
         let mut pending = Vec::with_capacity(presented.len());
-        for (position, Presented(text)) in presented.into_iter().enumerate() {
-            match Token::parse(&text) {
-                Ok(token) if token.class() == class => {
-                    pending.push(Pending { position, lookup: lookup_key(&token), token });
+        for (position, Presented(parsed)) in presented.into_iter().enumerate() {
+            match parsed {
+                Ok((token, lookup)) if token.class() == class => {
+                    pending.push(Pending { position, lookup, token });
                 }
                 Ok(_) => refuse(settled, position, Refusal::new(Code::TokenClassMismatch)),
                 Err(invalid) => refuse(settled, position, invalid.into()),
@@ -262,7 +275,7 @@ impl Gate {
             let items: Vec<Judged> = items.collect();
             match decision {
                 Ok(permit) => again.extend(self.commit_share(call, &permit, items, allowed, settled).await?),
-                Err(denial) => match self.enter_denial(call, &denial, items.len()).await? {
+                Err(denial) => match self.enter_denial(&of_share(call, &items), &denial, items.len()).await? {
                     Entered::Yes => {
                         items.iter().for_each(|it| refuse(settled, it.item.position, Refusal::denied(denial.reason())));
                     }
@@ -314,6 +327,11 @@ impl Gate {
         }
         Ok(again)
     }
+}
+
+/// The call as far as it is about these items.
+fn of_share(call: &Call, items: &[Judged]) -> Call {
+    call.clone().presenting(items.iter().map(|judged| judged.item.lookup))
 }
 
 /// The question to policy. A purpose or scope that cannot exist is asked for as none: denied like an unknown one.

@@ -13,7 +13,7 @@ use fuda_state::row::TokenWrapRow;
 use fuda_state::{Body, Claim, ItemOutcome};
 use zeroize::Zeroizing;
 
-use super::reveal::{Pending, Presented, claim, look_up, record_context, request};
+use super::reveal::{Pending, Presented, claim, look_up, presenting, record_context, request};
 use super::{Call, Gate};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
@@ -54,7 +54,7 @@ impl Gate {
         numbers: &[NewNumber],
     ) -> Result<Vec<Result<Updated, Refusal>>, Refusal> {
         let request = request(call, Action::UpdateNumber, to);
-        let call = &call.about(request.action, presented.iter().map(Presented::public_part));
+        let call = &presenting(call, request.action, &presented);
         let mut permit = self.authorize(call, request.clone(), presented.len()).await?;
         // A permit for a token is always about a tenant; without one the request was denied.
         let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;

@@ -1,4 +1,4 @@
-//! GuardService: freezing, thawing, listing what is frozen.
+//! GuardService: freezing, thawing, listing what is frozen; canary tokens are in `canary`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use fuda_state::{Body, reader};
 use tonic::{Request, Response, Status};
 
 use super::tenant::scoped;
-use super::{call, refused};
+use super::{call, canary, refused};
 use crate::gate::{Call, Gate, Round};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -82,6 +82,33 @@ impl GuardService for Guard {
         let of_tenant = |freeze: &&FreezeRow| tenant.is_none() || freeze.target.tenant() == tenant.as_ref();
         let freezes = row.freezes.iter().filter(of_tenant).map(freeze_to_wire).collect();
         Ok(Response::new(pb::ListFreezesResponse { freezes }))
+    }
+
+    async fn create_canary(
+        &self,
+        request: Request<pb::CreateCanaryRequest>,
+    ) -> Result<Response<pb::CreateCanaryResponse>, Status> {
+        let call = call(&request, &request.get_ref().request_id, "")?;
+        let made = canary::create(&self.gate, &call, request.get_ref()).await;
+        made.map(Response::new).map_err(refused(&call))
+    }
+
+    async fn retire_canary(
+        &self,
+        request: Request<pb::RetireCanaryRequest>,
+    ) -> Result<Response<pb::RetireCanaryResponse>, Status> {
+        let call = call(&request, &request.get_ref().request_id, "")?;
+        let retired = canary::retire(&self.gate, &call, request.get_ref()).await;
+        retired.map(Response::new).map_err(refused(&call))
+    }
+
+    async fn list_canaries(
+        &self,
+        request: Request<pb::ListCanariesRequest>,
+    ) -> Result<Response<pb::ListCanariesResponse>, Status> {
+        let call = call(&request, "", "")?;
+        let listed = canary::list(&self.gate, &call, request.get_ref()).await;
+        listed.map(Response::new).map_err(refused(&call))
     }
 }
 

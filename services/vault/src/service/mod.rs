@@ -1,6 +1,7 @@
 //! The services of the client listener: wire in, gate, wire out. Nothing is decided here.
 
 pub(crate) mod access;
+mod canary;
 pub(crate) mod cluster;
 pub(crate) mod guard;
 pub(crate) mod ledger;

@@ -341,7 +341,7 @@ pub(super) fn check_count(items: usize, field: &'static str) -> Result<(), Refus
 
 pub(super) fn present(tokens: Vec<String>, field: &'static str) -> Result<Vec<Presented>, Refusal> {
     check_count(tokens.len(), field)?;
-    Ok(tokens.into_iter().map(|text| Presented::new(Zeroizing::new(text))).collect())
+    Ok(tokens.into_iter().map(|text| Presented::new(&Zeroizing::new(text))).collect())
 }
 
 pub(super) fn retry(secret: Vec<u8>) -> Result<Option<RetrySecret>, Refusal> {
