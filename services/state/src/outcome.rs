@@ -1,6 +1,6 @@
 //! Outcomes: what applying a command comes to. They travel back to the node that proposed; none is stored.
 
-use fuda_core::{BucketId, BucketVersion, Code, PolicyVersion, RecordId, Sequence};
+use fuda_core::{BucketId, BucketVersion, Code, Invalid, PolicyVersion, RecordId, Sequence};
 use fuda_policy::DenyReason;
 use minicbor::{Decode, Encode};
 
@@ -348,6 +348,18 @@ impl Refusal {
             | Self::LimitReached
             | Self::MemberRemoved
             | Self::LastMember => Code::PreconditionFailed,
+        }
+    }
+
+    /// The rule that was broken, for refusals that only apply can find and whose code promises one.
+    pub const fn broken(self) -> Option<Invalid> {
+        match self {
+            Self::SuccessionInvalid => Some(Invalid::new(
+                "succession",
+                "must be a statement for this vault under the signatures of enough registered keys; keys must be 2 to 16 \
+                 different ones, of which at least 2 sign, with a delay of 24 to 720 hours",
+            )),
+            _ => None,
         }
     }
 

@@ -260,5 +260,7 @@ mod tests {
         }
         let twice = SuccessionKeys { keys: vec![PublicKey([1; 32]); 2], ..keys(2, 2, 72) };
         assert_eq!(twice.check(), Err(Refusal::SuccessionInvalid));
+        // Its code promises that the rule is named.
+        assert_eq!(Refusal::SuccessionInvalid.broken().map(|broken| broken.field), Some("succession"));
     }
 }

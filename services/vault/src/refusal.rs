@@ -135,6 +135,12 @@ impl From<Invalid> for Refusal {
     }
 }
 
+impl From<fuda_state::Refusal> for Refusal {
+    fn from(refusal: fuda_state::Refusal) -> Self {
+        Self { code: refusal.error_code(), broken: refusal.broken() }
+    }
+}
+
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
         Self::new(code)

@@ -110,19 +110,8 @@ impl Bootstrap {
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        let callers: BTreeSet<_> = self.callers().map(|(caller, _)| caller).collect();
-        if callers.len() != self.callers().count() {
-            return Err(Refusal::RoleConflict);
-        }
-        if self.approvers.len() < limits::APPROVERS_MIN {
-            return Err(Refusal::TooFewPeople);
-        }
-        if [&self.approvers, &self.operators, &self.auditors].iter().any(|role| role.len() > ROLE_CALLERS_MAX) {
-            return Err(Refusal::LimitReached);
-        }
-        if let Some(keys) = &self.succession {
-            keys.check()?;
-        }
+        let [approvers, operators, auditors] = [&self.approvers, &self.operators, &self.auditors].map(Vec::as_slice);
+        check_people(&self.owner, [approvers, operators, auditors], self.succession.as_ref())?;
         if Policy::check_text(&self.policy_text).is_err() {
             return Err(Refusal::PolicyInvalid);
         }
@@ -138,6 +127,30 @@ impl Bootstrap {
             Err(Refusal::Invalid)
         }
     }
+}
+
+/// Checks who is named: the owner, then `[approvers, operators, auditors]`, and the offline keys. Whoever makes a vault
+/// asks this before a key is drawn: a refused bootstrap would leave a root behind that stands in the way of the next.
+///
+/// # Errors
+/// [`Refusal::RoleConflict`], [`Refusal::TooFewPeople`], [`Refusal::LimitReached`], [`Refusal::SuccessionInvalid`].
+pub fn check_people(
+    owner: &CallerId,
+    roles: [&[CallerId]; 3],
+    succession: Option<&SuccessionKeys>,
+) -> Result<(), Refusal> {
+    let named = || roles.iter().copied().flatten().chain(std::iter::once(owner));
+    if named().collect::<BTreeSet<_>>().len() != named().count() {
+        return Err(Refusal::RoleConflict);
+    }
+    let [approvers, ..] = roles;
+    if approvers.len() < limits::APPROVERS_MIN {
+        return Err(Refusal::TooFewPeople);
+    }
+    if roles.iter().any(|role| role.len() > ROLE_CALLERS_MAX) {
+        return Err(Refusal::LimitReached);
+    }
+    succession.map_or(Ok(()), SuccessionKeys::check)
 }
 
 pub(crate) fn first_outcome<T: Txn>(applying: &Applying<'_, T>, body: &Bootstrap) -> Option<Outcome> {
@@ -316,6 +329,9 @@ mod tests {
         twice.auditors = vec![twice.owner.clone()];
         let mut alone = bootstrap();
         alone.approvers.truncate(1);
+        let mut hasty = bootstrap();
+        let keys = vec![crate::succession::PublicKey([1; 32]), crate::succession::PublicKey([2; 32])];
+        hasty.succession = Some(SuccessionKeys { keys, threshold: 2, delay_hours: 23 });
         let mut text = bootstrap();
         text.policy_text = "permit everything".to_owned();
         let mut origin = bootstrap();
@@ -327,6 +343,7 @@ mod tests {
         let broken = [
             (twice, Refusal::RoleConflict),
             (alone, Refusal::TooFewPeople),
+            (hasty, Refusal::SuccessionInvalid),
             (text, Refusal::PolicyInvalid),
             (origin, Refusal::Invalid),
             (gap, Refusal::Invalid),

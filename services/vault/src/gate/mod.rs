@@ -275,7 +275,7 @@ impl Gate {
                 Ok(Entered::PolicyMoved)
             }
             // Before bootstrap there is no ledger to enter a denial in; the caller learns that.
-            Outcome::Refused { refusal, .. } => Err(Refusal::new(refusal.error_code())),
+            Outcome::Refused { refusal, .. } => Err(refusal.into()),
             Outcome::Applied { .. } | Outcome::Expired => Ok(Entered::Yes),
         }
     }
@@ -338,7 +338,7 @@ impl Gate {
             }
             Outcome::Refused { refusal, .. } => {
                 tracing::info!(refusal = refusal.code(), "a command was refused");
-                Err(Refusal::new(refusal.error_code()))
+                Err(refusal.into())
             }
         }
     }

@@ -9,6 +9,7 @@ use fuda_crypto::{OsRandom, Random as _};
 use fuda_policy::{Action, Policy, Request as PolicyRequest};
 use fuda_proto::cluster::v1 as pb;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterService;
+use fuda_state::command::bootstrap::check_people;
 use fuda_state::command::{AddMember, Bootstrap, RemoveMember, SealedBucket};
 use fuda_state::succession::SuccessionKeys;
 use fuda_state::{Body, ClusterId, MemberUuid, NodeId, Outcome, reader};
@@ -94,7 +95,7 @@ impl Cluster {
                 cluster: assignment.cluster.to_string(),
                 ledger_verifier_key,
             }),
-            Outcome::Refused { refusal, .. } => Err(Refusal::new(refusal.error_code())),
+            Outcome::Refused { refusal, .. } => Err(refusal.into()),
             Outcome::StalePolicy { .. } | Outcome::Expired => Err(Refusal::new(Code::StaleRoundsExhausted)),
         }
     }
@@ -171,7 +172,7 @@ impl ClusterService for Cluster {
         if self.bootstrap_operator.as_ref() != Some(&call.caller) {
             return Err(refused(Refusal::new(Code::DeniedOrNotFound)));
         }
-        let people = People::parse(&request.into_inner()).map_err(&refused)?;
+        let people = People::parse(&request.into_inner()).and_then(People::checked).map_err(&refused)?;
         let response = Box::pin(self.make_vault(&call, people)).await.map_err(&refused)?;
         Ok(Response::new(response))
     }
@@ -263,6 +264,13 @@ impl People {
             class: if wire.test { TokenClass::Test } else { TokenClass::Live },
             succession: wire.succession.as_ref().map(crate::wire_access::succession_keys).transpose()?,
         })
+    }
+
+    /// Those who would be refused by apply are refused before a root is drawn for them.
+    fn checked(self) -> Result<Self, Refusal> {
+        let [approvers, operators, auditors] = [&self.approvers, &self.operators, &self.auditors].map(Vec::as_slice);
+        let checked = check_people(&self.owner, [approvers, operators, auditors], self.succession.as_ref());
+        checked.map(|()| self).map_err(Refusal::from)
     }
 }
 
