@@ -17,6 +17,7 @@ mod command;
 mod connect;
 mod export;
 mod failure;
+mod grant_table;
 mod input;
 mod output;
 mod rows;

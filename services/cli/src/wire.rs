@@ -1,6 +1,6 @@
 //! Words of the command line to words of the API and back.
 
-use fuda_client::tenant::{Grant, Hours, Role};
+use fuda_client::tenant::{EndUserRule, Grant, Hours, Role};
 use fuda_client::vault::{NotifiedPurpose, Record, RecordStatus, Relation as WireRelation, Verification};
 use fuda_core::{Relation, Timestamp};
 use prost_types::Timestamp as WireTimestamp;
@@ -21,6 +21,16 @@ pub(crate) fn relation_known(relation: WireRelation) -> Option<Relation> {
 /// A role by its code.
 pub(crate) fn role(code: &str) -> Option<Role> {
     Role::from_str_name(&format!("ROLE_{}", code.to_ascii_uppercase())).filter(|role| *role != Role::Unspecified)
+}
+
+/// The code of a role.
+pub(crate) fn role_code(role: Role) -> String {
+    role.as_str_name().trim_start_matches("ROLE_").to_ascii_lowercase()
+}
+
+/// The code of a rule for end users.
+pub(crate) fn end_user_code(rule: EndUserRule) -> String {
+    rule.as_str_name().trim_start_matches("END_USER_RULE_").to_ascii_lowercase()
 }
 
 /// A moment in RFC 3339, not before 1970 (where seconds and nanoseconds would have to be counted apart).
@@ -130,7 +140,7 @@ pub(crate) fn grant_row(grant: &Grant) -> Vec<Value> {
     vec![
         text(&grant.grant),
         text(&grant.caller),
-        json!(grant.role().as_str_name().trim_start_matches("ROLE_").to_ascii_lowercase()),
+        json!(role_code(grant.role())),
         text(&grant.tenant),
         json!(grant.actions),
         json!(grant.kinds),
@@ -142,7 +152,7 @@ pub(crate) fn grant_row(grant: &Grant) -> Vec<Value> {
             json!({"persons_max": it.persons_max, "window_days": it.window_days, "alarm_percent": it.alarm_percent})
         }),
         json!(grant.verify_guesses_per_day),
-        json!(grant.end_user().as_str_name().trim_start_matches("END_USER_RULE_").to_ascii_lowercase()),
+        json!(end_user_code(grant.end_user())),
         grant.approved_job.as_ref().map_or(Value::Null, |it| {
             json!({
                 "job": it.job,

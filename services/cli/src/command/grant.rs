@@ -3,16 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use fuda_client::tenant::{
-    AccessTerms, ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, Hours, ListGrantsRequest,
-    ProposeGrantsRequest, SuccessionKeys,
-};
+use fuda_client::Client;
+use fuda_client::tenant::{ApproveGrantsRequest, Grant, ListGrantsRequest, ProposeGrantsRequest, SuccessionKeys};
 use fuda_core::limits::PAGE_SIZE_MAX;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Context;
 use crate::failure::Failure;
+use crate::grant_table::GrantTable;
 use crate::output::text;
 use crate::wire;
 
@@ -70,14 +69,20 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
 
 async fn list(tenant: String, context: &mut Context) -> Result<(), Failure> {
     let client = context.connection.client().await?;
+    let rows = all(&client, tenant).await?.iter().map(wire::grant_row).collect();
+    context.output.list(&wire::GRANT_COLUMNS, rows)
+}
+
+/// Every grant of a tenant; those of the whole vault when none is named.
+pub(super) async fn all(client: &Client, tenant: String) -> Result<Vec<Grant>, Failure> {
     let page_size = i32::try_from(PAGE_SIZE_MAX).unwrap_or(0);
     let mut request = ListGrantsRequest { tenant, page_size, page_token: String::new() };
-    let mut rows = Vec::new();
+    let mut grants = Vec::new();
     loop {
         let page = client.list_grants(request.clone()).await?;
-        rows.extend(page.grants.iter().map(wire::grant_row));
+        grants.extend(page.grants);
         if page.next_page_token.is_empty() {
-            return context.output.list(&wire::GRANT_COLUMNS, rows);
+            return Ok(grants);
         }
         request.page_token = page.next_page_token;
     }
@@ -101,86 +106,6 @@ struct SuccessionTable {
     delay_hours: u32,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GrantTable {
-    caller: String,
-    role: String,
-    #[serde(default)]
-    tenant: String,
-    #[serde(default)]
-    actions: Vec<String>,
-    #[serde(default)]
-    kinds: Vec<String>,
-    #[serde(default)]
-    purposes: Vec<String>,
-    #[serde(default)]
-    scopes: Vec<String>,
-    not_before: Option<String>,
-    not_after: Option<String>,
-    budget: Option<BudgetTable>,
-    #[serde(default)]
-    verify_guesses_per_day: u32,
-    #[serde(default)]
-    end_user: String,
-    approved_job: Option<JobTable>,
-    #[serde(default)]
-    relations: Vec<String>,
-    #[serde(default)]
-    subjects: Vec<String>,
-    #[serde(default)]
-    label: String,
-    #[serde(default)]
-    hours: Vec<HoursTable>,
-    #[serde(default)]
-    source_zones: Vec<String>,
-    trained_until: Option<String>,
-    #[serde(default)]
-    person: String,
-    #[serde(default)]
-    party: String,
-    #[serde(default)]
-    sub_of: String,
-    terms: Option<TermsTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JobTable {
-    job: String,
-    handler: String,
-    not_before: Option<String>,
-    not_after: Option<String>,
-}
-
-/// `{ days = ["mon", "fri"], from = "09:00", to = "18:00" }`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HoursTable {
-    #[serde(default)]
-    days: Vec<String>,
-    from: String,
-    to: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[derive(Default)]
-struct TermsTable {
-    approvals_min: u32,
-    persons_max: u32,
-    minutes_max: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BudgetTable {
-    persons_max: u32,
-    window_days: u32,
-    #[serde(default)]
-    alarm_percent: u32,
-}
-
 fn read_grants(path: &Path) -> Result<(Vec<Grant>, Option<SuccessionKeys>), Failure> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| Failure::Usage(format!("`{shown}` cannot be read: {error}"));
@@ -199,7 +124,7 @@ fn parse_grants(text: &str) -> Result<(Vec<Grant>, Option<SuccessionKeys>), Stri
     let succession = file.succession.map(succession).transpose()?;
     let numbered = file.grant.into_iter().enumerate();
     let grants: Result<Vec<Grant>, String> = numbered
-        .map(|(index, table)| grant(table).map_err(|problem| format!("grant {}: {problem}", index + 1)))
+        .map(|(index, table)| table.into_wire().map_err(|problem| format!("grant {}: {problem}", index + 1)))
         .collect();
     Ok((grants?, succession))
 }
@@ -210,72 +135,9 @@ fn succession(table: SuccessionTable) -> Result<SuccessionKeys, String> {
     Ok(SuccessionKeys { keys, threshold: table.threshold, delay_hours: table.delay_hours })
 }
 
-fn grant(table: GrantTable) -> Result<Grant, String> {
-    let role = wire::role(&table.role)
-        .ok_or("role must be owner, approver, operator, auditor, workload, handler or entrusted_party")?;
-    let moment = |name: &str, text: Option<String>| {
-        text.map(|text| wire::moment(&text).map_err(|rule| format!("{name} {rule}"))).transpose()
-    };
-    let end_user = match table.end_user.as_str() {
-        "" | "none" => EndUserRule::None,
-        "required" => EndUserRule::Required,
-        "approved_job" => EndUserRule::ApprovedJob,
-        _ => return Err("end_user must be none, required or approved_job".to_owned()),
-    };
-    let approved_job = match table.approved_job {
-        Some(it) => Some(ApprovedJob {
-            job: it.job,
-            handler: it.handler,
-            not_before: moment("approved_job.not_before", it.not_before)?,
-            not_after: moment("approved_job.not_after", it.not_after)?,
-        }),
-        None => None,
-    };
-    Ok(Grant {
-        grant: String::new(),
-        caller: table.caller,
-        role: role.into(),
-        tenant: table.tenant,
-        actions: table.actions,
-        kinds: table.kinds,
-        purposes: table.purposes,
-        scopes: table.scopes,
-        not_before: moment("not_before", table.not_before)?,
-        not_after: moment("not_after", table.not_after)?,
-        budget: table.budget.map(|it| Budget {
-            persons_max: it.persons_max,
-            window_days: it.window_days,
-            alarm_percent: it.alarm_percent,
-        }),
-        verify_guesses_per_day: table.verify_guesses_per_day,
-        end_user: end_user.into(),
-        approved_job,
-        relations: table.relations,
-        subjects: table.subjects,
-        label: table.label,
-        hours: table.hours.into_iter().map(hours).collect::<Result<_, _>>()?,
-        source_zones: table.source_zones,
-        trained_until: moment("trained_until", table.trained_until)?,
-        person: table.person,
-        party: table.party,
-        sub_of: table.sub_of,
-        terms: table.terms.map(|it| AccessTerms {
-            approvals_min: it.approvals_min,
-            persons_max: it.persons_max,
-            minutes_max: it.minutes_max,
-        }),
-        ..Grant::default()
-    })
-}
-
-fn hours(table: HoursTable) -> Result<Hours, String> {
-    let minute = |name: &str, text: &str| wire::clock(text).map_err(|rule| format!("hours.{name} {rule}"));
-    Ok(Hours { from_minute: minute("from", &table.from)?, to_minute: minute("to", &table.to)?, days: table.days })
-}
-
 #[cfg(test)]
 mod tests {
-    use fuda_client::tenant::Role;
+    use fuda_client::tenant::{Budget, EndUserRule, Role};
 
     use super::*;
 

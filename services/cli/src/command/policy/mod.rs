@@ -3,19 +3,22 @@
 mod diff;
 mod offline;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use fuda_client::policy::{
     ApprovePolicyRequest, ExplainDenialRequest, GetPolicyRequest, GetShadowReportRequest, ListPolicyVersionsRequest,
-    ProposePolicyRequest, ShadowPolicyRequest,
+    ProposePolicyRequest, ShadowDifference, ShadowPolicyRequest,
 };
+use fuda_client::tenant::GetTenantRequest;
 use fuda_policy::Policy;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, grant};
+use crate::args::Format;
 use crate::failure::Failure;
-use crate::output::text;
+use crate::output::{create_private, text};
 use crate::wire;
 
 /// Bytes of a file that a command reads whole.
@@ -48,9 +51,21 @@ pub(crate) enum Command {
         /// Cedar policies; without it, those of a new vault.
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
-        /// TOML with [[tenant]] and [[grant]] tables.
+        /// TOML with [[tenant]] and [[grant]] tables: a file of `export`, or one written by hand.
         #[arg(long, value_name = "FILE")]
         data: PathBuf,
+    },
+    /// Write tenants and grants of the vault as the data of `test`.
+    Export {
+        /// A tenant: its purposes, its time zone and its grants.
+        #[arg(long = "tenant", value_name = "ID", required_unless_present = "vault")]
+        tenants: Vec<String>,
+        /// The grants of the whole vault.
+        #[arg(long)]
+        vault: bool,
+        /// New file to write; without it, standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Print a policy text.
     Get {
@@ -106,24 +121,39 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Diff { a, b } => {
             let (a, b) = (side(&a, context).await?, side(&b, context).await?);
             let lines = diff::lines(&a, &b);
-            lines.iter().try_for_each(|line| context.output.line(line))
+            match context.output.format() {
+                Format::Json => context.output.facts(vec![("lines", json!(lines))]),
+                Format::Table => lines.iter().try_for_each(|line| context.output.line(line)),
+            }
         }
         Command::Test { table, policy, data } => {
             let policy = policy.as_deref().map_or_else(|| Ok(Policy::DEFAULT_TEXT.to_owned()), checked)?;
             let cases = offline::cases(&table, &read(&table)?)?;
             let differences = offline::differences(&policy, &read(&data)?, &cases)?;
-            differences.iter().try_for_each(|line| context.output.line(line))?;
-            context.output.facts(vec![("cases", json!(cases.len())), ("different", json!(differences.len()))])?;
+            let mut facts = vec![("cases", json!(cases.len())), ("different", json!(differences.len()))];
+            match context.output.format() {
+                Format::Json => facts.push(("differences", json!(differences))),
+                Format::Table => differences.iter().try_for_each(|line| context.output.line(line))?,
+            }
+            context.output.facts(facts)?;
             if differences.is_empty() {
                 Ok(())
             } else {
                 Err(Failure::Verification("the table and the policy disagree".to_owned()))
             }
         }
+        Command::Export { tenants, vault, out } => export(tenants, vault, out, context).await,
         Command::Get { version, order } => {
             let request = GetPolicyRequest { version, order };
             let answer = context.connection.client().await?.get_policy(request).await?;
-            context.output.line(answer.text.trim_end_matches('\n'))
+            match context.output.format() {
+                Format::Json => context.output.facts(vec![
+                    ("version", json!(answer.version)),
+                    ("digest", text(&answer.digest)),
+                    ("text", text(&answer.text)),
+                ]),
+                Format::Table => context.output.line(answer.text.trim_end_matches('\n')),
+            }
         }
         Command::History => history(context).await,
         Command::Propose { file, base } => propose(&file, base, context).await,
@@ -136,6 +166,29 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Shadow { set, clear } => shadow(set, clear, context).await,
         Command::Explain { request_id, tenant } => explain(request_id, tenant, context).await,
     }
+}
+
+async fn export(tenants: Vec<String>, vault: bool, out: Option<PathBuf>, context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client().await?;
+    let mut data = offline::DataFile::default();
+    if vault {
+        data.add_grants(grant::all(&client, String::new()).await?);
+    }
+    for tenant in tenants {
+        let answer = client.get_tenant(GetTenantRequest { tenant: tenant.clone() }).await?;
+        data.add_tenant(answer.tenant.unwrap_or_default());
+        data.add_grants(grant::all(&client, tenant).await?);
+    }
+    let file = data.to_toml()?;
+    let Some(out) = out else { return context.output.line(file.trim_end_matches('\n')) };
+    let mut written = create_private(&out)?;
+    written.write_all(file.as_bytes()).and_then(|()| written.sync_all()).map_err(|error| Failure::output(&error))?;
+    let (tenants, grants) = data.counts();
+    context.output.facts(vec![
+        ("tenants", json!(tenants)),
+        ("grants", json!(grants)),
+        ("file", text(out.display().to_string())),
+    ])
 }
 
 async fn propose(file: &Path, base: Option<u64>, context: &mut Context) -> Result<(), Failure> {
@@ -183,25 +236,37 @@ async fn shadow(set: Option<PathBuf>, clear: bool, context: &mut Context) -> Res
         return context.output.facts(vec![("entry_sequence", json!(answer.entry_sequence))]);
     }
     let report = client.get_shadow_report(GetShadowReportRequest {}).await?;
-    let rows = report.differences.iter().map(|it| {
-        vec![
-            wire::moment_value(it.time.as_ref()),
-            text(&it.action),
-            text(&it.caller),
-            text(&it.tenant),
-            text(&it.purpose),
-            text(&it.active),
-            text(&it.candidate),
-        ]
-    });
-    let rows = rows.collect();
-    context.output.facts(vec![
+    let rows: Vec<Vec<Value>> = report.differences.iter().map(difference_row).collect();
+    let mut facts = vec![
         ("node", text(&report.node)),
         ("candidate", text(&report.digest)),
         ("compared", json!(report.compared)),
         ("differing", json!(report.differing)),
-    ])?;
-    context.output.list(&SHADOW_COLUMNS, rows)
+    ];
+    match context.output.format() {
+        Format::Json => {
+            let object =
+                |row| SHADOW_COLUMNS.into_iter().map(str::to_owned).zip(row).collect::<serde_json::Map<_, _>>();
+            facts.push(("differences", rows.into_iter().map(object).collect()));
+            context.output.facts(facts)
+        }
+        Format::Table => {
+            context.output.facts(facts)?;
+            context.output.list(&SHADOW_COLUMNS, rows)
+        }
+    }
+}
+
+fn difference_row(difference: &ShadowDifference) -> Vec<Value> {
+    vec![
+        wire::moment_value(difference.time.as_ref()),
+        text(&difference.action),
+        text(&difference.caller),
+        text(&difference.tenant),
+        text(&difference.purpose),
+        text(&difference.active),
+        text(&difference.candidate),
+    ]
 }
 
 async fn explain(request_id: String, tenant: String, context: &mut Context) -> Result<(), Failure> {

@@ -3,22 +3,21 @@
 use std::path::Path;
 
 use csv::ReaderBuilder;
+use fuda_client::tenant as pb;
 use fuda_core::{
     CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, RecordLabel, Relation, ScopeId, SourceZone, SubjectRef,
-    TenantId, Timestamp, Window, WorkReference, Zone,
+    TenantId, Timestamp, Window, Zone,
 };
 use fuda_policy::{
-    Action, ApprovedJob, Budget, Conditions, EndUserProof, EndUserRule, Grant, GrantId, Hours, Notified, Policy,
-    PolicyData, Proof, RecordFacts, RecoveryChoice, Request, Role, Subjects, Tenant,
+    Action, EndUserProof, Notified, Policy, PolicyData, Proof, RecordFacts, RecoveryChoice, Request, Tenant,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-use crate::wire;
+use crate::grant_table::{GrantTable, all, moment, some, told};
 
 /// Rows of a table.
 const CASES_MAX: usize = 10_000;
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// One row of a table: a call, and what it should come to.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -159,14 +158,17 @@ fn decide(policy: &Policy, case: &Case) -> Result<Result<(), String>, String> {
     Ok(verdict.map_err(|reason| reason.code().to_owned()))
 }
 
-#[derive(Deserialize)]
+/// What decisions are made on beside the policy text: the file of `--data`, and what `export` writes.
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DataFile {
+pub(super) struct DataFile {
+    #[serde(default)]
     tenant: Vec<TenantTable>,
+    #[serde(default)]
     grant: Vec<GrantTable>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TenantTable {
     tenant: String,
@@ -175,67 +177,36 @@ struct TenantTable {
     purposes: Vec<String>,
 }
 
-/// The fields of `fuda grant propose`.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct GrantTable {
-    caller: String,
-    role: String,
-    tenant: String,
-    actions: Vec<String>,
-    kinds: Vec<String>,
-    purposes: Vec<String>,
-    scopes: Vec<String>,
-    not_before: String,
-    not_after: String,
-    budget: Option<BudgetTable>,
-    verify_guesses_per_day: u16,
-    relations: Vec<String>,
-    subjects: Vec<String>,
-    label: String,
-    hours: Vec<HoursTable>,
-    source_zones: Vec<String>,
-    trained_until: String,
-    end_user: String,
-    approved_job: Option<JobTable>,
-}
+impl DataFile {
+    /// Adds a tenant of the vault.
+    pub(super) fn add_tenant(&mut self, tenant: pb::Tenant) {
+        let pb::Tenant { tenant, time_zone, purposes, .. } = tenant;
+        self.tenant.push(TenantTable { tenant, time_zone, purposes });
+    }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JobTable {
-    job: String,
-    handler: String,
-    #[serde(default)]
-    not_before: String,
-    #[serde(default)]
-    not_after: String,
-}
+    /// Adds grants of the vault.
+    pub(super) fn add_grants(&mut self, grants: Vec<pb::Grant>) {
+        self.grant.extend(grants.into_iter().map(GrantTable::from));
+    }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BudgetTable {
-    persons_max: u32,
-    window_days: u16,
-}
+    /// Tenants and grants.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.tenant.len(), self.grant.len())
+    }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HoursTable {
-    #[serde(default)]
-    days: Vec<String>,
-    from: String,
-    to: String,
+    /// The file.
+    pub(super) fn to_toml(&self) -> Result<String, Failure> {
+        toml::to_string(self).map_err(|error| Failure::Internal(error.to_string()))
+    }
 }
 
 #[allow(clippy::needless_update, reason = "a later field shall not need a change here")]
 fn policy_data(text: &str, data: &str) -> Result<PolicyData, String> {
     let file: DataFile = toml::from_str(data).map_err(|error| error.to_string())?;
     let catalogue = Catalogue::from_toml(Catalogue::default_text()).map_err(|error| error.to_string())?;
-    let grants = file
-        .grant
-        .into_iter()
-        .enumerate()
-        .map(|(index, table)| grant(table, index + 1).map_err(|problem| format!("grant {}: {problem}", index + 1)));
+    let grants = (1..)
+        .zip(&file.grant)
+        .map(|(number, table)| table.to_policy(number).map_err(|problem| format!("grant {number}: {problem}")));
     Ok(PolicyData {
         version: PolicyVersion(1),
         text: text.to_owned(),
@@ -259,100 +230,6 @@ fn tenant(table: TenantTable) -> Result<Tenant, String> {
         created: Timestamp::EPOCH,
         ..fuda_policy::samples::tenant(Timestamp::EPOCH).map_err(told)?
     })
-}
-
-fn grant(table: GrantTable, number: usize) -> Result<Grant, String> {
-    let number = u128::try_from(number).map_err(|_| "too many grants")?;
-    let actions = table.actions.iter().map(|code| Action::from_code(code).ok_or("actions must be codes of actions"));
-    let conditions = Conditions {
-        relations: match table.relations.as_slice() {
-            [] => None,
-            codes => Some(all(codes, Relation::from_code)?.into_iter().collect()),
-        },
-        subjects: subjects(&table)?,
-        hours: table.hours.iter().map(hours).collect::<Result<_, _>>()?,
-        source_zones: all(&table.source_zones, SourceZone::parse)?,
-        trained_until: open_moment(&table.trained_until)?,
-    };
-    Ok(Grant {
-        id: GrantId(number.to_be_bytes()),
-        caller: CallerId::parse(&table.caller).map_err(told)?,
-        role: Role::from_code(&table.role).ok_or("role must be the code of a role")?,
-        tenant: some(&table.tenant, TenantId::parse)?,
-        actions: actions.collect::<Result<_, _>>()?,
-        kinds: all(&table.kinds, Kind::from_code)?,
-        purposes: all(&table.purposes, PurposeCode::parse)?,
-        scopes: all(&table.scopes, ScopeId::parse)?,
-        window: Window { not_before: open_moment(&table.not_before)?, not_after: open_moment(&table.not_after)? },
-        budget: table.budget.as_ref().map(|it| Budget::new(it.persons_max, it.window_days)),
-        verify_guesses_per_day: match table.verify_guesses_per_day {
-            0 if table.actions.iter().any(|code| code == Action::VerifyNumber.code()) => 5,
-            guesses => guesses,
-        },
-        end_user: end_user(&table)?,
-        conditions,
-        circumstances: None,
-    })
-}
-
-fn end_user(table: &GrantTable) -> Result<Option<EndUserRule>, String> {
-    match (table.end_user.as_str(), &table.approved_job) {
-        ("" | "none", None) => Ok(None),
-        ("required", None) => Ok(Some(EndUserRule::Required)),
-        ("approved_job", Some(job)) => Ok(Some(EndUserRule::ApprovedJob(ApprovedJob {
-            job: WorkReference::parse(&job.job).map_err(told)?,
-            handler: CallerId::parse(&job.handler).map_err(told)?,
-            window: Window { not_before: open_moment(&job.not_before)?, not_after: open_moment(&job.not_after)? },
-        }))),
-        _ => {
-            Err("end_user must be none, required, or approved_job together with approved_job = { job, handler }".into())
-        }
-    }
-}
-
-fn subjects(table: &GrantTable) -> Result<Subjects, String> {
-    match (table.subjects.as_slice(), table.label.as_str()) {
-        ([], "") => Ok(Subjects::All),
-        ([], label) => Ok(Subjects::Labelled(RecordLabel::parse(label).map_err(told)?)),
-        (listed, "") => {
-            let mut subjects = all(listed, SubjectRef::parse)?;
-            subjects.sort_unstable();
-            subjects.dedup();
-            Ok(Subjects::Listed(subjects))
-        }
-        _ => Err("label must not stand beside subjects".to_owned()),
-    }
-}
-
-fn hours(table: &HoursTable) -> Result<Hours, String> {
-    let mut days = if table.days.is_empty() { Hours::EVERY_DAY } else { 0 };
-    for day in &table.days {
-        days |= 1 << DAYS.iter().position(|known| known == day).ok_or("hours.days must be mon to sun")?;
-    }
-    let minute =
-        |text: &str| wire::clock(text).and_then(|minute| u16::try_from(minute).map_err(|error| error.to_string()));
-    Ok(Hours { days, from_minute: minute(&table.from)?, to_minute: minute(&table.to)? })
-}
-
-fn moment(text: &str) -> Result<Timestamp, String> {
-    let moment = wire::moment(text).map_err(|rule| format!("time {rule}"))?;
-    Ok(Timestamp(moment.seconds.saturating_mul(1_000).saturating_add(i64::from(moment.nanos / 1_000_000))))
-}
-
-fn open_moment(text: &str) -> Result<Option<Timestamp>, String> {
-    if text.is_empty() { Ok(None) } else { moment(text).map(Some) }
-}
-
-fn some<T>(text: &str, parse: impl Fn(&str) -> Result<T, fuda_core::Invalid>) -> Result<Option<T>, String> {
-    if text.is_empty() { Ok(None) } else { parse(text).map(Some).map_err(told) }
-}
-
-fn all<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, fuda_core::Invalid>) -> Result<Vec<T>, String> {
-    texts.iter().map(|text| parse(text).map_err(told)).collect()
-}
-
-fn told(invalid: fuda_core::Invalid) -> String {
-    invalid.to_string()
 }
 
 #[cfg(test)]
@@ -427,6 +304,23 @@ mod tests {
         let found = run(&closed, TABLE);
         assert_eq!(found.first().map(String::as_str), Some("case 1: expected allow, got deny (forbidden_by_policy)"));
         assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn an_export_decides_as_what_was_exported() {
+        let mut exported = DataFile::default();
+        let file: DataFile = toml::from_str(DATA).unwrap();
+        exported.add_grants(file.grant.into_iter().map(|table| table.into_wire().unwrap()).collect());
+        exported.add_tenant(pb::Tenant {
+            tenant: "acme".to_owned(),
+            time_zone: "Asia/Tokyo".to_owned(),
+            purposes: vec!["tax.withholding_slip".to_owned()],
+            ..pb::Tenant::default()
+        });
+        assert_eq!(exported.counts(), (1, 1));
+        let cases = cases(Path::new("table.toml"), TABLE).ok().unwrap();
+        let found = differences(Policy::DEFAULT_TEXT, &exported.to_toml().ok().unwrap(), &cases);
+        assert!(found.ok().unwrap().is_empty());
     }
 
     #[test]
