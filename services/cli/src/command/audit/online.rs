@@ -4,7 +4,7 @@
 //! ledger of N entries ── waited until a checkpoint covers all of them
 //! checkpoint A ── signature by the key
 //!   └─ entries 0..A.size ── every one hashes into A's root        (whole vault)
-//!   └─ inclusion proofs  ── of a sample, or of a tenant's entries
+//!   └─ inclusion proofs  ── of a sample, or of the entries that are shown
 //! earlier checkpoint ── consistency ── A ── consistency ── newest checkpoint B
 //! ```
 
@@ -26,7 +26,7 @@ use crate::failure::Failure;
 /// Inclusion proofs asked for after all entries were hashed: there they only check that the vault can prove.
 const SAMPLE: u64 = 16;
 /// Inclusion proofs asked for where they are the only check.
-const TENANT_PROOFS_MAX: usize = 10_000;
+const SHOWN_PROOFS_MAX: usize = 10_000;
 /// Time between two looks for a checkpoint that covers everything.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -34,6 +34,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Wanted<'a> {
     /// Only the entries of this tenant; empty: the whole vault.
     pub(super) tenant: &'a str,
+    /// Only the entries whose bytes are shown. Without it a withheld entry is a failed check, so that a vault cannot
+    /// hide one from an auditor who should see them all.
+    pub(super) part: bool,
     /// A checkpoint kept from earlier.
     pub(super) since: Option<TreeHead>,
     /// How long a checkpoint may take that covers every entry there is at the start; zero: the newest one will do.
@@ -63,7 +66,7 @@ pub(super) struct Report {
 
 /// Checks everything that can be checked from outside.
 pub(super) async fn verify(client: &Client, key: &VerifierKey, wanted: Wanted<'_>) -> Result<Report, Failure> {
-    let Wanted { tenant, since, wait } = wanted;
+    let Wanted { tenant, part, since, wait } = wanted;
     let at_start = ledger_size(client, tenant).await?;
     let Checkpoint { origin, head } = covering(client, tenant, key, at_start, wait).await?;
     if head.size < at_start && !wait.is_zero() {
@@ -73,12 +76,11 @@ pub(super) async fn verify(client: &Client, key: &VerifierKey, wanted: Wanted<'_
             head.size
         )));
     }
-    let (entries, leaves) = match tenant {
-        "" => (head.size, whole_log(client, &head).await?),
-        tenant => {
-            let leaves = tenant_leaves(client, tenant, &head).await?;
-            (leaves.len() as u64, leaves)
-        }
+    let (entries, leaves) = if part {
+        let leaves = shown_leaves(client, tenant, &head).await?;
+        (leaves.len() as u64, leaves)
+    } else {
+        (head.size, whole_log(client, &head).await?)
     };
     for (sequence, leaf) in &leaves {
         prove_inclusion(client, tenant, *sequence, leaf, &head).await?;
@@ -117,7 +119,7 @@ impl<'a> Entries<'a> {
         Self { client, tenant, next: 0, size }
     }
 
-    /// The next page; `None` at the end. For the whole vault every entry has its canonical bytes.
+    /// The next page; `None` at the end.
     pub(super) async fn next_page(&mut self) -> Result<Option<Vec<WireEntry>>, Failure> {
         if self.next >= self.size {
             return Ok(None);
@@ -129,9 +131,6 @@ impl<'a> Entries<'a> {
         for entry in &entries {
             if entry.sequence != self.next {
                 return Err(broken(&Error::LogSequence { expected: self.next, found: entry.sequence }));
-            }
-            if self.tenant.is_empty() && entry.canonical.is_empty() {
-                return Err(Failure::Verification(format!("entry {} comes without its bytes", entry.sequence)));
             }
             self.next += 1;
         }
@@ -149,7 +148,7 @@ async fn whole_log(client: &Client, head: &TreeHead) -> Result<BTreeMap<u64, Has
     let mut entries = Entries::new(client, "", head.size);
     while let Some(page) = entries.next_page().await? {
         for entry in page {
-            let leaf = checked_leaf(&entry)?;
+            let leaf = checked_leaf(with_bytes(&entry)?)?;
             edge.append(&[leaf]);
             if entry.sequence % stride == 0 || entry.sequence + 1 == head.size {
                 sample.insert(entry.sequence, leaf);
@@ -163,17 +162,28 @@ async fn whole_log(client: &Client, head: &TreeHead) -> Result<BTreeMap<u64, Has
     Ok(sample)
 }
 
-/// The leaves of a tenant's entries.
-async fn tenant_leaves(client: &Client, tenant: &str, head: &TreeHead) -> Result<BTreeMap<u64, Hash>, Failure> {
+/// An entry of the whole log: a withheld one is no log.
+pub(super) fn with_bytes(entry: &WireEntry) -> Result<&WireEntry, Failure> {
+    match entry.canonical.is_empty() {
+        false => Ok(entry),
+        true => Err(Failure::Verification(format!(
+            "entry {} comes without its bytes; the auditor of a tenant gives --tenant, that of an entrusted party --shown",
+            entry.sequence
+        ))),
+    }
+}
+
+/// The leaves of the entries that are shown: a tenant's, or those of an entrusted party's callers.
+async fn shown_leaves(client: &Client, tenant: &str, head: &TreeHead) -> Result<BTreeMap<u64, Hash>, Failure> {
     let mut leaves = BTreeMap::new();
     let mut entries = Entries::new(client, tenant, head.size);
     while let Some(page) = entries.next_page().await? {
         for entry in page.iter().filter(|entry| !entry.canonical.is_empty()) {
             leaves.insert(entry.sequence, checked_leaf(entry)?);
         }
-        if leaves.len() > TENANT_PROOFS_MAX {
+        if leaves.len() > SHOWN_PROOFS_MAX {
             return Err(Failure::Usage(format!(
-                "the tenant has more than {TENANT_PROOFS_MAX} entries; let an auditor of the whole vault verify"
+                "more than {SHOWN_PROOFS_MAX} entries are shown; let an auditor of the whole vault verify"
             )));
         }
     }

@@ -177,7 +177,11 @@ impl Vault {
 }
 
 /// The whole vault, against the newest checkpoint.
-const ANY: Wanted<'_> = Wanted { tenant: "", since: None, wait: Duration::ZERO };
+const ANY: Wanted<'_> = Wanted { tenant: "", part: false, since: None, wait: Duration::ZERO };
+/// What an auditor of one tenant checks.
+const OF_TENANT: Wanted<'_> = Wanted { tenant: "acme", part: true, ..ANY };
+/// What the auditor of an entrusted party checks.
+const SHOWN: Wanted<'_> = Wanted { part: true, ..ANY };
 
 fn nobody(_: u64) -> bool {
     false
@@ -201,10 +205,15 @@ async fn an_honest_vault_verifies() {
 
     // Phase 2: what an auditor of one tenant can check.
     let client = Vault::new(Lie::Nothing, others).client().await;
-    let report = verify(&client, &key(), Wanted { tenant: "acme", ..ANY }).await.unwrap();
+    let report = verify(&client, &key(), OF_TENANT).await.unwrap();
     assert_eq!((report.entries, report.inclusion_proofs), (OLD / 3, OLD / 3));
 
-    // Phase 3: the same without the bytes of others is not the whole log.
+    // Phase 3: the same for what an entrusted party's auditor is shown.
+    let client = Vault::new(Lie::Nothing, others).client().await;
+    let report = verify(&client, &key(), SHOWN).await.unwrap();
+    assert_eq!((report.entries, report.inclusion_proofs), (OLD / 3, OLD / 3));
+
+    // Phase 4: the same without the bytes of others is not the whole log.
     let client = Vault::new(Lie::Nothing, others).client().await;
     assert_eq!(verify(&client, &key(), ANY).await.unwrap_err().exit(), Exit::Refused);
 }
@@ -242,7 +251,7 @@ async fn every_lie_is_found() {
 
     // A tenant's auditor notices a changed entry by its inclusion proof.
     let client = Vault::new(Lie::Entry, others).client().await;
-    let failure = verify(&client, &key(), Wanted { tenant: "acme", ..ANY }).await.unwrap_err();
+    let failure = verify(&client, &key(), OF_TENANT).await.unwrap_err();
     assert!(matches!(failure, Failure::Verification(text) if text.contains("entry 3 is not in the signed tree")));
 }
 
