@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use fuda_client::{Client, Credentials, Identity, Options, TokenIdentity};
+use fuda_client::{Client, Credentials, Identity, Options, SpiffeMatcher, TokenIdentity};
 use fuda_core::limits::{DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 
 use crate::failure::Failure;
@@ -31,6 +31,10 @@ pub(crate) struct Connection {
     /// Authority of the nodes, instead of the one in --identity.
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
+
+    /// Trust domain of the nodes, where it is not the caller's own.
+    #[arg(long, global = true, value_name = "DOMAIN")]
+    node_domain: Option<String>,
 
     /// File with a bearer token (of a service account, or written by `fuda login`), instead of a certificate; needs --ca.
     #[arg(long, global = true, env = "FUDA_TOKEN_FILE", value_name = "FILE", conflicts_with_all = ["cert", "key"])]
@@ -63,6 +67,8 @@ impl Connection {
         }
         let mut options = Options::new(self.address.iter().map(String::as_str), self.identity()?);
         options.deadline = self.deadline_ms.map_or(deadline, Duration::from_millis);
+        let nodes = |domain: &String| SpiffeMatcher::Under { trust_domain: domain.clone(), path: "node".to_owned() };
+        options.expected_server = self.node_domain.as_ref().map(nodes);
         let client = Client::connect(options).await?;
         match &self.end_user_assertion_file {
             None => Ok(client),
@@ -116,6 +122,7 @@ mod tests {
             cert: None,
             key: None,
             ca: None,
+            node_domain: None,
             token_file: None,
             end_user_assertion_file: None,
             deadline_ms: None,

@@ -131,9 +131,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// One refusal on one line, for a column of a CSV or an object.
+/// One refusal on one line, for a column of a CSV or an object. Of a denial the caller learns nothing but the id of the
+/// request, under which an approver or auditor finds the reason.
 pub(crate) fn one_line(error: &Error) -> String {
     match error {
+        Error::Refused(refused) if Exit::of(error) == Exit::Denied && !refused.request_id.is_empty() => {
+            format!("{}, request {}", headline(refused), refused.request_id)
+        }
         Error::Refused(refused) => headline(refused),
         other => other.to_string(),
     }
@@ -246,6 +250,13 @@ mod tests {
             "error: denied, or it does not exist (FUDA-2002)\n  request: 0190c0de-0000-4000-8000-000000000001\n  \
              node: vault-1:7001\n  docs: docs/src/errors/FUDA-2002.md\n"
         );
+    }
+
+    #[test]
+    fn a_denied_item_names_its_request() {
+        let line = one_line(&refused("FUDA-2002", tonic::Code::PermissionDenied));
+        assert_eq!(line, "denied, or it does not exist (FUDA-2002), request 0190c0de-0000-4000-8000-000000000001");
+        assert!(!one_line(&refused("FUDA-3001", tonic::Code::AlreadyExists)).contains("request"));
     }
 
     #[test]
