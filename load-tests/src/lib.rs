@@ -4,6 +4,7 @@
 //! catch a planted bug.
 //!
 //! - [`cluster`]: nodes as processes, their certificates, grants and faults,
+//! - [`cli`]: the command line as a person uses it,
 //! - [`wire`]: a thin client that decides itself which node it calls and what it repeats,
 //! - [`workload`]: clients that tokenize and detokenize through faults and write a [`journal`] of what was promised,
 //! - [`load`]: the load generator, and what the load cost,
@@ -11,9 +12,11 @@
 //! - [`evidence`]: the registry of proofs that `fuda-evidence` runs.
 
 pub mod attacker;
+pub mod cli;
 pub mod cluster;
 pub mod evidence;
 pub mod hooks;
+pub mod https;
 pub mod journal;
 pub mod load;
 pub mod loop_disk;

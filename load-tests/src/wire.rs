@@ -16,8 +16,8 @@ use fuda_proto::tenant::v1::tenant_service_client::TenantServiceClient;
 use fuda_proto::vault::v1::token_service_client::TokenServiceClient;
 use fuda_runtime::dev_ca::Pems;
 use fuda_runtime::tls::{ClientTls, SpiffeMatcher, TlsConnector, TlsPaths};
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 /// Largest answer accepted, in bytes: a page of entries and some.
@@ -39,7 +39,21 @@ impl Caller {
     /// # Errors
     /// When the certificate cannot be read.
     pub fn new(pems: &Pems, spiffe: &str, addresses: &[String], deadline: Duration) -> Result<Self> {
-        let connector = connector(pems, trust_domain(spiffe))?;
+        Self::abroad(pems, spiffe, trust_domain(spiffe), addresses, deadline)
+    }
+
+    /// As [`Caller::new`], towards nodes of another trust domain than the caller's own.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read.
+    pub fn abroad(
+        pems: &Pems,
+        spiffe: &str,
+        node_domain: &str,
+        addresses: &[String],
+        deadline: Duration,
+    ) -> Result<Self> {
+        let connector = connector(pems, node_domain)?;
         let channels = addresses.iter().map(|address| channel(address, connector.clone(), deadline));
         Ok(Self { spiffe: spiffe.to_owned(), channels: channels.collect::<Result<_>>()? })
     }
@@ -231,6 +245,17 @@ pub async fn get_page(address: &str, path: &str) -> Result<(u16, Vec<u8>)> {
 pub async fn accepts(address: &str) -> bool {
     let connecting = tokio::net::TcpStream::connect(address);
     matches!(tokio::time::timeout(Duration::from_millis(500), connecting).await, Ok(Ok(_)))
+}
+
+/// Adds a bearer token to a call.
+///
+/// # Errors
+/// INTERNAL when the token is no header value.
+pub fn bearing<T>(message: T, token: &str) -> Result<Request<T>, Status> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {token}").parse().map_err(|_| Status::internal("not a header value"))?;
+    request.metadata_mut().insert("authorization", value);
+    Ok(request)
 }
 
 /// A path as text for a settings file.

@@ -7,6 +7,7 @@
 //!                └─ data/NODE/                 data directory, unless another is given
 //! ```
 
+pub mod clocks;
 mod node;
 mod setup;
 pub mod spawn;

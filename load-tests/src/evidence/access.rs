@@ -45,7 +45,8 @@ pub(super) const EVIDENCE: Evidence = Evidence {
 };
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
-    let (hooks, options) = receiver(&ctx).await?;
+    let (hooks, mut options) = receiver(&ctx, "access").await?;
+    options.nodes = ctx.pick(1, 3);
     let cluster = LocalCluster::serving(options).await?;
     let stage = Stage::set(&cluster, ctx.seed).await?;
     let mut wrong = Vec::new();
@@ -79,18 +80,17 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
 }
 
 /// A receiver of notifications, and a cluster that is told of it. Its certificate is of an authority of its own.
-async fn receiver(ctx: &Ctx) -> Result<(HookSink, Options)> {
+pub(super) async fn receiver(ctx: &Ctx, cluster: &str) -> Result<(HookSink, Options)> {
     let ca = DevCa::open(&ctx.dir("hooks")?, TRUST_DOMAIN)?;
     let (pems, _) = ca.issue_node("hooks", &["localhost".to_owned()])?;
     let hooks = HookSink::start(&pems).await?;
     let secret = ctx.work_dir.join("hooks-secret");
     std::fs::write(&secret, SECRET)?;
-    let mut options = ctx
-        .cluster("access")?
+    let options = ctx
+        .cluster(cluster)?
         .env("FUDA__NOTIFY__WEBHOOK_URL", hooks.url())
         .env("FUDA__NOTIFY__WEBHOOK_AUTHORITIES_FILE", &path_text(&ca.root_path(Authority::Clients)))
         .env("FUDA__NOTIFY__WEBHOOK_SECRET_FILE", &path_text(&secret));
-    options.nodes = ctx.pick(1, 3);
     Ok((hooks, options))
 }
 

@@ -3,10 +3,7 @@
 //! libfaketime stands between the node and the kernel; the monotonic clock stays true, as it does when a real wall
 //! clock is set. That the jump arrived is read from the node's own metric, so that a test without a jump cannot pass.
 
-use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,18 +16,14 @@ use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, Tokeni
 use parking_lot::Mutex;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
-use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use super::{Ctx, Evidence, Outcome, progress};
+use crate::cluster::clocks::{self, Clocks};
 use crate::cluster::{LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, get_page, is_code};
 
-/// Where Debian and Ubuntu put it.
-const LIBRARY_DIRS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime"];
-/// The build of it for programs with threads.
-const LIBRARY: &str = "libfaketimeMT.so.1";
 /// Ten years, as libfaketime reads it.
 const JUMP: &str = "+3652d";
 /// Below this the jump did not arrive, in milliseconds: nine years.
@@ -66,10 +59,8 @@ pub(super) const EVIDENCE: Evidence = Evidence {
 };
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
-    let Some(library) = library().await else {
-        return Ok(Outcome::skipped(
-            "libfaketime is not installed and apt cannot install it (package faketime)".to_owned(),
-        ));
+    let Some(library) = clocks::library().await else {
+        return Ok(Outcome::skipped(clocks::MISSING.to_owned()));
     };
     let mut cluster = LocalCluster::start(ctx.cluster("clock")?).await?;
     let clocks = Clocks::insert(&mut cluster, &library).await?;
@@ -111,49 +102,6 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
         mutant_caught: Some(doctored && arrived),
         skipped: None,
     })
-}
-
-/// One clock per node, each read from a file at every look.
-struct Clocks {
-    files: Vec<PathBuf>,
-}
-
-impl Clocks {
-    /// Restarts the nodes, which are members of nothing yet, behind libfaketime, with true clocks.
-    async fn insert(cluster: &mut LocalCluster, library: &Path) -> Result<Self> {
-        let mut files = Vec::new();
-        for number in 0..cluster.size() {
-            let node = cluster.node(number)?;
-            node.stop().await?;
-            let file = node.spec().run_dir.join("clock");
-            let env = [
-                ("LD_PRELOAD", library.display().to_string()),
-                ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
-                ("FAKETIME_NO_CACHE", "1".to_owned()),
-                ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-                ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-                ("NO_FAKE_STAT", "1".to_owned()),
-            ];
-            node.spec_mut().env.extend(env.map(|(key, value)| (key.to_owned(), value)));
-            files.push(file);
-        }
-        let clocks = Self { files };
-        for number in 0..cluster.size() {
-            clocks.set(number, "+0d")?;
-            cluster.restart(number)?;
-        }
-        for number in 0..cluster.size() {
-            cluster.node(number)?.wait_live(PATIENCE).await?;
-        }
-        Ok(clocks)
-    }
-
-    fn set(&self, node: usize, offset: &str) -> Result<()> {
-        let file = self.files.get(node).context("no such node")?;
-        let beside = file.with_extension("new");
-        fs::write(&beside, format!("{offset}\n"))?;
-        Ok(fs::rename(beside, file)?)
-    }
 }
 
 /// What one jump did.
@@ -571,20 +519,6 @@ fn doctored_is_found(entries: &[Entry], began_ms: i64, now_ms: i64) -> bool {
 
 fn real_ms() -> Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
-
-/// libfaketime; installed by apt when it is missing and we may.
-async fn library() -> Option<PathBuf> {
-    let find = || LIBRARY_DIRS.iter().map(|dir| Path::new(dir).join(LIBRARY)).find(|file| file.is_file());
-    if let Some(found) = find() {
-        return Some(found);
-    }
-    progress("installing with apt: faketime");
-    let apt = ["apt-get update -qq", "apt-get install -y -qq --no-install-recommends faketime"].join(" && ");
-    let mut install = Command::new("sh");
-    install.args(["-c", &apt]).env("DEBIAN_FRONTEND", "noninteractive");
-    let ended = install.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
-    ended.ok().filter(std::process::ExitStatus::success).and_then(|_| find())
 }
 
 #[cfg(test)]

@@ -386,6 +386,7 @@ fn bad(
         uris: uris.iter().map(|uri| (*uri).to_owned()).collect(),
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         shift_days,
+        ..Subject::default()
     };
     let second = format!("{uri}-2");
     let mut issued = BTreeMap::new();

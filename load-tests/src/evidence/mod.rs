@@ -21,6 +21,7 @@ mod plaintext_scan;
 mod policy_oracle;
 mod power_cut;
 mod quickstart;
+mod roles;
 mod store_alone;
 
 use std::fs;
@@ -55,6 +56,7 @@ pub const ALL: &[Evidence] = &[
     access::EVIDENCE,
     first_figures::EVIDENCE,
     law_rules::EVIDENCE,
+    roles::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).

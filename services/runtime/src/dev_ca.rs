@@ -17,9 +17,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, string::Ia5String,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber, string::Ia5String,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 /// How long a certificate of this authority is valid, in days.
 pub const VALIDITY_DAYS: u64 = 365;
@@ -60,6 +65,8 @@ pub struct Subject {
     pub hosts: Vec<String>,
     /// Moves the whole validity by so many days; tests make expired certificates with it.
     pub shift_days: i64,
+    /// Ends so long after now, instead of after [`VALIDITY_DAYS`].
+    pub lifetime: Option<Duration>,
 }
 
 /// Which of the two authorities signs.
@@ -132,10 +139,8 @@ impl DevCa {
     /// Issues one certificate into `dir/STEM.pem` and `dir/STEM.key.pem`.
     pub fn issue(&self, authority: Authority, dir: &Path, stem: &str, subject: &Subject) -> Result<Pems, Error> {
         make_private_dir(dir)?;
-        let issuer_key = KeyPair::from_pem(&read(&self.dir.join("ca").join(format!("{}.key.pem", authority.name())))?)?;
-        let issuer = Issuer::from_ca_cert_pem(&read(&self.root_path(authority))?, issuer_key)?;
         let key = KeyPair::generate()?;
-        let certificate = leaf_params(subject)?.signed_by(&key, &issuer)?;
+        let certificate = leaf_params(subject)?.signed_by(&key, &self.issuer(authority)?)?;
         let pems = Pems {
             certificate: dir.join(format!("{stem}.pem")),
             key: dir.join(format!("{stem}.key.pem")),
@@ -145,6 +150,40 @@ impl DevCa {
         write(&pems.key, &key.serialize_pem(), 0o600)?;
         write(&pems.certificate, &certificate.pem(), 0o644)?;
         Ok(pems)
+    }
+
+    /// A list (PEM) that revokes these certificates, good for a day.
+    ///
+    /// # Errors
+    /// When a file holds no certificate.
+    pub fn revocation_list(&self, authority: Authority, certificates: &[&Path]) -> Result<String, Error> {
+        let now = SystemTime::now();
+        let revoked = |path: &&Path| -> Result<RevokedCertParams, Error> {
+            let unusable = |_| Error::Certificate(rcgen::Error::CouldNotParseCertificate);
+            let der = CertificateDer::from_pem_slice(read(path)?.as_bytes()).map_err(unusable)?;
+            let (_, certificate) = X509Certificate::from_der(&der)
+                .map_err(|_| Error::Certificate(rcgen::Error::CouldNotParseCertificate))?;
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(certificate.raw_serial()),
+                revocation_time: now.into(),
+                reason_code: None,
+                invalidity_date: None,
+            })
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now.into(),
+            next_update: (now + Duration::from_secs(86_400)).into(),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: certificates.iter().map(revoked).collect::<Result<_, _>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer(authority)?)?.pem()?)
+    }
+
+    fn issuer(&self, authority: Authority) -> Result<Issuer<'static, KeyPair>, Error> {
+        let key = KeyPair::from_pem(&read(&self.dir.join("ca").join(format!("{}.key.pem", authority.name())))?)?;
+        Ok(Issuer::from_ca_cert_pem(&read(&self.root_path(authority))?, key)?)
     }
 
     fn make_root(&self, authority: Authority) -> Result<(), Error> {
@@ -168,6 +207,9 @@ fn leaf_params(subject: &Subject) -> Result<CertificateParams, Error> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
     set_validity(&mut params, subject.shift_days);
+    if let Some(lifetime) = subject.lifetime {
+        params.not_after = (SystemTime::now() + lifetime).into();
+    }
     for uri in &subject.uris {
         params.subject_alt_names.push(SanType::URI(Ia5String::try_from(uri.as_str())?));
     }

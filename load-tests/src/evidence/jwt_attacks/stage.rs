@@ -20,7 +20,7 @@ use tonic::{Request, Status};
 use super::forgeries::{Forger, Forgery};
 use crate::cluster::{CALL_DEADLINE, LocalCluster, Options, PURPOSE, SCOPES, TENANT};
 use crate::synthetic::People;
-use crate::wire::{Caller, describe, get_page, is_code, new_request_id};
+use crate::wire::{Caller, bearing, describe, get_page, is_code, new_request_id};
 
 /// A key of the issuer whose algorithm attackers like to confuse; it signs nothing but tests.
 const RSA: &str = include_str!("../../../../services/identity/testdata/rsa2048.pem");
@@ -339,13 +339,6 @@ async fn reveal(
         request.metadata_mut().insert("fuda-end-user-assertion", value);
     }
     workload.tokens(node).detokenize(request).await.map(|_| ())
-}
-
-fn bearing<T>(message: T, token: &str) -> Result<Request<T>, Status> {
-    let mut request = Request::new(message);
-    let value = format!("Bearer {token}").parse().map_err(|_| Status::internal("not a header value"))?;
-    request.metadata_mut().insert("authorization", value);
-    Ok(request)
 }
 
 fn now_s() -> Result<i64> {
