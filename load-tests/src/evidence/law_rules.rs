@@ -35,7 +35,7 @@ pub(super) const EVIDENCE: Evidence = Evidence {
 async fn run(ctx: Ctx) -> Result<Outcome> {
     let options = Options { nodes: 1, ..ctx.cluster("cluster")? };
     let mut cluster = Box::pin(LocalCluster::serving(options)).await?;
-    let stage = Box::pin(Stage::set(&cluster, ctx.seed)).await?;
+    let stage = Box::pin(Stage::build(&cluster, ctx.seed)).await?;
     let tests: Vec<&Test> = RULES.iter().flat_map(|rule| rule.tests).collect();
     let failed = check(&stage, &tests).await;
     for failure in &failed {

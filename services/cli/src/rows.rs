@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use clap::Args;
 use csv::{Reader, ReaderBuilder, StringRecord, Writer};
 use fuda_client::Secret;
-use fuda_client::vault::{NotifiedPurpose, TokenizeItem, VerifyItem};
+use fuda_client::vault::{NotifiedPurpose, TokenizeItem, Verification, VerifyItem};
 use fuda_core::TokenClass;
 use fuda_core::limits::TOKEN_CHARS;
 use zeroize::Zeroizing;
@@ -17,9 +18,20 @@ use crate::failure::Failure;
 use crate::input::{self, SecretBytes};
 use crate::wire;
 
-/// Columns of the numbers to store. The first two are required.
-pub(crate) const NUMBER_COLUMNS: [&str; 6] =
-    ["subject", "number", "principal_subject", "relation", "notified_purposes", "label"];
+/// Columns of the numbers to store. The first two are required; the last five are the record of an identity check.
+pub(crate) const NUMBER_COLUMNS: [&str; 11] = [
+    "subject",
+    "number",
+    "principal_subject",
+    "relation",
+    "notified_purposes",
+    "label",
+    "verification_method",
+    "documents",
+    "verifier",
+    "verified_on",
+    "proxy",
+];
 /// Column of the tokens to reveal.
 pub(crate) const TOKEN_COLUMN: &str = "token";
 
@@ -38,6 +50,43 @@ pub(crate) struct Stored {
     pub(crate) scope: String,
     /// The label of the records; empty: none.
     pub(crate) label: String,
+    /// How the persons' identity was checked.
+    pub(crate) check: Check,
+}
+
+/// The record of an identity check (番号法16条): codes, a reference and a date. Nothing of it: no record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Check {
+    /// How the identity was checked: a code such as individual_number_card. A column of the input goes before it.
+    #[arg(long = "verification-method", default_value = "", value_name = "CODE")]
+    pub(crate) method: String,
+    /// Code of a sort of document that was shown, such as driving_licence; several parted by `;`.
+    #[arg(long = "documents", default_value = "", value_name = "CODES")]
+    pub(crate) documents: String,
+    /// Your reference to whoever checked.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) verifier: String,
+    /// The day of the check, such as 2026-11-22.
+    #[arg(long, default_value = "", value_name = "DAY")]
+    pub(crate) verified_on: String,
+    /// What the proxy is to the person: legal_representative, attorney or employee.
+    #[arg(long, default_value = "", value_name = "CODE")]
+    pub(crate) proxy: String,
+}
+
+impl Check {
+    /// What to send; the vault checks that it makes sense, and names the field.
+    pub(crate) fn record(&self) -> Option<Verification> {
+        let Self { method, documents, verifier, verified_on, proxy } = self.clone();
+        let recorded = self != &Self::default();
+        let documents = parts(&documents).map(str::to_owned).collect();
+        recorded.then_some(Verification { method, documents, verifier, verified_on, proxy })
+    }
+}
+
+/// What stands between semicolons.
+fn parts(list: &str) -> impl Iterator<Item = &str> {
+    list.split(';').map(str::trim).filter(|part| !part.is_empty())
 }
 
 /// The rows of a CSV of numbers, one at a time.
@@ -82,12 +131,16 @@ impl<'a> NumberRows<'a> {
             place.and_then(|place| self.record.get(place)).unwrap_or_default().trim()
         };
         let subject = field(0).to_owned();
-        let labelled = match field(5) {
-            "" => None,
-            label => Some(Stored { label: label.to_owned(), ..self.stored.clone() }),
-        };
-        let stored = labelled.as_ref().unwrap_or(&self.stored);
-        let item = item(stored, &subject, field(1), field(2), field(3), field(4));
+        let own = |place: usize| field(place).to_owned();
+        let check = Check { method: own(6), documents: own(7), verifier: own(8), verified_on: own(9), proxy: own(10) };
+        let mut stored = self.stored.clone();
+        if !field(5).is_empty() {
+            stored.label = own(5);
+        }
+        if check != Check::default() {
+            stored.check = check;
+        }
+        let item = item(&stored, &subject, field(1), field(2), field(3), field(4));
         Ok(Some(NumberRow { subject, item }))
     }
 }
@@ -106,8 +159,7 @@ pub(crate) fn item(
         "" => return Err("relation is required when there is a principal_subject".to_owned()),
         relation => relation,
     };
-    let purposes = notified.split(';').map(str::trim).filter(|purpose| !purpose.is_empty());
-    let purposes = purposes.map(|purpose| NotifiedPurpose { purpose: purpose.to_owned(), ..Default::default() });
+    let purposes = parts(notified).map(|purpose| NotifiedPurpose { purpose: purpose.to_owned(), ..Default::default() });
     Ok(Secret::new(TokenizeItem {
         kind: stored.kind.clone(),
         relation: wire::relation(relation)?.into(),
@@ -117,7 +169,7 @@ pub(crate) fn item(
         notified_purposes: purposes.collect(),
         number: number.to_owned(),
         label: stored.label.clone(),
-        ..TokenizeItem::default()
+        verification: stored.check.record(),
     }))
 }
 
@@ -258,7 +310,8 @@ mod tests {
     }
 
     fn stored() -> Stored {
-        Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned(), label: String::new() }
+        let check = Check { method: "digital".to_owned(), ..Check::default() };
+        Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned(), label: String::new(), check }
     }
 
     fn read(text: &str) -> Result<Vec<NumberRow>, Failure> {
@@ -299,6 +352,31 @@ mod tests {
             assert_eq!(row.subject, subject);
             assert!(row.item.as_ref().err().unwrap().starts_with("relation"));
         }
+    }
+
+    #[test]
+    fn a_row_has_the_check_of_its_columns_or_that_of_all_rows() {
+        let rows = read(
+            "subject,number,verification_method,documents,verifier,verified_on,proxy\n\
+             E1,123456789018,proxy,driving_licence; power_of_attorney,hr/tanaka,2026-11-22,attorney\n\
+             E2,123456789018,,,,,\n\
+             E3,123456789018,,,hr/tanaka,,\n",
+        )
+        .unwrap();
+        let checks: Vec<Verification> =
+            rows.iter().map(|row| row.item.as_ref().ok().unwrap().verification.clone().unwrap()).collect();
+        let own = Verification {
+            method: "proxy".to_owned(),
+            documents: vec!["driving_licence".to_owned(), "power_of_attorney".to_owned()],
+            verifier: "hr/tanaka".to_owned(),
+            verified_on: "2026-11-22".to_owned(),
+            proxy: "attorney".to_owned(),
+        };
+        assert_eq!(checks[0], own);
+        assert_eq!(checks[1], Verification { method: "digital".to_owned(), ..Verification::default() });
+        // Half a record is not filled up from elsewhere: the vault refuses it.
+        assert_eq!(checks[2], Verification { verifier: "hr/tanaka".to_owned(), ..Verification::default() });
+        assert_eq!(Check::default().record(), None);
     }
 
     #[test]

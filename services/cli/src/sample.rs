@@ -21,6 +21,11 @@ const OWN_PURPOSES: &str = "tax.withholding_slip;tax.dependents_decl;si.acquire;
 const SPOUSE_PURPOSES: &str = "tax.dependents_decl;tax.yearend_decl;si.dependents;si.np3";
 const DEPENDANT_PURPOSES: &str = "tax.dependents_decl;tax.yearend_decl;si.dependents";
 
+/// Method, documents, verifier, day and proxy of the identity check: employees show their cards, and check the numbers
+/// of dependants themselves.
+const OWN_CHECK: [&str; 5] = ["individual_number_card", "individual_number_card", "hr/sample", "2026-04-01", ""];
+const DEPENDANT_CHECK: [&str; 5] = ["declared_by_principal", "", "hr/sample", "2026-04-01", ""];
+
 /// Writes `count` employees, each followed by 0 to 3 dependants, as input of `fuda token tokenize`.
 pub(crate) fn write(count: u64, seed: u64, to: impl Write) -> Result<u64, Failure> {
     let mut writer = csv::Writer::from_writer(to);
@@ -31,15 +36,17 @@ pub(crate) fn write(count: u64, seed: u64, to: impl Write) -> Result<u64, Failur
     let mut rows = 0;
     for employee in 1..=count {
         let subject = format!("E{employee:04}");
-        writer.write_record([&subject, &people.number()?, "", "self", OWN_PURPOSES, ""]).map_err(unwritable)?;
+        let number = people.number()?;
+        let own = [subject.as_str(), &number, "", "self", OWN_PURPOSES, ""];
+        writer.write_record(own.into_iter().chain(OWN_CHECK)).map_err(unwritable)?;
         rows += 1;
         for index in 1..=dependants(&mut random) {
             let (relation, purposes) =
                 if index == 1 { ("spouse", SPOUSE_PURPOSES) } else { ("dependant", DEPENDANT_PURPOSES) };
             let dependant = format!("{subject}-{index}");
-            writer
-                .write_record([&dependant, &people.number()?, &subject, relation, purposes, ""])
-                .map_err(unwritable)?;
+            let number = people.number()?;
+            let row = [dependant.as_str(), &number, &subject, relation, purposes, ""];
+            writer.write_record(row.into_iter().chain(DEPENDANT_CHECK)).map_err(unwritable)?;
             rows += 1;
         }
     }
@@ -93,11 +100,11 @@ impl Random {
 mod tests {
     use std::collections::BTreeSet;
 
-    use fuda_core::{Catalogue, PurposeCode, SubjectRef};
+    use fuda_core::{Catalogue, PurposeCode, SubjectRef, VerificationMethod};
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::rows::{NumberRows, Stored};
+    use crate::rows::{Check, NumberRows, Stored};
 
     fn file(count: u64, seed: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -108,7 +115,8 @@ mod tests {
     #[test]
     fn a_sample_is_valid_input_and_no_two_people_share_a_number() {
         let bytes = Zeroizing::new(file(500, 1));
-        let stored = Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned(), label: String::new() };
+        let (kind, scope) = ("my_number".to_owned(), "payroll".to_owned());
+        let stored = Stored { kind, scope, label: String::new(), check: Check::default() };
         let mut rows = NumberRows::open(&bytes, stored).unwrap();
         let catalogue = Catalogue::from_toml(Catalogue::default_text()).unwrap();
         let (mut numbers, mut subjects) = (BTreeSet::new(), BTreeSet::new());
@@ -119,6 +127,8 @@ mod tests {
             for notified in &item.notified_purposes {
                 assert!(catalogue.get(&PurposeCode::parse(&notified.purpose).unwrap()).is_some());
             }
+            let method = &item.verification.as_ref().unwrap().method;
+            assert!(VerificationMethod::from_code(method).is_ok(), "{method}");
             assert!(numbers.insert(item.number.clone()), "shared number");
             assert!(subjects.insert(item.subject.clone()), "shared subject");
         }

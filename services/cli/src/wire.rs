@@ -1,6 +1,6 @@
 //! Words of the command line to words of the API and back.
 
-use fuda_client::tenant::{EndUserRule, Grant, Hours, Role};
+use fuda_client::tenant::{EndUserRule, Grant, Hours, Role, VerificationDemand};
 use fuda_client::vault::{NotifiedPurpose, Record, RecordStatus, Relation as WireRelation, Verification};
 use fuda_core::{Relation, Timestamp};
 use prost_types::Timestamp as WireTimestamp;
@@ -109,6 +109,11 @@ fn verification(verification: &Verification) -> Value {
         "verified_on": verification.verified_on,
         "proxy": verification.proxy,
     })
+}
+
+/// Which numbers a tenant takes only with the record of an identity check.
+pub(crate) fn verification_demand(demand: &VerificationDemand) -> Value {
+    json!({"kinds": demand.kinds, "relations": demand.relations})
 }
 
 /// Columns of a grant.

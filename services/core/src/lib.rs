@@ -33,4 +33,4 @@ pub use relation::{Relation, RelationSet};
 pub use retention::{Hold, RetentionRule, RetentionStart};
 pub use time::{Day, Timestamp, Window, Zone};
 pub use token::{Token, TokenClass};
-pub use verification::{ProxyRelation, Verification, VerificationDocument, VerificationMethod};
+pub use verification::{ProxyRelation, Verification, VerificationDemand, VerificationDocument, VerificationMethod};

@@ -7,7 +7,9 @@ use minicbor::{Decode, Encode};
 
 use crate::{
     error::Invalid,
+    kind::Kind,
     limits::{VERIFICATION_DOCUMENTS_MAX, VERIFIER_CHARS_MAX},
+    relation::{Relation, RelationSet},
     text::check_short,
     time::Day,
 };
@@ -153,6 +155,63 @@ impl Verification {
     }
 }
 
+/// Which numbers a tenant takes only with the record of an identity check. The default demands it of none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct VerificationDemand {
+    /// Of these kinds.
+    #[n(0)]
+    pub kinds: Vec<Kind>,
+    /// Of persons who are this to the principal subject. An employee checks the numbers of dependants himself.
+    #[n(1)]
+    pub relations: RelationSet,
+}
+
+impl VerificationDemand {
+    /// What 番号法16条 asks of an employer: the My Numbers of persons in their own right.
+    #[must_use]
+    pub fn of_the_law() -> Self {
+        Self { kinds: vec![Kind::MyNumber], relations: [Relation::SelfRelation].into_iter().collect() }
+    }
+
+    /// Whether nothing is demanded.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a number of this kind, of a person in this relation, must come with the record of a check.
+    #[must_use]
+    pub fn covers(&self, kind: Kind, relation: Relation) -> bool {
+        self.kinds.contains(&kind) && self.relations.contains(relation)
+    }
+
+    /// Checks that it demands something of somebody, or nothing at all.
+    ///
+    /// # Errors
+    /// [`Invalid`] with field and rule.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        const FIELD: &str = "verification_demand";
+        if self.kinds.is_empty() != self.relations.is_empty() {
+            return Err(Invalid::new(FIELD, "must name both kinds and relations, or neither"));
+        }
+        let repeats =
+            (1..self.kinds.len()).any(|at| self.kinds.iter().take(at).any(|kind| self.kinds.get(at) == Some(kind)));
+        if repeats { Err(Invalid::new(FIELD, "must not repeat a kind")) } else { Ok(()) }
+    }
+}
+
+/// `my_number,bank_account:self,spouse`; `none` when nothing is demanded.
+impl fmt::Display for VerificationDemand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_none() {
+            return f.write_str("none");
+        }
+        let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.code()).collect();
+        let relations: Vec<&str> = self.relations.iter().map(Relation::code).collect();
+        write!(f, "{}:{}", kinds.join(","), relations.join(","))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +248,26 @@ mod tests {
         }
         let number = Verification { verifier: "1234 5678 9018".to_owned(), ..good() };
         assert_eq!(number.validate().map_err(|invalid| invalid.code()), Err(Code::TextContainsNumber));
+    }
+
+    #[test]
+    fn a_demand_covers_what_it_names_and_nothing_else() {
+        let law = VerificationDemand::of_the_law();
+        assert!(law.covers(Kind::MyNumber, Relation::SelfRelation));
+        assert!(
+            !law.covers(Kind::MyNumber, Relation::Spouse) && !law.covers(Kind::BankAccount, Relation::SelfRelation)
+        );
+        let none = VerificationDemand::default();
+        assert!(none.is_none() && !none.covers(Kind::MyNumber, Relation::SelfRelation));
+        assert_eq!((law.validate(), none.validate()), (Ok(()), Ok(())));
+        assert_eq!((law.to_string(), none.to_string()), ("my_number:self".to_owned(), "none".to_owned()));
+        let of_nobody = VerificationDemand { relations: RelationSet::EMPTY, ..law.clone() };
+        let of_nothing = VerificationDemand { kinds: Vec::new(), ..law.clone() };
+        let twice = VerificationDemand { kinds: vec![Kind::MyNumber, Kind::Pan, Kind::MyNumber], ..law.clone() };
+        for wrong in [of_nobody, of_nothing, twice] {
+            assert_eq!(wrong.validate().map_err(|invalid| invalid.field), Err("verification_demand"));
+        }
+        assert_eq!(minicbor::to_vec(&law).unwrap(), [0x82, 0x81, 0x01, 0x01]);
     }
 
     #[test]

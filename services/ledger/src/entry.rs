@@ -190,6 +190,9 @@ pub enum DetailKey {
     /// Codes of the purposes that a tenant disables.
     #[n(86)]
     PurposeDisabled = 86,
+    /// Which numbers a tenant takes only with the record of an identity check, `my_number:self`; `none`: of none.
+    #[n(100)]
+    VerificationDemand = 100,
 }
 
 impl DetailKey {
@@ -260,6 +263,7 @@ impl DetailKey {
             DetailKey::OverrideReason => "override_reason",
             DetailKey::PurposeEnabled => "purpose_enabled",
             DetailKey::PurposeDisabled => "purpose_disabled",
+            DetailKey::VerificationDemand => "verification_demand",
         }
     }
 }

@@ -61,6 +61,7 @@ fn measure(policy: &Policy, per_caller: u128) -> Result<Vec<u64>, Box<dyn std::e
         scope: Some(&scope),
         notified: &notified,
         disabled: false,
+        verified: false,
     };
     let callers = GRANTS / per_caller;
     let mut nanos = Vec::with_capacity(CALLS);

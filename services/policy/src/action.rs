@@ -299,6 +299,12 @@ impl Action {
         self.delivers().is_some() && self != Self::VerifyNumber
     }
 
+    /// Whether the call brings a number to be stored, with or without the record of an identity check.
+    #[must_use]
+    pub const fn brings_number(self) -> bool {
+        matches!(self, Self::Tokenize | Self::UpdateNumber)
+    }
+
     /// Whether the action can widen what somebody may do: half of a change of policy. No role that has one of these
     /// touches tokens, and no role has two that together need nobody else.
     #[must_use]

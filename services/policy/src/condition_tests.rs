@@ -107,6 +107,7 @@ fn a_person_is_picked_by_relation_list_or_label() {
         scope: None,
         notified: &[],
         disabled: false,
+        verified: false,
     };
     let plain = facts(&one, None, Relation::SelfRelation);
     let check = |conditions: Conditions, facts: &RecordFacts<'_>| conditions.check_person(facts);

@@ -1,6 +1,8 @@
 //! The rules of a decision that no policy text may loosen, and the order that finds the most telling reason.
 
-use fuda_core::{Catalogue, Kind, RelationSet, ScopeId, Timestamp, Window, Zone};
+use std::sync::Arc;
+
+use fuda_core::{Catalogue, Kind, RelationSet, ScopeId, Timestamp, VerificationDemand, Window, Zone};
 
 use crate::{
     Action, DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, Tenant, cedar::PurposeFlags,
@@ -9,7 +11,7 @@ use crate::{
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 27] = [
+const NEARNESS: [DenyReason; 28] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
@@ -33,6 +35,7 @@ const NEARNESS: [DenyReason; 27] = [
     DenyReason::RelationNotGranted,
     DenyReason::SubjectNotGranted,
     DenyReason::LabelNotGranted,
+    DenyReason::VerificationMissing,
     DenyReason::RelationNotRevealable,
     DenyReason::NotNotified,
     DenyReason::NotifiedWindow,
@@ -64,6 +67,17 @@ impl PurposeFacts {
         };
         Self { flags, relations: purpose.relations }
     }
+}
+
+/// What the records of a call are held against beside request and grant, looked up once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RecordRules {
+    /// What is frozen: scopes are often known only with an item's row.
+    pub(crate) frozen: Arc<Frozen>,
+    /// Whose numbers the purpose may reveal; empty without a purpose.
+    pub(crate) relations: RelationSet,
+    /// Which numbers the tenant takes only with the record of an identity check.
+    pub(crate) demand: VerificationDemand,
 }
 
 /// Checks one candidate grant of the request's caller and tenant, and returns the time in which the answer stays the
@@ -102,13 +116,11 @@ pub(crate) fn check(
 
 /// Checks the record of a presented token, or one that is about to be stored, inside one candidate grant: see
 /// [`crate::Permit::check_record`] for the rules and their order. `request` is the call's own, without what its items
-/// turned out to be; `relations` are those of its purpose, `window` is when the decision on the call holds. Returns
-/// when the record's answer holds.
+/// turned out to be; `window` is when the decision on the call holds. Returns when the record's answer holds.
 pub(crate) fn check_record(
     request: &Request,
     grant: &Grant,
-    frozen: &Frozen,
-    relations: RelationSet,
+    rules: &RecordRules,
     window: Window,
     record: &RecordFacts<'_>,
     now: Timestamp,
@@ -116,7 +128,7 @@ pub(crate) fn check_record(
     let action = request.action;
     ensure(request.tenant.as_ref() == Some(record.tenant), DenyReason::TokenOfOtherTenant)?;
     match record.scope {
-        Some(scope) => check_scope(request, grant, frozen, scope)?,
+        Some(scope) => check_scope(request, grant, &rules.frozen, scope)?,
         None => ensure(!action.needs_scope(), DenyReason::ScopeNotGranted)?,
     }
     ensure(window.contains(now), DenyReason::GrantExpired)?;
@@ -124,8 +136,10 @@ pub(crate) fn check_record(
     check_kind(request, grant, record.kind)?;
     ensure(action != Action::RevealMasked || may_be_masked(record.kind), DenyReason::KindNotMasked)?;
     grant.conditions.check_person(record)?;
+    let demanded = action.brings_number() && rules.demand.covers(record.kind, record.relation);
+    ensure(record.verified || !demanded, DenyReason::VerificationMissing)?;
     if action.reveals() && record.kind.needs_purpose() {
-        let notified = check_purpose(request, relations, record, now)?;
+        let notified = check_purpose(request, rules.relations, record, now)?;
         return Ok(window.intersect(&notified));
     }
     Ok(window)

@@ -6,7 +6,8 @@ use fuda_core::{
 };
 
 use crate::{
-    Action, ApprovedJob, Budget, DenyReason, EndUserRule, Frozen, Grant, GrantId, RecordFacts, Request, Role, legs,
+    Action, ApprovedJob, Budget, DenyReason, EndUserRule, Grant, GrantId, RecordFacts, Request, Role,
+    legs::{self, RecordRules},
 };
 
 /// Proof that a request was allowed, and what it was allowed for. Made only by [`crate::Policy::decide`]; not
@@ -20,27 +21,21 @@ pub struct Permit {
     grant: Arc<Grant>,
     policy_version: PolicyVersion,
     policy_ids: Vec<String>,
-    relations: RelationSet,
-    frozen: Arc<Frozen>,
+    rules: RecordRules,
     window: Window,
 }
 
 impl Permit {
-    /// `relations` are those of the request's purpose; empty without a purpose. `window` is when the decision holds.
+    /// `window` is when the decision holds.
     pub(crate) fn new(
         request: Request,
         grant: Arc<Grant>,
         policy_version: PolicyVersion,
         policy_ids: Vec<String>,
-        relations: RelationSet,
+        rules: RecordRules,
         window: Window,
     ) -> Self {
-        Self { request, grant, policy_version, policy_ids, relations, frozen: Arc::default(), window }
-    }
-
-    /// The same permit, which knows what is frozen: scopes are often known only with an item's row.
-    pub(crate) fn under(self, frozen: &Arc<Frozen>) -> Self {
-        Self { frozen: Arc::clone(frozen), ..self }
+        Self { request, grant, policy_version, policy_ids, rules, window }
     }
 
     /// What was allowed.
@@ -168,7 +163,7 @@ impl Permit {
     /// The relations whose numbers the purpose may reveal; empty without a purpose.
     #[must_use]
     pub const fn relations(&self) -> RelationSet {
-        self.relations
+        self.rules.relations
     }
 
     /// The grant's budget of distinct persons; `None` is no limit.
@@ -194,7 +189,7 @@ impl Permit {
     /// was decided for where it named any.
     pub fn check_item(&self, kind: Kind, scope: &ScopeId) -> Result<(), DenyReason> {
         legs::check_kind(&self.request, &self.grant, kind)?;
-        legs::check_scope(&self.request, &self.grant, &self.frozen, scope)
+        legs::check_scope(&self.request, &self.grant, &self.rules.frozen, scope)
     }
 
     /// Checks one record against the permit: the three-way rule (P9) and everything else that needs the record's row.
@@ -207,6 +202,8 @@ impl Permit {
     /// - A disabled record answers to no token ([`DenyReason::RecordDisabled`]); its facts stay readable by record id.
     /// - The kind is granted ([`DenyReason::KindNotGranted`]), and the person is one the grant is for
     ///   ([`DenyReason::RelationNotGranted`], [`DenyReason::SubjectNotGranted`], [`DenyReason::LabelNotGranted`]).
+    /// - A number that comes in brings the record of an identity check where the tenant demands one
+    ///   ([`DenyReason::VerificationMissing`]).
     /// - A My Number is never shown in part ([`DenyReason::KindNotMasked`]).
     /// - To reveal a number that is not public by law: the purpose may reveal the relation
     ///   ([`DenyReason::RelationNotRevealable`]), and the person was notified of it ([`DenyReason::NotNotified`])
@@ -215,8 +212,7 @@ impl Permit {
     /// The first broken rule in this order is the reason. It is for the ledger; whether the caller may see more than
     /// "unknown token" is the vault's to decide.
     pub fn check_record(&self, record: &RecordFacts<'_>, now: Timestamp) -> Result<(), DenyReason> {
-        let relations = self.relations;
-        legs::check_record(&self.request, &self.grant, &self.frozen, relations, self.window, record, now).map(|_| ())
+        legs::check_record(&self.request, &self.grant, &self.rules, self.window, record, now).map(|_| ())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     Action, Conditions, Denial, DenyReason, Error, FreezeTarget, Frozen, Grant, GrantId, Notified, Permit, RecordFacts,
     Request, Role, Tenant, Touched,
     cedar::{Engine, Subject, Verdict},
-    legs::{self, PurposeFacts},
+    legs::{self, PurposeFacts, RecordRules},
     records, roles_conflict,
 };
 
@@ -289,8 +289,8 @@ impl Policy {
             circumstances: None,
         };
         let policy_ids = vec![Self::BOOTSTRAP_POLICY_ID.to_owned()];
-        let relations = PurposeFacts::default().relations;
-        Ok(Permit::new(request.clone(), Arc::new(grant), self.version, policy_ids, relations, Window::ALWAYS))
+        let rules = RecordRules::default();
+        Ok(Permit::new(request.clone(), Arc::new(grant), self.version, policy_ids, rules, Window::ALWAYS))
     }
 }
 
@@ -429,9 +429,13 @@ impl<'a> Question<'a> {
         self.live.stopped(self.request).map_or(Ok(()), |reason| Err(reason.into()))
     }
 
-    /// What is frozen.
-    pub(crate) fn frozen(&self) -> &Frozen {
-        &self.live.frozen
+    /// What the records of the call are held against.
+    pub(crate) fn record_rules(&self) -> RecordRules {
+        RecordRules {
+            frozen: Arc::clone(&self.live.frozen),
+            relations: self.purpose.relations,
+            demand: self.tenant.map(|tenant| tenant.demand.clone()).unwrap_or_default(),
+        }
     }
 
     /// Asks the policy text. `request` is the question's own, or one of a class of its records.
@@ -451,9 +455,8 @@ pub(crate) struct Carrier<'a> {
 impl Carrier<'_> {
     fn permit(self, request: &Request, version: PolicyVersion) -> Permit {
         let grant = Arc::clone(&self.candidate.grant);
-        let relations = self.question.purpose.relations;
-        let permit = Permit::new(request.clone(), grant, version, self.policy_ids, relations, self.window);
-        permit.under(&self.question.live.frozen)
+        let rules = self.question.record_rules();
+        Permit::new(request.clone(), grant, version, self.policy_ids, rules, self.window)
     }
 }
 

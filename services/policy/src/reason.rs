@@ -179,11 +179,14 @@ pub enum DenyReason {
     /// A number leaves the vault in another way for this purpose: sealed to a recipient, or moved to a tenant.
     #[n(84)]
     DeliveryNotAllowed = 84,
+    /// The tenant takes such a number only with the record of an identity check, and none came.
+    #[n(100)]
+    VerificationMissing = 100,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -240,6 +243,7 @@ impl DenyReason {
         Self::PurposeForbidden,
         Self::TwoPersonsNeeded,
         Self::DeliveryNotAllowed,
+        Self::VerificationMissing,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -302,6 +306,7 @@ impl DenyReason {
             Self::PurposeForbidden => "purpose_forbidden",
             Self::TwoPersonsNeeded => "two_persons_needed",
             Self::DeliveryNotAllowed => "delivery_not_allowed",
+            Self::VerificationMissing => "verification_missing",
         }
     }
 

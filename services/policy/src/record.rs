@@ -34,4 +34,6 @@ pub struct RecordFacts<'a> {
     pub notified: &'a [Notified],
     /// Whether the record is disabled (superseded, or queued for erasure).
     pub disabled: bool,
+    /// Whether the call brings the record of an identity check with a number; asked only of what brings numbers.
+    pub verified: bool,
 }

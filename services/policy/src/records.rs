@@ -5,7 +5,7 @@ use fuda_core::{Kind, RecordLabel, ScopeId, Timestamp, Window};
 use crate::{
     DenyReason, RecordFacts, Request,
     cedar::Verdict,
-    legs,
+    legs::{self, RecordRules},
     policy::{Carrier, Fitting, Question, Refusal},
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn decide<'a>(
     records: &[Option<RecordFacts<'_>>],
     now: Timestamp,
 ) -> Vec<Part<'a>> {
-    let mut sorter = Sorter { question, now, fitting, asked: Vec::new() };
+    let mut sorter = Sorter { question, rules: question.record_rules(), now, fitting, asked: Vec::new() };
     let mut parts: Vec<(Option<usize>, Part<'a>)> = Vec::new();
     for (place, record) in records.iter().enumerate() {
         let (grant, decision, verdict) = match sorter.place(record.as_ref()) {
@@ -77,6 +77,7 @@ pub(crate) fn decide<'a>(
 
 struct Sorter<'a, 'r> {
     question: &'a Question<'a>,
+    rules: RecordRules,
     now: Timestamp,
     fitting: Vec<Fitting<'a>>,
     /// What the policy text said, by class and grant. A call has few classes, so that a list beats a map.
@@ -129,8 +130,7 @@ impl<'a, 'r> Sorter<'a, 'r> {
 
     fn legs(&self, at: usize, record: &RecordFacts<'_>) -> Result<Window, DenyReason> {
         let (candidate, window) = self.fitting.get(at).ok_or(DenyReason::NoGrant)?;
-        let (request, relations) = (self.question.request, self.question.purpose.relations);
-        legs::check_record(request, &candidate.grant, self.question.frozen(), relations, *window, record, self.now)
+        legs::check_record(self.question.request, &candidate.grant, &self.rules, *window, record, self.now)
     }
 
     fn ask(&mut self, class: Class<'r>, at: usize) -> &Verdict {

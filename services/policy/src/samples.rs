@@ -4,8 +4,8 @@
 //! data and ask it.
 
 use fuda_core::{
-    CallerId, Catalogue, Invalid, KeyDomainId, Kind, PolicyVersion, PurposeCode, ScopeId, TenantId, Timestamp, Window,
-    WorkReference, Zone, limits::VERIFY_GUESSES_PER_DAY_DEFAULT,
+    CallerId, Catalogue, Invalid, KeyDomainId, Kind, PolicyVersion, PurposeCode, ScopeId, TenantId, Timestamp,
+    VerificationDemand, Window, WorkReference, Zone, limits::VERIFY_GUESSES_PER_DAY_DEFAULT,
 };
 
 use crate::{
@@ -77,6 +77,7 @@ pub fn tenant(created: Timestamp) -> Result<Tenant, Invalid> {
         recovery: RecoveryChoice::None,
         purposes: ENABLED.into_iter().map(PurposeCode::parse).collect::<Result<_, _>>()?,
         created,
+        demand: VerificationDemand::default(),
     })
 }
 

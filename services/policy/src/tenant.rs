@@ -1,4 +1,4 @@
-use fuda_core::{Invalid, KeyDomainId, PurposeCode, TenantId, Timestamp, Zone};
+use fuda_core::{Invalid, KeyDomainId, PurposeCode, TenantId, Timestamp, VerificationDemand, Zone};
 use minicbor::{Decode, Encode};
 
 /// Characters (Unicode scalar values) of a tenant's name.
@@ -28,6 +28,9 @@ pub struct Tenant {
     /// When it was created, by cluster time.
     #[n(6)]
     pub created: Timestamp,
+    /// The numbers it takes only with the record of an identity check. Stored only when there are any.
+    #[cbor(n(7), skip_if = "VerificationDemand::is_none")]
+    pub demand: VerificationDemand,
 }
 
 /// Whether lost tokens can be recovered, and by whom.
@@ -53,7 +56,7 @@ impl Tenant {
         self.purposes.contains(purpose)
     }
 
-    /// Checks the name. That the purposes are in the catalogue is checked by apply, which has it.
+    /// Checks name and demand. That the purposes are in the catalogue is checked by apply, which has it.
     pub fn validate(&self) -> Result<(), Invalid> {
         let chars = self.name.chars().count();
         if chars == 0 || chars > TENANT_NAME_CHARS_MAX {
@@ -62,6 +65,6 @@ impl Tenant {
         if self.name.chars().any(char::is_control) {
             return Err(Invalid::new("tenant.name", "must not contain control characters"));
         }
-        Ok(())
+        self.demand.validate()
     }
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use fuda_core::{
-    CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, Relation, ScopeId, SubjectRef, TenantId, Timestamp, Window,
-    WorkReference,
+    CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, Relation, ScopeId, SubjectRef, TenantId, Timestamp,
+    VerificationDemand, Window, WorkReference,
 };
 use fuda_policy::{
     Action, ApprovedJob, DenyReason, EndUserProof, EndUserRule, Error, Grant, GrantId, Notified, Permit, Policy,
@@ -226,6 +226,7 @@ fn facts<'a>(tenant: &'a TenantId, scope: Option<&'a ScopeId>, notified: &'a [No
         scope,
         notified,
         disabled: false,
+        verified: false,
     }
 }
 
@@ -264,6 +265,34 @@ fn a_record_is_checked_three_ways() {
     for (facts, expected) in table {
         assert_eq!(permit.check_record(&facts, NOW), expected, "{facts:?}");
     }
+}
+
+#[test]
+fn what_the_tenant_demands_comes_with_the_number() {
+    let mut data = data();
+    data.tenants[0].demand = VerificationDemand::of_the_law();
+    let policy = Policy::build(data).unwrap();
+    let (tenant, payroll) = (tenant(), scope("payroll"));
+    let bare = facts(&tenant, Some(&payroll), &[]);
+    for action in [Action::Tokenize, Action::UpdateNumber] {
+        let permit = policy.decide(&ask(HR, action), NOW).unwrap();
+        assert_eq!(permit.check_record(&bare, NOW), Err(DenyReason::VerificationMissing), "{action}");
+        assert_eq!(permit.check_record(&RecordFacts { verified: true, ..bare }, NOW), Ok(()), "{action}");
+        // Dependants are checked by the employee, and nothing is demanded of other kinds.
+        assert_eq!(permit.check_record(&RecordFacts { relation: Relation::Spouse, ..bare }, NOW), Ok(()), "{action}");
+        assert_eq!(permit.check_record(&RecordFacts { kind: Kind::BankAccount, ..bare }, NOW), Ok(()), "{action}");
+        // Whoever may not bring the number is not told what must come with it.
+        let foreign = RecordFacts { kind: Kind::Passport, ..bare };
+        assert_eq!(permit.check_record(&foreign, NOW), Err(DenyReason::KindNotGranted), "{action}");
+    }
+    // Item by item the same.
+    let records = [Some(bare), Some(RecordFacts { verified: true, ..bare })];
+    let shares = policy.decide_records(&ask(HR, Action::Tokenize), &records, NOW);
+    let [share] = &shares[..] else { panic!("one grant carries both") };
+    assert_eq!(share.items, [(0, Err(DenyReason::VerificationMissing)), (1, Ok(()))]);
+    // What brings no number needs no check.
+    let permit = policy.decide(&ask(HR, Action::Exchange).to_scope(scope("accounting")), NOW).unwrap();
+    assert_eq!(permit.check_record(&bare, NOW), Ok(()));
 }
 
 #[test]

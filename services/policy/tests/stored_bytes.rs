@@ -3,7 +3,7 @@
 
 use fuda_core::{
     CallerId, KeyDomainId, Kind, PurposeCode, RecordLabel, Relation, RelationSet, ScopeId, SourceZone, SubjectRef,
-    TenantId, Timestamp, Window, WorkReference, Zone,
+    TenantId, Timestamp, VerificationDemand, Window, WorkReference, Zone,
 };
 use fuda_policy::{
     Action, ApprovedJob, Budget, Conditions, DenyReason, EndUserRule, Grant, GrantId, Hours, Notified, RecoveryChoice,
@@ -100,7 +100,13 @@ fn tenants() {
         recovery: RecoveryChoice::None,
         purposes: vec![PurposeCode::parse("op.collect").unwrap()],
         created: Timestamp(1_000),
+        demand: VerificationDemand::default(),
     };
+    let demands = Tenant { demand: VerificationDemand::of_the_law(), ..tenant.clone() };
+    check(
+        &demands,
+        "88 64 64656d6f 63 e69cad 6a 417369612f546f6b796f 07 82 00 80 81 6a 6f702e636f6c6c656374 1903e8 82 81 01 01",
+    );
     check(&tenant, "87 64 64656d6f 63 e69cad 6a 417369612f546f6b796f 07 82 00 80 81 6a 6f702e636f6c6c656374 1903e8");
     let key = "cd".repeat(32);
     check(&RecoveryChoice::PublicKey([0xcd; 32]), &format!("82 01 81 5820 {key}"));

@@ -237,7 +237,12 @@ fn catalogue_change() -> CatalogueChange {
 }
 
 fn tenant_purposes() -> TenantPurposes {
-    TenantPurposes { tenant: tenant(), enable: vec![purpose("tax.slip")], disable: vec![purpose("tax.old")] }
+    TenantPurposes {
+        tenant: tenant(),
+        enable: vec![purpose("tax.slip")],
+        disable: vec![purpose("tax.old")],
+        demand: None,
+    }
 }
 
 fn bootstrap() -> Bootstrap {

@@ -4,7 +4,7 @@
 use fuda_core::{
     BucketId, BucketVersion, CallerId, Catalogue, CatalogueChange, KeyDomainId, Kind, LookupKey, PersonId,
     PolicyVersion, PurposeCode, RecordId, RecordLabel, RecordVersion, Relation, RequestId, Revision, RootVersion,
-    ScopeId, Sequence, SubjectRef, TenantId, Timestamp, TokenClass, VaultId, Verification,
+    ScopeId, Sequence, SubjectRef, TenantId, Timestamp, TokenClass, VaultId, Verification, VerificationDemand,
 };
 use fuda_policy::{Grant, GrantId, Notified, Tenant};
 use minicbor::{Decode, Encode, bytes::ByteVec};
@@ -327,12 +327,12 @@ pub enum PurposeChange {
     /// The vault's catalogue.
     #[n(0)]
     Catalogue(#[n(0)] CatalogueChange),
-    /// Which purposes a tenant uses.
+    /// Which purposes a tenant uses, and what it demands of numbers that come in.
     #[n(1)]
     Tenant(#[n(0)] TenantPurposes),
 }
 
-/// A change of the purposes of one tenant.
+/// A change of the purposes of one tenant, and of what it demands of numbers that come in.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TenantPurposes {
     /// The tenant.
@@ -344,6 +344,9 @@ pub struct TenantPurposes {
     /// Purposes to disable.
     #[n(2)]
     pub disable: Vec<PurposeCode>,
+    /// Which numbers it takes only with the record of an identity check from then on; `None` leaves it as it is.
+    #[n(3)]
+    pub demand: Option<VerificationDemand>,
 }
 
 /// Where a change of purposes stands in the history.

@@ -270,6 +270,7 @@ impl World {
                 scope: Some(&facts.token.scope),
                 notified: &facts.record.notified,
                 disabled: facts.token.status != RecordStatus::Live,
+                verified: false,
             };
             let verdict = permit.check_record(&record, self.now).map_or_else(Verdict::Deny, |()| Verdict::Allow);
             Claim::Known { record: facts.token.record, revision: facts.token.revision, verdict }
@@ -425,7 +426,18 @@ pub(crate) fn set_purposes(
     request_id: u8,
 ) -> Command {
     let codes = |codes: &[&str]| codes.iter().map(|code| purpose(code)).collect();
-    let change = crate::row::TenantPurposes { tenant: tenant(), enable: codes(enable), disable: codes(disable) };
+    let (enable, disable) = (codes(enable), codes(disable));
+    let change = crate::row::TenantPurposes { tenant: tenant(), enable, disable, demand: None };
+    set_tenant(world, by, order, change, request_id)
+}
+
+pub(crate) fn set_tenant(
+    world: &World,
+    by: &str,
+    order: OrderId,
+    change: crate::row::TenantPurposes,
+    request_id: u8,
+) -> Command {
     let request = Request::tenant(Action::SetTenantPurposes, caller(by), tenant());
     let body = crate::command::SetTenantPurposes { order, change };
     world.permitted(&request, request_id, Body::SetTenantPurposes(body))

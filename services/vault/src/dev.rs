@@ -142,6 +142,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         recovery: RecoveryChoice::None,
         purposes: PURPOSES.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         created: Timestamp(0),
+        demand: fuda_core::VerificationDemand::default(),
     };
     let tenant = Tenant { created: refused(gate.now())?, ..tenant };
     act(gate, "owner", 2, Action::CreateTenant, Body::CreateTenant(CreateTenant { tenant })).await?;

@@ -48,6 +48,8 @@ impl Refusal {
     /// apart, everything else looks as if it did not exist. The reason itself is in the ledger, under the request id.
     pub(crate) const fn denied(reason: DenyReason) -> Self {
         Self::new(match reason {
+            // Whoever may bring the number is told what must come with it.
+            DenyReason::VerificationMissing => return Self::missing("verification"),
             DenyReason::BudgetExhausted => Code::BudgetExhausted,
             DenyReason::GuessesExhausted => Code::GuessesExhausted,
             DenyReason::NotBootstrapped => Code::NotBootstrapped,

@@ -3,8 +3,8 @@
 use fuda_core::text::check_short;
 use fuda_core::{
     CallerId, Day, Kind, Number, ProxyRelation, PurposeCode, RecordLabel, Relation, RequestId, ScopeId, SubjectRef,
-    TenantId, Timestamp, Verification, VerificationDocument, VerificationMethod, Window, WorkReference, Zone, limits,
-    parse_number,
+    TenantId, Timestamp, Verification, VerificationDemand, VerificationDocument, VerificationMethod, Window,
+    WorkReference, Zone, limits, parse_number,
 };
 use fuda_policy::{Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant};
 use fuda_proto::tenant::v1 as tenant_pb;
@@ -251,6 +251,7 @@ pub(crate) fn new_tenant(wire: &tenant_pb::Tenant, created: Timestamp) -> Result
         recovery,
         purposes: wire.purposes.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         created,
+        demand: wire.verification_demand.as_ref().map(verification_demand).transpose()?.unwrap_or_default(),
     };
     tenant.validate()?;
     Ok(tenant)
@@ -270,6 +271,25 @@ pub(crate) fn tenant_to_wire(tenant: &Tenant) -> tenant_pb::Tenant {
         recovery_public_key,
         no_recovery,
         create_time: Some(timestamp_to_wire(tenant.created)),
+        verification_demand: (!tenant.demand.is_none()).then(|| verification_demand_to_wire(&tenant.demand)),
+    }
+}
+
+/// Which numbers a tenant takes only with the record of an identity check.
+pub(crate) fn verification_demand(wire: &tenant_pb::VerificationDemand) -> Result<VerificationDemand, Refusal> {
+    let demand = VerificationDemand {
+        kinds: wire.kinds.iter().map(|code| Kind::from_code(code)).collect::<Result<_, _>>()?,
+        relations: wire.relations.iter().map(|code| Relation::from_code(code)).collect::<Result<_, _>>()?,
+    };
+    demand.validate()?;
+    Ok(demand)
+}
+
+/// The same as the API writes it.
+pub(crate) fn verification_demand_to_wire(demand: &VerificationDemand) -> tenant_pb::VerificationDemand {
+    tenant_pb::VerificationDemand {
+        kinds: demand.kinds.iter().map(|kind| kind.code().to_owned()).collect(),
+        relations: demand.relations.iter().map(|relation| relation.code().to_owned()).collect(),
     }
 }
 

@@ -8,7 +8,7 @@ use fuda_proto::purpose::v1 as pb;
 use fuda_state::row::{PurposeChange, PurposeOrderRow};
 
 use crate::refusal::Refusal;
-use crate::wire::timestamp_to_wire;
+use crate::wire::{timestamp_to_wire, verification_demand_to_wire};
 
 /// A change as proposed. Its rules are those of the catalogue, which checks them.
 pub(crate) fn change(wire: &pb::ProposeCatalogueChangeRequest) -> Result<CatalogueChange, Refusal> {
@@ -134,6 +134,7 @@ pub(crate) fn order_to_wire(row: &PurposeOrderRow) -> pb::PurposeOrder {
             tenant: change.tenant.to_string(),
             enable: texts(&change.enable),
             disable: texts(&change.disable),
+            verification_demand: change.demand.as_ref().map(verification_demand_to_wire),
             ..order
         },
     }

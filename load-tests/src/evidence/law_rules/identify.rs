@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::{Code, limits};
+use fuda_policy::DenyReason;
+use fuda_proto::tenant::v1::VerificationDemand;
 use fuda_proto::vault::v1::{GetRecordRequest, Record, TokenizeItem, UpdateItem, UpdateNumberRequest, Verification};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -15,6 +17,8 @@ use crate::wire::{describe, new_request_id};
 /// A person whose check is recorded, and one who is never stored.
 const CHECKED: u64 = 920;
 const NEVER_STORED: u64 = 921;
+/// The first of some persons of a tenant that demands checks.
+const DEMANDED: u64 = 940;
 
 /// A check in which everything agrees.
 fn check(method: &str) -> Verification {
@@ -40,16 +44,8 @@ pub(super) async fn a_registration_keeps_its_check(stage: &Stage) -> Result<()> 
 
     // Another number comes with a check of its own.
     let renewed = check("individual_number_card");
-    let item = UpdateItem { token, number: stage.another_number(), verification: Some(renewed.clone()) };
-    let request = UpdateNumberRequest {
-        tenant: TENANT.to_owned(),
-        scope: SCOPES[0].to_owned(),
-        item: Some(item),
-        request_id: new_request_id()?,
-        ..UpdateNumberRequest::default()
-    };
-    let updated = stage.hr.tokens(0).update_number(request).await;
-    updated.map_err(|status| anyhow!("UpdateNumber: {}", describe(&status)))?;
+    let item = UpdateItem { token, number: stage.number(CHECKED + 9), verification: Some(renewed.clone()) };
+    update(stage, item).await?.map_err(|status| anyhow!("UpdateNumber: {}", describe(&status)))?;
     let stored = record(stage, CHECKED).await?.context("the record is gone")?;
     ensure!(stored.verification == Some(renewed), "after the change the record says {:?}", stored.verification);
     entered(stage, CHECKED, "update_number", "individual_number_card").await
@@ -76,6 +72,41 @@ pub(super) async fn a_check_that_makes_no_sense_is_refused(stage: &Stage) -> Res
     Ok(())
 }
 
+pub(super) async fn a_tenant_can_demand_the_check(stage: &Stage) -> Result<()> {
+    let law = VerificationDemand { kinds: vec!["my_number".to_owned()], relations: vec!["self".to_owned()] };
+    let order = stage.demand(law).await?;
+    // Proposed is not in force, and one person does not demand alone.
+    let token = stage.tokenize(stage.item(DEMANDED, None, &[PURPOSE], None)).await;
+    let token = token.map_err(|status| anyhow!("before the approval: {}", describe(&status)))?;
+    refused(stage.approve(&stage.owner, &order).await, Code::DeniedOrNotFound)?;
+    stage.approve(&stage.approver, &order).await.map_err(|status| anyhow!(describe(&status)))?;
+    let held = Box::pin(demand_is_held(stage, token)).await;
+    // The other tests know of no demand.
+    let order = stage.demand(VerificationDemand::default()).await?;
+    stage.approve(&stage.approver, &order).await.map_err(|status| anyhow!(describe(&status)))?;
+    held
+}
+
+async fn demand_is_held(stage: &Stage, token: String) -> Result<()> {
+    let bare = || stage.item(DEMANDED + 1, None, &[PURPOSE], None);
+    let status = refused(stage.tokenize(bare()).await, Code::MissingField)?;
+    ensure!(describe(&status).contains("`verification`"), "the error names no field: {}", describe(&status));
+    ensure!(record(stage, DEMANDED + 1).await?.is_none(), "and yet it was stored");
+    let entries = stage.entries(|entry| entry.reason == DenyReason::VerificationMissing.code()).await?;
+    ensure!(entries.len() == 1 && entries[0].action == "tokenize", "{} entries of the refusal", entries.len());
+    let checked = TokenizeItem { verification: Some(check("digital")), ..bare() };
+    stage.tokenize(checked).await.map_err(|status| anyhow!("with its check: {}", describe(&status)))?;
+    // Dependants are checked by the employee.
+    let spouse = stage.item(DEMANDED + 2, Some(DEMANDED + 1), &[PURPOSE], None);
+    stage.tokenize(spouse).await.map_err(|status| anyhow!("a dependant: {}", describe(&status)))?;
+
+    let number = stage.number(DEMANDED + 3);
+    let item = |verification| UpdateItem { token: token.clone(), number: number.clone(), verification };
+    refused(update(stage, item(None)).await?, Code::MissingField)?;
+    let updated = update(stage, item(Some(check("digital")))).await?;
+    updated.map_err(|status| anyhow!("UpdateNumber with its check: {}", describe(&status)))
+}
+
 /// Neither the message nor a text of it has room for the picture of a document.
 pub(super) async fn a_check_holds_no_picture(stage: &Stage) -> Result<()> {
     let descriptors = FileDescriptorSet::decode(fuda_proto::DESCRIPTORS)?;
@@ -91,6 +122,17 @@ pub(super) async fn a_check_holds_no_picture(stage: &Stage) -> Result<()> {
         vec!["passport".to_owned(); limits::VERIFICATION_DOCUMENTS_MAX + 1];
     refused(stage.tokenize(many).await, Code::InvalidField)?;
     Ok(())
+}
+
+async fn update(stage: &Stage, item: UpdateItem) -> Result<Result<(), tonic::Status>> {
+    let request = UpdateNumberRequest {
+        tenant: TENANT.to_owned(),
+        scope: SCOPES[0].to_owned(),
+        item: Some(item),
+        request_id: new_request_id()?,
+        ..UpdateNumberRequest::default()
+    };
+    Ok(stage.hr.tokens(0).update_number(request).await.map(|_| ()))
 }
 
 fn unstored(stage: &Stage) -> TokenizeItem {

@@ -13,7 +13,7 @@ use fuda_proto::purpose::v1::{
 };
 use fuda_proto::tenant::v1::{
     ApproveGrantsRequest, ApprovedJob, Budget, CreateTenantRequest, EndUserRule, Grant, ProposeGrantsRequest, Role,
-    Tenant,
+    Tenant, VerificationDemand,
 };
 use fuda_proto::vault::v1::{
     BatchDetokenizeRequest, BatchDetokenizeResponse, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem,
@@ -92,7 +92,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn set(cluster: &LocalCluster, seed: u64) -> Result<Self> {
+    pub(super) async fn build(cluster: &LocalCluster, seed: u64) -> Result<Self> {
         let people = People::new(seed);
         let nobody = Stored { token: String::new(), number: String::new(), subject: String::new() };
         let mut stage = Self {
@@ -170,9 +170,9 @@ impl Stage {
         }
     }
 
-    /// A valid number that nobody has.
-    pub(super) fn another_number(&self) -> String {
-        self.people.my_number(999)
+    /// The number of a person.
+    pub(super) fn number(&self, person: u64) -> String {
+        self.people.my_number(person)
     }
 
     /// Stores a number and returns its token.
@@ -311,14 +311,20 @@ impl Stage {
         Ok(())
     }
 
-    async fn enable(&self, codes: &[&str]) -> Result<()> {
-        let request = SetTenantPurposesRequest {
-            tenant: TENANT.to_owned(),
-            enable: codes.iter().map(|code| (*code).to_owned()).collect(),
-            ..SetTenantPurposesRequest::default()
-        };
+    /// Proposes to demand the record of an identity check.
+    pub(super) async fn demand(&self, demand: VerificationDemand) -> Result<String> {
+        self.set(SetTenantPurposesRequest { verification_demand: Some(demand), ..Default::default() }).await
+    }
+
+    async fn set(&self, request: SetTenantPurposesRequest) -> Result<String> {
+        let request = SetTenantPurposesRequest { tenant: TENANT.to_owned(), ..request };
         let order = self.owner.purposes(0).set_tenant_purposes(request).await;
-        let order = order.map_err(|status| anyhow!("SetTenantPurposes: {}", describe(&status)))?.into_inner().order;
+        Ok(order.map_err(|status| anyhow!("SetTenantPurposes: {}", describe(&status)))?.into_inner().order)
+    }
+
+    async fn enable(&self, codes: &[&str]) -> Result<()> {
+        let enable = codes.iter().map(|code| (*code).to_owned()).collect();
+        let order = self.set(SetTenantPurposesRequest { enable, ..Default::default() }).await?;
         let approved = self.approve(&self.approver, &order).await;
         approved.map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))?;
         Ok(())

@@ -111,9 +111,10 @@ pub(super) const RULES: &[Rule] = &[
             "identify.a_registration_keeps_its_check" => identify::a_registration_keeps_its_check,
             "identify.a_check_that_makes_no_sense_is_refused" => identify::a_check_that_makes_no_sense_is_refused,
             "identify.a_check_holds_no_picture" => identify::a_check_holds_no_picture,
+            "identify.a_tenant_can_demand_the_check" => identify::a_tenant_can_demand_the_check,
         },
         not_software: &["looking at the documents; the employee verifies dependants"],
-        not_yet: &["demanding the record: a registration without one is taken"],
+        not_yet: &[],
     },
     Rule {
         id: "entrust",

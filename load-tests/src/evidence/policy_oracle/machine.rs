@@ -132,6 +132,7 @@ impl Vault {
             scope: Some(&found.token.scope),
             notified: &found.record.notified,
             disabled: false,
+            verified: false,
         });
         let share = self.policy.decide_records(&request, &[facts], now).into_iter().next().context("no share")?;
         let call_facts = self.facts();

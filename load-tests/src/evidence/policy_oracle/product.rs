@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use fuda_core::{
     CallerId, Catalogue, KeyDomainId, Kind, PolicyVersion, PurposeCode, RecordLabel, Relation, ScopeId, SourceZone,
-    SubjectRef, TenantId, Timestamp, Window, WorkReference, Zone,
+    SubjectRef, TenantId, Timestamp, VerificationDemand, Window, WorkReference, Zone,
 };
 use fuda_policy::{
     Action, ApprovedJob, Budget, Conditions, EndUserRule, Grant as ProductGrant, GrantId, Hours, Notified, Policy,
@@ -51,6 +51,7 @@ pub(super) fn tenant(world: &World, place: usize) -> Result<Tenant> {
         recovery: RecoveryChoice::None,
         purposes: enabled.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         created: Timestamp::EPOCH,
+        demand: VerificationDemand::default(),
     })
 }
 
@@ -193,6 +194,7 @@ impl Facts {
             scope: Some(&self.scope),
             notified: &self.notified,
             disabled: self.disabled,
+            verified: false,
         }
     }
 }

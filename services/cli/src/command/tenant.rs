@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{ArgGroup, Args, Subcommand};
-use fuda_client::tenant::{CreateTenantRequest, GetTenantRequest, Tenant};
+use fuda_client::purpose::SetTenantPurposesRequest;
+use fuda_client::tenant::{CreateTenantRequest, GetTenantRequest, Tenant, VerificationDemand};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -25,6 +26,35 @@ pub(crate) enum Command {
         #[arg(value_name = "ID")]
         tenant: String,
     },
+    /// Store an order to demand the record of an identity check (番号法16条) of numbers that come in. It has no effect
+    /// until `fuda purpose approve`.
+    Verification {
+        /// The tenant.
+        #[arg(value_name = "ID")]
+        tenant: String,
+        /// Demand it of nobody any more.
+        #[arg(long, conflicts_with_all = ["kinds", "relations"])]
+        none: bool,
+        #[command(flatten)]
+        demand: Demand,
+    },
+}
+
+/// Of which numbers the record of an identity check is demanded.
+#[derive(Debug, Args)]
+pub(crate) struct Demand {
+    /// Code of a kind.
+    #[arg(long = "verified-kind", value_name = "CODE", default_value = "my_number")]
+    kinds: Vec<String>,
+    /// Relation to the principal subject of the persons who are checked; an employee checks dependants himself.
+    #[arg(long = "verified-relation", value_name = "CODE", default_value = "self")]
+    relations: Vec<String>,
+}
+
+impl From<Demand> for VerificationDemand {
+    fn from(Demand { kinds, relations }: Demand) -> Self {
+        Self { kinds, relations }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -48,6 +78,11 @@ pub(crate) struct Create {
     /// IANA time zone of calendar rules.
     #[arg(long, value_name = "ZONE", default_value = "Asia/Tokyo")]
     time_zone: String,
+    /// Take numbers only with the record of an identity check (番号法16条).
+    #[arg(long)]
+    verification_required: bool,
+    #[command(flatten)]
+    demand: Demand,
 }
 
 pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
@@ -62,12 +97,23 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
                 recovery_public_key,
                 no_recovery: create.no_recovery,
                 create_time: None,
+                verification_demand: create.verification_required.then(|| create.demand.into()),
             };
             let request = CreateTenantRequest { tenant: Some(tenant), ..CreateTenantRequest::default() };
             let answer = context.connection.client().await?.create_tenant(request).await?;
             let mut facts = facts(&answer.tenant.unwrap_or_default());
             facts.push(("entry_sequence", json!(answer.entry_sequence)));
             context.output.facts(facts)
+        }
+        Command::Verification { tenant, none, demand } => {
+            let demand = if none { VerificationDemand::default() } else { demand.into() };
+            let request = SetTenantPurposesRequest {
+                tenant,
+                verification_demand: Some(demand),
+                ..SetTenantPurposesRequest::default()
+            };
+            let answer = context.connection.client().await?.set_tenant_purposes(request).await?;
+            context.output.facts(vec![("order", text(answer.order)), ("entry_sequence", json!(answer.entry_sequence))])
         }
         Command::Show { tenant } => {
             let answer = context.connection.client().await?.get_tenant(GetTenantRequest { tenant }).await?;
@@ -84,6 +130,7 @@ fn facts(tenant: &Tenant) -> Vec<(&'static str, Value)> {
         ("time_zone", text(&tenant.time_zone)),
         ("purposes", json!(tenant.purposes)),
         ("recovery", text(recovery)),
+        ("verification_demand", tenant.verification_demand.as_ref().map_or(Value::Null, wire::verification_demand)),
         ("create_time", wire::moment_value(tenant.create_time.as_ref())),
     ]
 }

@@ -69,7 +69,11 @@ fn detail(tenant: &Tenant) -> Vec<Detail> {
         RecoveryChoice::None => "none",
         RecoveryChoice::PublicKey(_) => "public_key",
     };
-    vec![Detail::new(DetailKey::TenantName, &tenant.name), Detail::new(DetailKey::Recovery, recovery)]
+    let mut detail = vec![Detail::new(DetailKey::TenantName, &tenant.name), Detail::new(DetailKey::Recovery, recovery)];
+    if !tenant.demand.is_none() {
+        detail.push(Detail::new(DetailKey::VerificationDemand, &tenant.demand.to_string()));
+    }
+    detail
 }
 
 #[cfg(test)]

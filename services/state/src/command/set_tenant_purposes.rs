@@ -1,5 +1,5 @@
-//! SetTenantPurposes: stores an order to enable and disable purposes of one tenant. Nothing changes until another
-//! person approves it ([`super::approve_purpose_order`]).
+//! SetTenantPurposes: stores an order to enable and disable purposes of one tenant, or to demand the record of an
+//! identity check. Nothing changes until another person approves it ([`super::approve_purpose_order`]).
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::machine::Applying;
 use crate::row::{PurposeChange, TenantPurposes};
 use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
 
-/// Proposes which purposes a tenant uses from now on.
+/// Proposes which purposes a tenant uses from now on, and which numbers it takes only with the record of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SetTenantPurposes {
     /// The order's id, minted by the node.
@@ -56,7 +56,11 @@ pub(super) fn changed<T: Txn>(
     };
     let count = change.enable.len() + change.disable.len();
     let distinct: BTreeSet<_> = change.enable.iter().chain(&change.disable).collect();
-    if !(1..=PURPOSES_PER_CHANGE_MAX).contains(&count) || distinct.len() != count {
+    let few = count <= PURPOSES_PER_CHANGE_MAX && distinct.len() == count;
+    let demand = change.demand.as_ref();
+    // Demanding what is demanded is a mistake, too.
+    let demands = demand.is_none_or(|demand| demand.validate().is_ok() && *demand != row.tenant.demand);
+    if !few || !demands || (count == 0 && demand.is_none()) {
         return Ok(Err(Refusal::PurposeChangeInvalid));
     }
     let catalogue = applying.catalogue()?;
@@ -72,6 +76,9 @@ pub(super) fn changed<T: Txn>(
     }
     tenant.purposes.retain(|code| !change.disable.contains(code));
     tenant.purposes.extend(change.enable.iter().cloned());
+    if let Some(demand) = demand {
+        tenant.demand.clone_from(demand);
+    }
     Ok(if tenant.purposes.is_empty() { Err(Refusal::PurposeChangeInvalid) } else { Ok(tenant) })
 }
 
@@ -79,15 +86,19 @@ pub(super) fn detail(order: OrderId, change: &TenantPurposes) -> Vec<Detail> {
     let mut detail = vec![Detail::new(DetailKey::Order, &order.to_string())];
     detail.extend(listed(DetailKey::PurposeEnabled, change.enable.iter().map(fuda_core::PurposeCode::as_str)));
     detail.extend(listed(DetailKey::PurposeDisabled, change.disable.iter().map(fuda_core::PurposeCode::as_str)));
+    detail.extend(change.demand.iter().map(|demand| Detail::new(DetailKey::VerificationDemand, &demand.to_string())));
     detail
 }
 
 #[cfg(test)]
 mod tests {
-    use fuda_policy::samples;
+    use fuda_core::VerificationDemand;
+    use fuda_policy::{DenyReason, samples};
 
     use super::*;
-    use crate::testing::{World, purpose, set_purposes, tenant};
+    use crate::ItemOutcome;
+    use crate::row::TenantPurposes;
+    use crate::testing::{World, approve_purposes, items_of, purpose, set_purposes, set_tenant, tenant};
 
     const ORDER: OrderId = OrderId([8; 16]);
 
@@ -125,5 +136,47 @@ mod tests {
         assert_eq!(world.apply(&command), outcome, "forwarded twice");
         assert_eq!(world.machine.policy_version(), version);
         assert!(!world.policy().tenant(&tenant()).unwrap().enables(&purpose("tax.zaikei")));
+    }
+
+    #[test]
+    fn a_demand_for_identity_checks_takes_two_people_too() {
+        let mut world = World::demo();
+        world.store(20, &[("E-1", 1)]);
+        let law = VerificationDemand::of_the_law();
+        let change = |demand: &VerificationDemand| TenantPurposes {
+            tenant: tenant(),
+            enable: Vec::new(),
+            disable: Vec::new(),
+            demand: Some(demand.clone()),
+        };
+        let refused = |outcome: &Outcome| match outcome {
+            Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
+            _ => None,
+        };
+        // What is so already, and what makes no sense.
+        let of_nobody = VerificationDemand { relations: fuda_core::RelationSet::EMPTY, ..law.clone() };
+        for wrong in [VerificationDemand::default(), of_nobody] {
+            let command = set_tenant(&world, samples::OWNER, ORDER, change(&wrong), 8);
+            assert_eq!(refused(&world.apply(&command)), Some(Refusal::PurposeChangeInvalid));
+        }
+        let unverified = world.tokenize(30, world.tokenize_body(&[("E-2", 2)]));
+        let command = set_tenant(&world, samples::OWNER, ORDER, change(&law), 9);
+        assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
+        assert!(world.policy().tenant(&tenant()).unwrap().demand.is_none(), "a proposal demands nothing");
+        let command = approve_purposes(&world, samples::APPROVER, ORDER, 10);
+        assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
+        assert_eq!(world.policy().tenant(&tenant()).unwrap().demand, law);
+
+        // What was decided before is decided again; a new number without its check is then refused with an entry.
+        let version = world.machine.policy_version();
+        assert_eq!(world.apply(&unverified), Outcome::StalePolicy { version });
+        let command = world.update(31, &[1]);
+        let items = items_of(world.apply(&command));
+        assert!(
+            matches!(items[..], [ItemOutcome::Denied { reason: DenyReason::VerificationMissing, .. }]),
+            "{items:?}"
+        );
+        world.restart();
+        assert_eq!(world.policy().tenant(&tenant()).unwrap().demand, law);
     }
 }

@@ -181,6 +181,7 @@ fn claim(permit: &Permit, (row, scope): &(RecordRow, Option<ScopeId>), now: Time
         scope: scope.as_ref(),
         notified: &row.notified,
         disabled: row.status != RecordStatus::Live,
+        verified: false,
     };
     let verdict = permit.check_record(&facts, now).map_or_else(Verdict::Deny, |()| Verdict::Allow);
     Claim::Known { record: row.record, revision: row.revision, verdict }

@@ -165,7 +165,7 @@ impl Gate {
         let mut rng = Pool::for_records(&random, pending.len());
         let mut minted = Minted::default();
         for ((item, found), wrap) in pending.into_iter().zip(found).zip(wraps) {
-            let claim = found.as_ref().map_or(Claim::Unknown, |found| claim(permit, &asked.tenant, found, now));
+            let claim = found.as_ref().map_or(Claim::Unknown, |found| claim(permit, &asked.tenant, found, false, now));
             let mut mint = MintItem { item: item.place(), lookup: item.lookup, claim, new: None };
             let mut made = None;
             if mint.claim.allows() {

@@ -122,6 +122,7 @@ fn visible(permit: &Permit, row: &RecordRow, now: Timestamp) -> bool {
         scope: None,
         notified: &row.notified,
         disabled: row.status != RecordStatus::Live,
+        verified: false,
     };
     permit.check_record(&facts, now).is_ok()
 }

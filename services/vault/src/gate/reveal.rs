@@ -350,10 +350,11 @@ pub(super) fn request(call: &Call, action: Action, to: &Addressed) -> Request {
     }
 }
 
-/// What this node believes about one token inside one permit.
-pub(super) fn claim(permit: &Permit, tenant: &TenantId, found: &Found, now: Timestamp) -> Claim {
+/// What this node believes about one token inside one permit; `verified` says whether the call brings the record of an
+/// identity check.
+pub(super) fn claim(permit: &Permit, tenant: &TenantId, found: &Found, verified: bool, now: Timestamp) -> Claim {
     let verdict = if found.token.tenant == *tenant {
-        permit.check_record(&record_facts(found), now)
+        permit.check_record(&RecordFacts { verified, ..record_facts(found) }, now)
     } else {
         Err(DenyReason::TokenOfOtherTenant)
     };
@@ -382,6 +383,7 @@ fn record_facts(found: &Found) -> RecordFacts<'_> {
         scope: Some(&found.token.scope),
         notified: &found.record.notified,
         disabled: found.token.status != RecordStatus::Live,
+        verified: false,
     }
 }
 

@@ -221,6 +221,7 @@ fn record_facts<'a>(class: &Class<'a>, new: &'a NewNumber) -> RecordFacts<'a> {
         scope: Some(class.scope),
         notified: &new.notified,
         disabled: false,
+        verified: new.verification.is_some(),
     }
 }
 

@@ -136,7 +136,8 @@ impl Gate {
         let mut rng = Pool::for_records(&random, pending.len());
         let mut sealed = Sealed::default();
         for ((item, found), wrap) in pending.into_iter().zip(found).zip(wraps) {
-            let claim = found.as_ref().map_or(Claim::Unknown, |found| claim(permit, tenant, found, now));
+            let verified = numbers.get(item.position).is_some_and(|new| new.verification.is_some());
+            let claim = found.as_ref().map_or(Claim::Unknown, |found| claim(permit, tenant, found, verified, now));
             let mut update =
                 UpdateItem { item: item.place(), lookup: item.lookup, claim, new: None, verification: None };
             let mut leads_to = None;

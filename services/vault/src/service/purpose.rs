@@ -107,7 +107,8 @@ impl PurposeService for Purposes {
             // A permit for this action is always about a tenant.
             let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
             let (enable, disable) = (codes("enable", &message.enable)?, codes("disable", &message.disable)?);
-            let change = TenantPurposes { tenant, enable, disable };
+            let demand = message.verification_demand.as_ref().map(wire::verification_demand).transpose()?;
+            let change = TenantPurposes { tenant, enable, disable, demand };
             Ok(Body::SetTenantPurposes(SetTenantPurposes { order, change }))
         })
         .await

@@ -151,6 +151,7 @@ fn decide(policy: &Policy, case: &Case) -> Result<Result<(), String>, String> {
         scope: request.scope.as_ref(),
         notified: &notified,
         disabled: false,
+        verified: false,
     };
     let shares = policy.decide_records(&request, &[Some(record)], now);
     let verdict = shares.first().and_then(|share| share.items.first()).map(|(_, verdict)| *verdict);

@@ -7,6 +7,7 @@ use fuda_client::vault::{UpdateItem, VerifyItem};
 use super::windows::{cells, each};
 use super::{Asking, Context, Files};
 use crate::failure::Failure;
+use crate::rows::Check;
 
 const TOKEN_COLUMNS: &[&str] = &["line", "token", "record", "error"];
 const UPDATE_COLUMNS: &[&str] = &["line", "record", "record_version", "error"];
@@ -39,6 +40,8 @@ pub(crate) struct Update {
     asking: Asking,
     #[command(flatten)]
     files: Files,
+    #[command(flatten)]
+    check: Check,
 }
 
 pub(super) async fn exchange(arguments: Exchange, context: &mut Context) -> Result<(), Failure> {
@@ -62,9 +65,10 @@ pub(super) async fn update(arguments: Update, context: &mut Context) -> Result<(
     let client = context.connection.client_for_batches().await?;
     let job = arguments.asking.job("");
     let (pairs, results) = arguments.files.pairs(&mut context.output, UPDATE_COLUMNS)?;
+    let check = arguments.check.record();
     let item = |pair: Secret<VerifyItem>| {
         let pair = pair.into_inner();
-        UpdateItem { token: pair.token, number: pair.number, verification: None }
+        UpdateItem { token: pair.token, number: pair.number, verification: check.clone() }
     };
     let ask = async |window: Vec<_>| client.update_all(&job, window.into_iter().map(item).collect()).await;
     each(pairs, results, ask, |reply| vec![(&reply.record).into(), reply.record_version.to_string().into()]).await

@@ -10,7 +10,7 @@ use fuda_core::limits::BATCH_ITEMS_MAX;
 use super::{Asking, Context, Files, progress, results};
 use crate::failure::{Exit, Failure, Tally, one_line};
 use crate::input;
-use crate::rows::{NumberRow, NumberRows, Results, Stored, item};
+use crate::rows::{Check, NumberRow, NumberRows, Results, Stored, item};
 
 const COLUMNS: &[&str] = &["subject", "kind", "scope", "token", "record", "error"];
 /// Rows between two writes of results: what the client keeps under way at once.
@@ -41,12 +41,18 @@ pub(crate) struct Arguments {
     /// Label of the records, by which grants pick people; a column `label` of the input goes before it.
     #[arg(long, default_value = "", value_name = "LABEL")]
     label: String,
+    #[command(flatten)]
+    check: Check,
 }
 
 pub(super) async fn run(arguments: Arguments, context: &mut Context) -> Result<(), Failure> {
     let client = context.connection.client_for_batches().await?;
-    let stored =
-        Stored { kind: arguments.kind.clone(), scope: arguments.asking.scope.clone(), label: arguments.label.clone() };
+    let stored = Stored {
+        kind: arguments.kind.clone(),
+        scope: arguments.asking.scope.clone(),
+        label: arguments.label.clone(),
+        check: arguments.check.clone(),
+    };
     match &arguments.subject {
         Some(subject) => one(&arguments, subject, &stored, &client, context).await,
         None => many(&arguments, stored, &client, context).await,
@@ -186,7 +192,8 @@ mod tests {
 
     #[test]
     fn every_row_has_its_own_result() {
-        let stored = Stored { kind: "my_number".to_owned(), scope: "payroll".to_owned(), label: String::new() };
+        let (kind, scope) = ("my_number".to_owned(), "payroll".to_owned());
+        let stored = Stored { kind, scope, label: String::new(), check: Check::default() };
         let row = |subject: &str, relation: &str| NumberRow {
             subject: subject.to_owned(),
             item: item(&stored, subject, "123456789018", "", relation, ""),
