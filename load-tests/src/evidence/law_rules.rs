@@ -6,12 +6,14 @@
 mod entrust;
 mod identify;
 mod notice;
+mod own;
 mod provide;
 mod stage;
 mod table;
 mod uses;
 
 use anyhow::Result;
+use fuda_runtime::dev_issuer::DevIssuer;
 use serde_json::{Value, json};
 
 use self::stage::Stage;
@@ -33,9 +35,11 @@ pub(super) const EVIDENCE: Evidence = Evidence {
 };
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
-    let options = Options { nodes: 1, ..ctx.cluster("cluster")? };
+    let mut options = Options { nodes: 1, ..ctx.cluster("cluster")? };
+    let end_users = DevIssuer::ed25519("k1")?;
+    options.settings = own::settings(&options.work_dir, &end_users)?;
     let mut cluster = Box::pin(LocalCluster::serving(options)).await?;
-    let stage = Box::pin(Stage::build(&cluster, ctx.seed)).await?;
+    let stage = Box::pin(Stage::build(&cluster, end_users, ctx.seed)).await?;
     let tests: Vec<&Test> = RULES.iter().flat_map(|rule| rule.tests).collect();
     let failed = check(&stage, &tests).await;
     for failure in &failed {

@@ -1,7 +1,7 @@
 //! The end user behind a workload: a signed assertion that lives minutes, is bound to one workload and works once.
 
 use fuda_core::limits::ASSERTION_LIFETIME_S_MAX;
-use fuda_core::{CallerId, Timestamp};
+use fuda_core::{CallerId, SubjectRef, Timestamp};
 use fuda_crypto::sha256;
 
 use crate::caller::person_id;
@@ -54,6 +54,9 @@ pub struct EndUser {
     pub subject_claim: String,
     /// The claim that names the workload.
     pub binding: Binding,
+    /// The claim that names the subject of the end user's own records, such as an employee number. An assertion without
+    /// it names none.
+    pub own_subject_claim: Option<String>,
 }
 
 /// An assertion that held. That it is used once is checked where it is applied.
@@ -61,6 +64,8 @@ pub struct EndUser {
 pub struct EndUserClaims {
     /// The end user, `oidc:ISSUER/SUBJECT`.
     pub end_user: CallerId,
+    /// The subject of the end user's own records.
+    pub own: Option<SubjectRef>,
     /// A digest of issuer and `jti`: what identifies the assertion.
     pub id: [u8; 16],
     /// When it can no longer be used, leeway included.
@@ -101,7 +106,17 @@ impl EndUser {
         let end_user = person_id(&self.issuer, claims.text(&self.subject_claim)?)?;
         let leeway = self.issuer.leeway_s().saturating_mul(1_000);
         let expires = Timestamp(claims.expires().0.saturating_add(leeway));
-        Ok(EndUserClaims { end_user, id: assertion_id(self.issuer.name(), id), expires })
+        let own = self.own_subject(claims)?;
+        Ok(EndUserClaims { end_user, own, id: assertion_id(self.issuer.name(), id), expires })
+    }
+}
+
+impl EndUser {
+    fn own_subject(&self, claims: &Claims) -> Result<Option<SubjectRef>, Reason> {
+        let claim = self.own_subject_claim.as_ref().and_then(|name| claims.get(name));
+        let Some(claim) = claim else { return Ok(None) };
+        let subject = claim.text().and_then(|text| SubjectRef::parse(text).ok());
+        subject.map(Some).ok_or(Reason::Subject)
     }
 }
 

@@ -22,6 +22,7 @@ fn rules(binding: Binding) -> EndUser {
         issuer: Issuer::new(settings, ASSERTION_LIFETIME_S_MAX).unwrap(),
         subject_claim: "sub".to_owned(),
         binding,
+        own_subject_claim: Some("employee_number".to_owned()),
     }
 }
 
@@ -72,4 +73,21 @@ fn ids_of_different_assertions_differ() {
     assert_eq!(assertion_id("a", "1"), assertion_id("a", "1"));
     assert_ne!(assertion_id("a", "1"), assertion_id("b", "1"));
     assert_ne!(assertion_id("a", "b1"), assertion_id("ab", "1"));
+}
+
+#[test]
+fn an_assertion_may_name_the_subject_of_the_end_users_own_records() {
+    let rules = rules(Binding::Azp);
+    let own = |employee: Value| {
+        let found = verify(&rules, &json!({"azp": WORKLOAD, "employee_number": employee}));
+        found.map(|found| found.own.map(|own| own.as_str().to_owned()))
+    };
+    assert_eq!(own(json!("E0001")), Ok(Some("E0001".to_owned())));
+    // What is no subject is no good assertion: whoever is not recognised must not pass for somebody unnamed.
+    for wrong in [json!(""), json!(17), json!(null), json!(["E0001"]), json!("123456789018"), json!("a b")] {
+        assert_eq!(own(wrong.clone()), Err(Reason::Subject), "{wrong}");
+    }
+    assert_eq!(verify(&rules, &json!({"azp": WORKLOAD})).unwrap().own, None);
+    let silent = EndUser { own_subject_claim: None, ..rules.clone() };
+    assert_eq!(verify(&silent, &json!({"azp": WORKLOAD, "employee_number": "E0001"})).unwrap().own, None);
 }

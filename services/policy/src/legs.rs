@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use fuda_core::{Catalogue, Kind, RelationSet, ScopeId, Timestamp, VerificationDemand, Window, Zone};
+use fuda_core::{
+    Catalogue, Kind, RelationSet, ScopeId, Timestamp, VerificationDemand, Window, Zone, purpose::DISCLOSE_SELF,
+};
 
 use crate::{
     Action, DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, Tenant, cedar::PurposeFlags,
@@ -11,7 +13,7 @@ use crate::{
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 28] = [
+const NEARNESS: [DenyReason; 29] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
@@ -37,6 +39,7 @@ const NEARNESS: [DenyReason; 28] = [
     DenyReason::LabelNotGranted,
     DenyReason::VerificationMissing,
     DenyReason::RelationNotRevealable,
+    DenyReason::NotOwnNumber,
     DenyReason::NotNotified,
     DenyReason::NotifiedWindow,
     DenyReason::Frozen,
@@ -170,6 +173,9 @@ fn check_purpose(
 ) -> Result<Window, DenyReason> {
     let purpose = request.purpose.as_ref().ok_or(DenyReason::PurposeMissing)?;
     ensure(relations.contains(record.relation), DenyReason::RelationNotRevealable)?;
+    // Whoever is named by the assertion gets his own number and nobody else's.
+    let own = request.proof.own_subject().is_none_or(|own| own == record.subject);
+    ensure(own || purpose.as_str() != DISCLOSE_SELF, DenyReason::NotOwnNumber)?;
     let mut notified = record.notified.iter().filter(|notified| notified.purpose == *purpose).peekable();
     ensure(notified.peek().is_some(), DenyReason::NotNotified)?;
     let open = notified.find(|notified| notified.window.contains(now));

@@ -206,7 +206,8 @@ impl Permit {
     ///   ([`DenyReason::VerificationMissing`]).
     /// - A My Number is never shown in part ([`DenyReason::KindNotMasked`]).
     /// - To reveal a number that is not public by law: the purpose may reveal the relation
-    ///   ([`DenyReason::RelationNotRevealable`]), and the person was notified of it ([`DenyReason::NotNotified`])
+    ///   ([`DenyReason::RelationNotRevealable`]), nobody discloses another's number to himself
+    ///   ([`DenyReason::NotOwnNumber`]), and the person was notified of it ([`DenyReason::NotNotified`])
     ///   for this time ([`DenyReason::NotifiedWindow`]).
     ///
     /// The first broken rule in this order is the reason. It is for the ledger; whether the caller may see more than

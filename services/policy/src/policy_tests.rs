@@ -117,8 +117,8 @@ fn proof(dice: &mut Dice) -> Proof {
     let user = CallerId::parse("oidc:demo/suzuki").unwrap();
     let end_user = match dice.below(40) {
         0 => EndUserProof::Refused,
-        1 => EndUserProof::Verified { user, until },
-        2..=20 => EndUserProof::Verified { user, until: Timestamp(9) },
+        1 => EndUserProof::Verified { user, own: None, until },
+        2..=20 => EndUserProof::Verified { user, own: None, until: Timestamp(9) },
         _ => EndUserProof::Absent,
     };
     let sign_in = match dice.below(24) {

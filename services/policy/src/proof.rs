@@ -1,4 +1,4 @@
-use fuda_core::{CallerId, Timestamp, Window, WorkReference};
+use fuda_core::{CallerId, SubjectRef, Timestamp, Window, WorkReference};
 use minicbor::{Decode, Encode};
 
 use crate::{Action, DenyReason};
@@ -24,6 +24,8 @@ pub enum EndUserProof {
     Verified {
         /// The end user.
         user: CallerId,
+        /// The subject of the end user's own records, where the assertion names it.
+        own: Option<SubjectRef>,
         /// The last moment at which the assertion can be used.
         until: Timestamp,
     },
@@ -49,6 +51,14 @@ impl Proof {
     pub const fn end_user(&self) -> Option<&CallerId> {
         match &self.end_user {
             EndUserProof::Verified { user, .. } => Some(user),
+            EndUserProof::Absent | EndUserProof::Refused => None,
+        }
+    }
+
+    /// The subject of the end user's own records, where the assertion names it.
+    pub(crate) const fn own_subject(&self) -> Option<&SubjectRef> {
+        match &self.end_user {
+            EndUserProof::Verified { own, .. } => own.as_ref(),
             EndUserProof::Absent | EndUserProof::Refused => None,
         }
     }

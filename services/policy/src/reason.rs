@@ -182,11 +182,14 @@ pub enum DenyReason {
     /// The tenant takes such a number only with the record of an identity check, and none came.
     #[n(100)]
     VerificationMissing = 100,
+    /// One's own number is disclosed to oneself, and the end user's assertion names somebody else.
+    #[n(101)]
+    NotOwnNumber = 101,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -244,6 +247,7 @@ impl DenyReason {
         Self::TwoPersonsNeeded,
         Self::DeliveryNotAllowed,
         Self::VerificationMissing,
+        Self::NotOwnNumber,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -307,6 +311,7 @@ impl DenyReason {
             Self::TwoPersonsNeeded => "two_persons_needed",
             Self::DeliveryNotAllowed => "delivery_not_allowed",
             Self::VerificationMissing => "verification_missing",
+            Self::NotOwnNumber => "not_own_number",
         }
     }
 

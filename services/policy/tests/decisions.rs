@@ -6,8 +6,8 @@ use fuda_core::{
     VerificationDemand, Window, WorkReference,
 };
 use fuda_policy::{
-    Action, ApprovedJob, DenyReason, EndUserProof, EndUserRule, Error, Grant, GrantId, Notified, Permit, Policy,
-    PolicyData, Proof, RecordFacts, Request, Role, SignIn,
+    Action, ApprovedJob, Budget, DenyReason, EndUserProof, EndUserRule, Error, Grant, GrantId, Notified, Permit,
+    Policy, PolicyData, Proof, RecordFacts, Request, Role, SignIn,
     samples::{self, ACCOUNTING, APPROVER, AUDITOR, HR, OPERATOR, OWNER, PAYROLL, PURPOSE},
 };
 
@@ -296,6 +296,47 @@ fn what_the_tenant_demands_comes_with_the_number() {
 }
 
 #[test]
+fn nobody_gets_anothers_number_as_his_own() {
+    let own_purpose = purpose("op.disclose_self");
+    let mut data = data();
+    data.tenants[0].purposes.push(own_purpose.clone());
+    let payroll = data.grants.iter_mut().find(|grant| grant.caller == caller(PAYROLL)).unwrap();
+    payroll.purposes.push(own_purpose.clone());
+    let mut alone = Grant { id: GrantId([9; 16]), purposes: vec![own_purpose.clone()], ..payroll.clone() };
+    let day = Timestamp(NOW.0 + 86_400_000);
+    alone.window = Window { not_before: Some(NOW), not_after: Some(day) };
+    alone.budget = Some(Budget::new(1, Budget::LIFE_OF_GRANT));
+    data.grants.push(alone);
+    let policy = Policy::build(data).unwrap();
+    let (tenant, scope) = (tenant(), scope("payroll"));
+    let told = |code: &str| [Notified { purpose: purpose(code), window: Window::ALWAYS, notice_version: None }];
+    let named = |own: Option<&str>| {
+        let user = CallerId::parse("oidc:corp/suzuki").unwrap();
+        let own = own.map(|own| SubjectRef::parse(own).unwrap());
+        Proof { end_user: EndUserProof::Verified { user, own, until: day }, sign_in: SignIn::Lasting }
+    };
+    let check = |code: &str, own: Option<&str>, relation: Relation| {
+        let request = ask(PAYROLL, Action::Detokenize).purpose(purpose(code)).proven(named(own));
+        let told = told(code);
+        let record = RecordFacts { relation, ..facts(&tenant, Some(&scope), &told) };
+        let permit = policy.decide(&request, NOW).unwrap();
+        let one = permit.check_record(&record, NOW);
+        let many = policy.decide_records(&request, &[Some(record)], NOW);
+        assert_eq!(many[0].items, [(0, one)]);
+        one
+    };
+    // The record is that of E-1.
+    let own = own_purpose.as_str();
+    assert_eq!(check(own, Some("E-1"), Relation::SelfRelation), Ok(()));
+    assert_eq!(check(own, Some("E-2"), Relation::SelfRelation), Err(DenyReason::NotOwnNumber));
+    assert_eq!(check(own, Some("e-1"), Relation::SelfRelation), Err(DenyReason::NotOwnNumber));
+    assert_eq!(check(own, Some("E-1"), Relation::Spouse), Err(DenyReason::RelationNotRevealable));
+    // An assertion that names no subject binds nothing; nor does one's own number bind what one does for others.
+    assert_eq!(check(own, None, Relation::SelfRelation), Ok(()));
+    assert_eq!(check(PURPOSE, Some("E-2"), Relation::SelfRelation), Ok(()));
+}
+
+#[test]
 fn describing_needs_a_granted_token_but_no_notice() {
     let policy = policy();
     let (tenant, payroll, accounting) = (tenant(), scope("payroll"), scope("accounting"));
@@ -420,7 +461,7 @@ fn with_rule(rule: EndUserRule) -> Policy {
 
 fn verified(until: Timestamp) -> Proof {
     let user = CallerId::parse("oidc:corp/suzuki").unwrap();
-    Proof { end_user: EndUserProof::Verified { user, until }, sign_in: SignIn::Lasting }
+    Proof { end_user: EndUserProof::Verified { user, own: None, until }, sign_in: SignIn::Lasting }
 }
 
 #[test]

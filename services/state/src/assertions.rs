@@ -103,7 +103,7 @@ mod tests {
     /// A reveal on behalf of an end user, as a node proposes it.
     fn reveal(world: &World, assertion: Assertion) -> Command {
         let user = CallerId::parse("oidc:corp/suzuki").unwrap();
-        let end_user = EndUserProof::Verified { user, until: assertion.expires };
+        let end_user = EndUserProof::Verified { user, own: None, until: assertion.expires };
         let request = world.reveal_request(Action::Detokenize).proven(Proof { end_user, sign_in: SignIn::Lasting });
         let permit = world.decide(&request).map_err(|denial| denial.reason()).unwrap();
         let items = vec![world.claim(&permit, 0, 1)];

@@ -19,6 +19,7 @@ use fuda_proto::vault::v1::{
     BatchDetokenizeRequest, BatchDetokenizeResponse, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem,
     TokenizeRequest,
 };
+use fuda_runtime::dev_issuer::DevIssuer;
 use prost_types::Timestamp;
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -76,6 +77,10 @@ pub(super) struct Stage {
     pub(super) bureau: Caller,
     /// A system of a party that the entrusted party entrusts on.
     pub(super) sub_bureau: Caller,
+    /// Where people see what is held of them; asks in their names.
+    pub(super) portal: Caller,
+    /// Says who they are.
+    pub(super) end_users: DevIssuer,
     /// Notified of everything that is enabled.
     pub(super) employee: Stored,
     /// Of the employee, notified of the year-end form.
@@ -92,7 +97,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn build(cluster: &LocalCluster, seed: u64) -> Result<Self> {
+    pub(super) async fn build(cluster: &LocalCluster, end_users: DevIssuer, seed: u64) -> Result<Self> {
         let people = People::new(seed);
         let nobody = Stored { token: String::new(), number: String::new(), subject: String::new() };
         let mut stage = Self {
@@ -106,6 +111,8 @@ impl Stage {
             accounting: cluster.caller("accounting")?,
             bureau: outsider(cluster, "bureau")?,
             sub_bureau: outsider(cluster, "sub-bureau")?,
+            portal: outsider(cluster, "portal")?,
+            end_users,
             employee: nobody.clone(),
             spouse: nobody.clone(),
             newcomer: nobody.clone(),
@@ -232,6 +239,17 @@ impl Stage {
     ) -> Result<()> {
         let request_id = new_request_id()?;
         let answer = self.detokenize(caller, tenant, purpose, &stored.token, &request_id).await;
+        self.denied_for(answer, &request_id, purpose, reason).await
+    }
+
+    /// The answer says nothing, and the ledger knows the reason.
+    pub(super) async fn denied_for(
+        &self,
+        answer: Result<String, Status>,
+        request_id: &str,
+        purpose: &str,
+        reason: DenyReason,
+    ) -> Result<()> {
         let status = answer.err().with_context(|| format!("`{purpose}` revealed a number"))?;
         ensure!(is_code(&status, Code::DeniedOrNotFound), "`{purpose}`: {}", describe(&status));
         let entries = self.entries(|entry| entry.request_id == request_id).await?;

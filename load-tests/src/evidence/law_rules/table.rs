@@ -6,7 +6,7 @@ use std::pin::Pin;
 use anyhow::Result;
 
 use super::stage::Stage;
-use super::{entrust, identify, notice, provide, uses};
+use super::{entrust, identify, notice, own, provide, uses};
 
 /// A running test: an error says what did not hold.
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -98,10 +98,11 @@ pub(super) const RULES: &[Rule] = &[
             "provide.copies_for_the_person_get_no_number" => provide::copies_get_no_number,
             "provide.yearend_refuses_the_own_number" => provide::yearend_refuses_the_own_number,
             "provide.the_own_number_takes_two_people" => provide::the_own_number_takes_two_people,
+            "provide.the_own_number_is_the_end_users" => own::the_own_number_is_the_end_users,
             "provide.tenants_are_apart" => provide::tenants_are_apart,
             "provide.moved_and_sealed_numbers_are_not_shown" => provide::moved_and_sealed_are_not_shown,
         },
-        not_software: &["that the person who asks for disclosure is the person: the approver checks"],
+        not_software: &["that a person who asks at a desk is the person: without an assertion the approver checks"],
         not_yet: &["the consented move to the next employer (19条4号): nothing moves between tenants at all"],
     },
     Rule {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuda_core::{CallerId, Code, Timestamp};
-use fuda_identity::{Claims, Issuer, Reason, issuer_of};
+use fuda_identity::{Claims, EndUserClaims, Issuer, Reason, issuer_of};
 use fuda_ledger::{Credential, CredentialKind};
 use fuda_policy::{EndUserProof, Proof, SignIn};
 use fuda_runtime::key_source::KeySource;
@@ -155,9 +155,10 @@ impl Callers {
             (Err(_), _) => Err(Reason::Malformed),
         };
         match verified {
-            Ok((user, presented)) => {
-                caller.proof.end_user = EndUserProof::Verified { user, until: presented.expires };
-                caller.assertion = Some(presented);
+            Ok(claims) => {
+                let EndUserClaims { end_user, own, id, expires } = claims;
+                caller.proof.end_user = EndUserProof::Verified { user: end_user, own, until: expires };
+                caller.assertion = Some(Presented { id, expires });
             }
             Err(reason) => {
                 self.count(Proven::EndUser, reason);
@@ -168,12 +169,11 @@ impl Callers {
         caller
     }
 
-    fn end_user(&self, token: &str, caller: &CallerId, now: Timestamp) -> Result<(CallerId, Presented), Reason> {
+    fn end_user(&self, token: &str, caller: &CallerId, now: Timestamp) -> Result<EndUserClaims, Reason> {
         let issuer = issuer_of(token)?;
         let known = self.opened.end_users.iter().find(|known| known.rules.issuer.name() == issuer);
         let known = known.ok_or(Reason::UnknownIssuer)?;
-        let claims = known.rules.read(&verify(&known.rules.issuer, &known.keys, token, now)?, caller)?;
-        Ok((claims.end_user, Presented { id: claims.id, expires: claims.expires }))
+        known.rules.read(&verify(&known.rules.issuer, &known.keys, token, now)?, caller)
     }
 
     fn count(&self, proven: Proven, reason: Reason) {

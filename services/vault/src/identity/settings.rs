@@ -142,6 +142,9 @@ pub(crate) struct EndUserSettings {
     /// The claim that names the workload: azp, client_id or act.
     #[serde(default = "azp")]
     binding_claim: String,
+    /// The claim that names the subject of the end user's own records, such as an employee number. An end user it names
+    /// gets no other number disclosed as his own.
+    own_subject_claim: Option<String>,
     /// Longest life of an assertion in seconds, 1..=300.
     #[serde(default = "five_minutes")]
     lifetime_s_max: i64,
@@ -351,6 +354,7 @@ impl EndUserSettings {
                 subject_claim: self.subject_claim.clone(),
                 binding: Binding::from_name(&self.binding_claim)
                     .context("`binding_claim` must be azp, client_id or act")?,
+                own_subject_claim: self.own_subject_claim.clone(),
             },
             keys: self.keys.open(&self.alias)?,
         })

@@ -49,7 +49,12 @@ impl Stage {
             acr: Vec::new(),
             amr: Vec::new(),
         };
-        let end_user = EndUser { issuer: settings("fuda-end-user"), subject_claim, binding: Binding::Azp };
+        let end_user = EndUser {
+            issuer: settings("fuda-end-user"),
+            subject_claim,
+            binding: Binding::Azp,
+            own_subject_claim: None,
+        };
         let opened = Opened {
             callers: rules,
             accounts: Vec::new(),

@@ -119,7 +119,7 @@ fn decide(policy: &Policy, case: &Case) -> Result<Result<(), String>, String> {
     let now = moment(&case.time)?;
     let request = match some(&case.end_user, CallerId::parse)? {
         Some(user) => {
-            let end_user = EndUserProof::Verified { user, until: now };
+            let end_user = EndUserProof::Verified { user, own: None, until: now };
             request.proven(Proof { end_user, ..Proof::NONE })
         }
         None => request,
