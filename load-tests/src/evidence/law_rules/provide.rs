@@ -7,12 +7,19 @@ use fuda_policy::DenyReason;
 use super::stage::{COPY, DISCLOSE_SELF, MIGRATE, OTHER_TENANT, Stage, TRANSFER, YEAREND, refused};
 use crate::cluster::{PURPOSE, TENANT};
 
+const OVERRIDE: &str = "law-rules: no reason is good enough for this one";
+
 pub(super) async fn copies_get_no_number(stage: &Stage) -> Result<()> {
     // Granted, enabled, notified: and still nothing.
     stage.denied(&stage.payroll, TENANT, COPY, &stage.employee, DenyReason::PurposeReveals).await?;
     let mut row = stage.row(COPY).await?;
     (row.reveals, row.relations) = (true, vec!["self".to_owned()]);
-    refused(stage.propose(vec![row], "").await?, Code::InvalidField)?;
+    // No reason overrides it, and under another code it is a forbidden use.
+    for reason in ["", OVERRIDE] {
+        refused(stage.propose(vec![row.clone()], reason).await?, Code::InvalidField)?;
+    }
+    row.code = "tax.withholding_slip_for_the_person".to_owned();
+    refused(stage.propose(vec![row], "").await?, Code::PurposeForbidden)?;
     Ok(())
 }
 
