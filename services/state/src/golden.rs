@@ -1,5 +1,7 @@
 //! Golden bytes: what is on disks and in logs stays readable, so these bytes change only together with a format byte.
 
+mod people;
+
 use fuda_core::{
     BucketId, BucketVersion, Catalogue, CatalogueChange, Day, FreezeReason, KeyDomainId, Kind, PersonId, PolicyVersion,
     ProxyRelation, Relation, RequestId, Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId,
@@ -36,7 +38,8 @@ const GOLDEN: &str = include_str!("golden.txt");
 #[test]
 fn commands_have_their_golden_bytes() {
     let header = header();
-    let audited = bodies().into_iter().map(|body| Command(Inner::Audited(header.clone(), body)));
+    let audited =
+        bodies().into_iter().chain(people::bodies()).map(|body| Command(Inner::Audited(header.clone(), body)));
     let kept = [Bookkeeping::Checkpoint(vec![1, 2]), Bookkeeping::ExpireReplies { before: Timestamp(5) }];
     let kept = kept.into_iter().chain([Bookkeeping::AlarmsTold { through: Sequence(6) }]);
     let kept = kept.map(|step| Command(Inner::Kept(step)));
@@ -342,7 +345,7 @@ fn line<R: Row + PartialEq>(name: &str, row: &R) -> (String, Vec<u8>) {
 }
 
 fn rows() -> Vec<(String, Vec<u8>)> {
-    [meta_rows(), admin_rows(), record_rows()].concat()
+    [meta_rows(), admin_rows(), record_rows(), people::rows()].concat()
 }
 
 fn meta_rows() -> Vec<(String, Vec<u8>)> {
