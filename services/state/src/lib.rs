@@ -21,6 +21,7 @@ mod ids;
 pub mod key;
 mod machine;
 mod memory;
+mod order;
 mod outcome;
 pub mod reader;
 pub mod row;

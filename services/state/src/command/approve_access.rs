@@ -21,9 +21,7 @@ pub(crate) fn first_outcome<T: Txn>(
     applying: &Applying<'_, T>,
     body: &ApproveAccess,
 ) -> Result<Option<Outcome>, TableError> {
-    let row = request(&*applying.txn, body.id)?;
-    let same = row.and_then(|row| row.approvals.into_iter().find(|act| applying.is_same_act(act)));
-    Ok(same.map(|act| Outcome::applied(act.sequence)))
+    Ok(applying.approved_before(request(&*applying.txn, body.id)?))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveAccess) -> Result<Outcome, TableError> {
@@ -54,10 +52,8 @@ fn check<T: Txn>(applying: &Applying<'_, T>, row: &AccessRow) -> Result<Result<(
     if row.state(applying.time) != AccessState::Open {
         return Ok(Err(Refusal::AccessClosed));
     }
-    let approver = &applying.header.caller;
-    let involved = row.requested.caller == *approver || row.wish.caller == *approver;
-    if involved || row.approvals.iter().any(|act| act.caller == *approver) {
-        return Ok(Err(Refusal::SamePerson));
+    if let Err(refusal) = applying.check_another_person(row) {
+        return Ok(Err(refusal));
     }
     let checked = check_wish(applying, row.under, &row.requested.caller, &row.wish, |terms| terms)?;
     Ok(checked.map(|_| ()))

@@ -23,8 +23,7 @@ pub(crate) fn first_outcome<T: Txn>(
     applying: &Applying<'_, T>,
     body: &ApproveGrants,
 ) -> Result<Option<Outcome>, TableError> {
-    let approved = reader::order(&*applying.txn, body.order)?.and_then(|row| row.approved);
-    Ok(approved.filter(|act| applying.is_same_act(act)).map(|act| Outcome::applied(act.sequence)))
+    Ok(applying.approved_before(reader::order(&*applying.txn, body.order)?))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveGrants) -> Result<Outcome, TableError> {
@@ -33,7 +32,11 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveGrants
         return applying.refuse(Refusal::OrderUnknown, detail);
     };
     let mut detail = detail(order.order, order.grants.len(), order.revoke.len());
-    if let Err(refusal) = check(applying, &order)? {
+    let checked = match applying.may_approve(&order) {
+        Ok(()) => check_change(applying, &order.grants, &order.revoke)?,
+        refused => refused,
+    };
+    if let Err(refusal) = checked {
         return applying.refuse(refusal, detail);
     }
     for id in &order.revoke {
@@ -56,20 +59,6 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveGrants
     let version = applying.raise_policy_version()?;
     detail.push(Detail::new(DetailKey::PolicyVersion, &version.to_string()));
     Ok(Outcome::applied(applying.append_allowed(detail)?))
-}
-
-fn check<T: Txn>(applying: &Applying<'_, T>, order: &OrderRow) -> Result<Result<(), Refusal>, TableError> {
-    if order.approved.is_some() {
-        return Ok(Err(Refusal::OrderClosed));
-    }
-    if order.proposed.caller == applying.header.caller {
-        return Ok(Err(Refusal::SamePerson));
-    }
-    // Whoever approves must not be the one who gains: an order that gives the approver anything needs another one.
-    if order.grants.iter().any(|grant| grant.caller == applying.header.caller) {
-        return Ok(Err(Refusal::SamePerson));
-    }
-    check_change(applying, &order.grants, &order.revoke)
 }
 
 #[cfg(test)]

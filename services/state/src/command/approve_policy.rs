@@ -24,8 +24,7 @@ pub(crate) fn first_outcome<T: Txn>(
     applying: &Applying<'_, T>,
     body: &ApprovePolicy,
 ) -> Result<Option<Outcome>, TableError> {
-    let approved = reader::policy_order(&*applying.txn, body.order)?.and_then(|row| row.approved);
-    Ok(approved.filter(|act| applying.is_same_act(act)).map(|act| Outcome::applied(act.sequence)))
+    Ok(applying.approved_before(reader::policy_order(&*applying.txn, body.order)?))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePolicy) -> Result<Outcome, TableError> {
@@ -34,11 +33,8 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePolicy
         return applying.refuse(Refusal::OrderUnknown, detail);
     };
     let mut detail = detail(order.order, order.base, &order.text);
-    if order.approved.is_some() {
-        return applying.refuse(Refusal::OrderClosed, detail);
-    }
-    if order.proposed.caller == applying.header.caller {
-        return applying.refuse(Refusal::SamePerson, detail);
+    if let Err(refusal) = applying.may_approve(&order) {
+        return applying.refuse(refusal, detail);
     }
     if let Err(refusal) = check(applying, order.base, &order.text)? {
         return applying.refuse(refusal, detail);

@@ -23,8 +23,7 @@ pub(crate) fn first_outcome<T: Txn>(
     applying: &Applying<'_, T>,
     body: &ApprovePurposeOrder,
 ) -> Result<Option<Outcome>, TableError> {
-    let approved = reader::purpose_order(&*applying.txn, body.order)?.and_then(|row| row.approved);
-    Ok(approved.filter(|act| applying.is_same_act(act)).map(|act| Outcome::applied(act.sequence)))
+    Ok(applying.approved_before(reader::purpose_order(&*applying.txn, body.order)?))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePurposeOrder) -> Result<Outcome, TableError> {
@@ -38,16 +37,9 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePurpos
     };
     // Whoever approves for one tenant only cannot approve what is about another, or about all.
     let asked = applying.header.tenant.as_ref();
-    let refusal = if asked.is_some() && asked != tenant {
-        Some(Refusal::OrderUnknown)
-    } else if order.approved.is_some() {
-        Some(Refusal::OrderClosed)
-    } else if order.proposed.caller == applying.header.caller {
-        Some(Refusal::SamePerson)
-    } else {
-        None
-    };
-    if let Some(refusal) = refusal {
+    let foreign = asked.is_some() && asked != tenant;
+    let checked = if foreign { Err(Refusal::OrderUnknown) } else { applying.may_approve(&order) };
+    if let Err(refusal) = checked {
         return applying.refuse(refusal, detail);
     }
     match order.change.clone() {

@@ -28,9 +28,7 @@ pub(crate) fn first_outcome<T: Txn>(
     applying: &Applying<'_, T>,
     body: &BreakGlass,
 ) -> Result<Option<Outcome>, TableError> {
-    let row = request(&*applying.txn, body.id)?;
-    let same = |row: &AccessRow| row.wish == body.wish && applying.is_same_act(&row.requested);
-    Ok(row.filter(same).map(|row| Outcome::applied(row.requested.sequence)))
+    Ok(applying.proposed_before(request(&*applying.txn, body.id)?, |row| row.wish == body.wish))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &BreakGlass) -> Result<Outcome, TableError> {

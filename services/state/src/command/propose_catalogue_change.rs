@@ -55,8 +55,7 @@ pub(super) fn first_proposal<T: Txn>(
     change: &PurposeChange,
 ) -> Result<Option<Outcome>, TableError> {
     let row = reader::purpose_order(&*applying.txn, order)?;
-    let same = row.filter(|row| row.change == *change && applying.is_same_act(&row.proposed));
-    Ok(same.map(|row| Outcome::applied(row.proposed.sequence)))
+    Ok(applying.proposed_before(row, |row| row.change == *change))
 }
 
 /// Stores an order and its place in the history.

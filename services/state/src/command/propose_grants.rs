@@ -40,12 +40,10 @@ pub(crate) fn first_outcome<T: Txn>(
     applying: &Applying<'_, T>,
     body: &ProposeGrants,
 ) -> Result<Option<Outcome>, TableError> {
-    let Some(row) = reader::order(&*applying.txn, body.order)? else {
-        return Ok(None);
-    };
-    let unchanged = row.grants == body.grants && row.revoke == body.revoke && row.succession == body.succession;
-    let same = unchanged && applying.is_same_act(&row.proposed);
-    Ok(same.then(|| Outcome::applied(row.proposed.sequence)))
+    let row = reader::order(&*applying.txn, body.order)?;
+    Ok(applying.proposed_before(row, |row| {
+        row.grants == body.grants && row.revoke == body.revoke && row.succession == body.succession
+    }))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ProposeGrants) -> Result<Outcome, TableError> {

@@ -30,8 +30,7 @@ pub(crate) fn first_outcome<T: Txn>(
     body: &ProposePolicy,
 ) -> Result<Option<Outcome>, TableError> {
     let row = reader::policy_order(&*applying.txn, body.order)?;
-    let same = row.filter(|row| row.base == body.base && applying.is_same_act(&row.proposed));
-    Ok(same.map(|row| Outcome::applied(row.proposed.sequence)))
+    Ok(applying.proposed_before(row, |row| row.base == body.base))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ProposePolicy) -> Result<Outcome, TableError> {
