@@ -29,8 +29,8 @@ use crate::otlp::OtlpSink;
 use crate::synthetic::{Chance, People};
 use crate::wire::{Caller, describe};
 
-/// The planted bug: canaries are forgotten whenever a leader takes over.
-const MUTANT: &str = "canaries-forgotten";
+/// The planted bug: canaries and counted denials are forgotten whenever a leader takes over.
+const MUTANT: &str = "brakes-forgotten";
 /// How long an alarm may take to the collector.
 const ALARM_WITHIN: Duration = Duration::from_secs(30);
 /// Calls that one caller makes with a token.

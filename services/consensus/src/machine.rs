@@ -178,8 +178,8 @@ impl Core {
                     live.machine.forget_budgets();
                 }
                 #[cfg(feature = "failpoints")]
-                if crate::log::failpoint::canaries_forgotten() {
-                    live.machine.forget_canaries();
+                if crate::log::failpoint::brakes_forgotten() {
+                    live.machine.forget_brakes();
                 }
                 return Ok(Reply::default());
             }

@@ -138,6 +138,15 @@ pub const ASSERTIONS_REMEMBERED_MAX: usize = 1_000_000;
 pub const DENIAL_BURST_DENIALS: usize = 20;
 /// Minutes in which [`DENIAL_BURST_DENIALS`] are counted.
 pub const DENIAL_BURST_MINUTES: i64 = 5;
+/// Denials of one caller, tenant, action and reason that are entries of their own within a minute; more are counted and
+/// entered as one. More than the rules above need to see a burst.
+pub const DENIALS_ENTERED_PER_MINUTE_MAX: u32 = 100;
+/// Sorts of denials that are counted at a time; denials of further sorts are entered one by one.
+pub const DENIAL_FOLDS_OPEN_MAX: usize = 10_000;
+/// Minutes of counted denials that one command closes; the rest is left to the next one.
+pub const DENIAL_FOLDS_CLOSED_MAX: usize = 1_000;
+/// Denials that are found by their request id, the newest ones. All are in the ledger.
+pub const DENIALS_EXPLAINED_MAX: usize = 100_000;
 /// Unknown tokens presented by one caller within [`ENUMERATION_MINUTES`] that raise an alarm.
 pub const ENUMERATION_UNKNOWN_TOKENS: usize = 10;
 /// Minutes in which [`ENUMERATION_UNKNOWN_TOKENS`] are counted.

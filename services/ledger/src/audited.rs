@@ -274,6 +274,9 @@ pub enum Bookkeeping {
         #[n(0)]
         before: Timestamp,
     },
+    /// Has counted denials entered whose minute is over. Any other command does the same; this one is for when none comes.
+    #[n(31)]
+    EnterFolded,
     /// Says that the alarms of all entries up to this one were told.
     #[n(30)]
     AlarmsTold {

@@ -130,6 +130,15 @@ pub enum DetailKey {
     /// What a canary token freezes when it is presented: `caller` or `scope`.
     #[n(43)]
     Quarantine = 43,
+    /// Denials of a flood that the entry stands for.
+    #[n(44)]
+    FoldedDenials = 44,
+    /// When the first of them was, RFC 3339.
+    #[n(45)]
+    FoldedFirst = 45,
+    /// When the last of them was, RFC 3339.
+    #[n(46)]
+    FoldedLast = 46,
     /// Version of the policy text that the act brought into force, decimal.
     #[n(60)]
     PolicyText = 60,
@@ -247,6 +256,9 @@ impl DetailKey {
             DetailKey::Reason => "reason",
             DetailKey::FrozenBy => "frozen_by",
             DetailKey::Quarantine => "quarantine",
+            DetailKey::FoldedDenials => "folded_denials",
+            DetailKey::FoldedFirst => "folded_first",
+            DetailKey::FoldedLast => "folded_last",
             DetailKey::AccessRequest => "access_request",
             DetailKey::Handler => "handler",
             DetailKey::Persons => "persons",

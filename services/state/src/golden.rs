@@ -20,6 +20,7 @@ use crate::command::{
     Mint, MintItem, Named, NewTokenRows, NewVersionRows, ProposeCatalogueChange, ProposeGrants, ReadRecords,
     RemoveMember, RetireCanary, Reveal, SealedBucket, SetTenantPurposes, Thaw, Tokenize, UpdateItem, UpdateNumber,
 };
+use crate::folds::{FoldRow, Folded, Sort};
 use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
     Act, BucketRow, BudgetRow, CatalogueRow, GrantRow, GuessesCounted, Member, MembersRow, OrderRow, PersonsCounted,
@@ -41,7 +42,7 @@ fn commands_have_their_golden_bytes() {
     let audited =
         bodies().into_iter().chain(people::bodies()).map(|body| Command(Inner::Audited(header.clone(), body)));
     let kept = [Bookkeeping::Checkpoint(vec![1, 2]), Bookkeeping::ExpireReplies { before: Timestamp(5) }];
-    let kept = kept.into_iter().chain([Bookkeeping::AlarmsTold { through: Sequence(6) }]);
+    let kept = kept.into_iter().chain([Bookkeeping::EnterFolded, Bookkeeping::AlarmsTold { through: Sequence(6) }]);
     let kept = kept.map(|step| Command(Inner::Kept(step)));
     let lines: Vec<(String, Vec<u8>)> = audited
         .chain(kept)
@@ -63,7 +64,7 @@ fn rows_have_their_golden_bytes() {
 fn outcomes_have_their_golden_bytes() {
     let items = vec![
         ItemOutcome::Done { sequence: Sequence(7) },
-        ItemOutcome::Denied { sequence: Sequence(8), reason: DenyReason::UnknownToken },
+        ItemOutcome::Denied { sequence: Some(Sequence(8)), reason: DenyReason::UnknownToken },
         ItemOutcome::Stale,
         ItemOutcome::AlreadyExists { sequence: Sequence(9) },
         ItemOutcome::Replayed {
@@ -419,8 +420,25 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         line("burst", &burst),
         line("freezes", &freezes()),
         line("canary", &canary()),
+        line("fold", &fold()),
         line("budget_of_grant", &of_grant),
     ]
+}
+
+fn fold() -> FoldRow {
+    let (action, reason) = (Action::Detokenize, DenyReason::UnknownToken);
+    FoldRow {
+        sort: Sort { caller: caller(samples::PAYROLL), tenant: Some(tenant()), action, reason },
+        opened: Timestamp(1_000),
+        entered: 100,
+        folded: Some(Folded {
+            denials: 7,
+            first: Timestamp(2_000),
+            last: Timestamp(3_000),
+            request: RequestId::from_bytes([2; 16]),
+            policy_version: PolicyVersion(3),
+        }),
+    }
 }
 
 fn canary() -> CanaryRow {

@@ -7,6 +7,7 @@ use fuda_core::{
 };
 use fuda_policy::GrantId;
 
+use crate::folds::Sort;
 use crate::{OrderId, TextVersion};
 
 const TEXT_END: u8 = 0;
@@ -39,6 +40,10 @@ pub enum Meta {
     Burst = 33,
     /// First byte of the keys of [`crate::canaries::CanaryRow`]s.
     Canary = 34,
+    /// First byte of the keys of [`crate::folds::FoldRow`]s.
+    Fold = 35,
+    /// First byte of the keys of the places of denials, by which the oldest is found.
+    DenialPlaces = 36,
     /// [`crate::access::AccessRow`], one per request: followed by its id.
     AccessRequest = 60,
     /// [`crate::access::ConsentRow`], one per tenant and pair of parties: followed by all three.
@@ -123,6 +128,33 @@ pub fn canary_range() -> (Vec<u8>, Vec<u8>) {
 /// Reads a key of [`canary`].
 pub fn canary_of(key: &[u8]) -> Option<LookupKey> {
     Some(LookupKey::from_bytes(key.get(1..)?.try_into().ok()?))
+}
+
+/// Key of the denials of one sort within a minute: the fact ‖ caller ‖ 0 ‖ tenant ‖ 0 ‖ action ‖ reason.
+pub fn fold(sort: &Sort) -> Vec<u8> {
+    let mut key = meta(Meta::Fold);
+    key.extend(text(sort.caller.as_str(), 0));
+    key.extend(text(sort.tenant.as_ref().map_or("", TenantId::as_str), 2));
+    key.push(sort.action.number());
+    key.push(sort.reason.number());
+    key
+}
+
+/// The range `[from, to)` of the keys of [`fold`].
+pub fn fold_range() -> (Vec<u8>, Vec<u8>) {
+    (meta(Meta::Fold), vec![Meta::Fold as u8 + 1])
+}
+
+/// Key of the place of a denial: the fact ‖ the sequence of its first entry.
+pub fn denial_place(first: Sequence) -> Vec<u8> {
+    let mut key = meta(Meta::DenialPlaces);
+    key.extend_from_slice(&first.get().to_be_bytes());
+    key
+}
+
+/// The range `[from, to)` of the keys of [`denial_place`].
+pub fn denial_place_range() -> (Vec<u8>, Vec<u8>) {
+    (meta(Meta::DenialPlaces), vec![Meta::DenialPlaces as u8 + 1])
 }
 
 /// Key of a request for access: the fact ‖ its id, which is that of the grant it becomes.

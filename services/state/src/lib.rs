@@ -14,6 +14,8 @@ mod budget;
 pub mod canaries;
 pub mod command;
 mod digest;
+mod explained;
+pub mod folds;
 pub mod freezes;
 #[cfg(test)]
 mod golden;

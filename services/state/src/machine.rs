@@ -10,17 +10,19 @@ use fuda_core::{
 };
 use fuda_ledger::tree::{Edge, TreeHead};
 use fuda_ledger::{Block, Common, Detail, DetailKey, EntryItem, Header};
-use fuda_policy::{Action, Grant, PolicyData, Touched};
+use fuda_policy::{Action, DenyReason, Grant, PolicyData, Touched};
 
 use crate::alarms::{Leaks, Untold};
 use crate::assertions::Assertions;
 use crate::budget::Budgets;
 use crate::canaries::{self, Canaries, Hits};
 use crate::command::{self, Body, Command, Inner};
+use crate::explained::Explained;
+use crate::folds::Folds;
 use crate::freezes::Freezes;
 use crate::key::{self, Meta};
 use crate::reader;
-use crate::row::{Act, DenialRow, PolicyVersionRow, ProgressRow, Row, VaultRow};
+use crate::row::{Act, PolicyVersionRow, ProgressRow, Row, VaultRow};
 use crate::watch::Watch;
 use crate::{Outcome, Refusal, Table, TableError, Txn, View};
 
@@ -51,6 +53,8 @@ pub struct Machine {
     pub(crate) untold: Untold,
     pub(crate) watch: Watch,
     pub(crate) canaries: Canaries,
+    pub(crate) folds: Folds,
+    pub(crate) explained: Explained,
     pub(crate) checkpoint_size: u64,
 }
 
@@ -87,6 +91,8 @@ impl Machine {
             untold: Untold::load(view)?,
             watch: Watch::load(view)?,
             canaries: Canaries::load(view)?,
+            folds: Folds::load(view)?,
+            explained: Explained::load(view)?,
             checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
         })
     }
@@ -101,12 +107,14 @@ impl Machine {
         let before = self.progress;
         self.progress.time = before.time.max(ctx.time);
         let time = self.progress.time;
+        self.enter_folded(txn)?;
         let outcome = match command.inner() {
             Inner::Kept(step) => command::bookkeeping::apply(self, txn, step, time)?,
             Inner::Audited(header, body) => {
                 Applying { machine: self, txn, header, time, hits: Hits::default() }.run(body)?
             }
         };
+        self.folds.save(txn);
         if self.progress != before {
             txn.put(Table::Meta, key::meta(Meta::Progress), self.progress.to_bytes());
         }
@@ -143,10 +151,15 @@ impl Machine {
         self.checkpoint_size
     }
 
-    /// Planted bug: forgets the canary tokens, as if they were no replicated state.
+    /// When counted denials are to be entered; any command from then on does it.
+    pub fn fold_due(&self) -> Option<Timestamp> {
+        self.folds.due()
+    }
+
+    /// Planted bug: forgets canary tokens and counted denials, as if they were no replicated state.
     #[cfg(feature = "failpoints")]
-    pub fn forget_canaries(&mut self) {
-        self.canaries = Canaries::default();
+    pub fn forget_brakes(&mut self) {
+        (self.canaries, self.folds) = (Canaries::default(), Folds::default());
     }
 
     /// Planted bug: forgets whom callers have seen, as if that were not replicated state.
@@ -168,6 +181,16 @@ impl Machine {
         reader::policy_data(view)
     }
 
+    /// Enters the denials that were counted in minutes that are over.
+    fn enter_folded(&mut self, txn: &mut impl Txn) -> Result<(), TableError> {
+        for fold in self.folds.close(txn, self.progress.time) {
+            if let Some((common, item)) = fold.entry(self.next_sequence(), self.progress.time) {
+                self.append_block(txn, common, vec![item], &Leaks::new())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Appends the entries of one command: one row of `entries`, the tiles they fill, and the tree's new edge.
     fn append_block(
         &mut self,
@@ -179,7 +202,7 @@ impl Machine {
         let first = self.next_sequence();
         self.untold.remember(txn, &items, leaked);
         if items.iter().any(|item| item.decision == fuda_ledger::Decision::Denied) {
-            txn.put(Table::Meta, key::denial(common.request_id), DenialRow { first }.to_bytes());
+            self.explained.remember(txn, common.request_id, first)?;
         }
         let block = Block::new(first, common, items)
             .map_err(|_| TableError::corrupt(Table::Entries, "entries of a command do not count up"))?;
@@ -352,6 +375,12 @@ impl<T: Txn> Applying<'_, T> {
             Body::ApprovePurposeOrder(body) => command::approve_purpose_order::first_outcome(self, body),
             Body::Amend(_) | Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
+    }
+
+    /// Counts a denial. Whether it makes no entry of its own.
+    pub(crate) fn folds(&mut self, reason: DenyReason) -> bool {
+        let known = self.header.tenant.as_ref().is_some_and(|tenant| self.machine.tenants.contains_key(tenant));
+        self.machine.folds.takes(self.header, known, reason, self.time)
     }
 
     /// The sequence of the next entry.

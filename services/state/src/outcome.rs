@@ -57,9 +57,9 @@ pub enum ItemOutcome {
     /// Denied.
     #[n(1)]
     Denied {
-        /// Its entry.
+        /// Its entry; `None` when it was counted with others of its sort ([`crate::folds`]).
         #[n(0)]
-        sequence: Sequence,
+        sequence: Option<Sequence>,
         /// Why.
         #[n(1)]
         reason: DenyReason,

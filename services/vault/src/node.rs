@@ -235,6 +235,7 @@ impl Node {
         self.tracker.spawn(tasks::follow_policy(Arc::clone(gate), stop.clone()));
         self.tracker.spawn(tasks::sign_checkpoints(Arc::clone(gate), stop.clone()));
         self.tracker.spawn(tasks::expire_replies(Arc::clone(gate), stop.clone()));
+        self.tracker.spawn(tasks::enter_folded(Arc::clone(gate), stop.clone()));
         let (logs, meter) = (telemetry.log_flusher(), telemetry.metrics().meter());
         self.tracker.spawn(alarms::tell(Arc::clone(gate), alerts, logs, meter, stop.clone()));
     }

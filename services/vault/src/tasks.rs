@@ -15,6 +15,8 @@ use crate::gate::Gate;
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 /// How often replies past their time are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether counted denials are to be entered.
+const FOLD_EVERY: Duration = Duration::from_secs(1);
 /// How often a sealed node tries to unseal.
 const UNSEAL_EVERY: Duration = Duration::from_millis(100);
 /// How often readiness is looked at.
@@ -118,6 +120,21 @@ pub(crate) async fn expire_replies(gate: Arc<Gate>, shutdown: CancellationToken)
         let command = Command::from(Kept::new(Bookkeeping::ExpireReplies { before: now }));
         if let Err(error) = gate.replica.propose(command).await {
             tracing::debug!(%error, "replies not expired this time");
+        }
+    }
+}
+
+/// Has counted denials entered when their minute is over, while this node leads.
+pub(crate) async fn enter_folded(gate: Arc<Gate>, shutdown: CancellationToken) {
+    let mut tick = ticks(FOLD_EVERY);
+    while ticked(&mut tick, &shutdown).await {
+        let (true, Ok(now)) = (leads(&gate), gate.now()) else { continue };
+        let due = gate.replica.with_machine(fuda_state::Machine::fold_due).flatten();
+        if due.is_none_or(|due| due > now) {
+            continue;
+        }
+        if let Err(error) = gate.replica.propose(Command::from(Kept::new(Bookkeeping::EnterFolded))).await {
+            tracing::debug!(%error, "counted denials not entered this time");
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) const MARKER: &str = "FUDA-FAILPOINTS-COMPILED-IN";
 const FSYNC_DELAY: &str = "FUDA_FAIL_FSYNC_DELAY_MS";
 /// Flushes the state after every apply.
 const FLUSH_STATE: &str = "FUDA_FAIL_FLUSH_STATE";
-/// Plants a bug: `ack-before-fsync`, `apply-ahead`, `ack-local`, `budget-forgotten` or `canaries-forgotten`; the vault
+/// Plants a bug: `ack-before-fsync`, `apply-ahead`, `ack-local`, `budget-forgotten` or `brakes-forgotten`; the vault
 /// knows others.
 const MUTANT: &str = "FUDA_MUTANT";
 
@@ -56,9 +56,9 @@ pub(crate) fn budget_forgotten() -> bool {
     std::env::var(MUTANT).is_ok_and(|mutant| mutant == "budget-forgotten")
 }
 
-/// Planted bug: canary tokens are forgotten whenever a leader takes over.
-pub(crate) fn canaries_forgotten() -> bool {
-    std::env::var(MUTANT).is_ok_and(|mutant| mutant == "canaries-forgotten")
+/// Planted bug: canary tokens and counted denials are forgotten whenever a leader takes over.
+pub(crate) fn brakes_forgotten() -> bool {
+    std::env::var(MUTANT).is_ok_and(|mutant| mutant == "brakes-forgotten")
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ pub(crate) fn denied(node: &Node, request: u64) -> Command {
     let replica = node.replica();
     let data = replica.with_machine(|machine| machine.policy_data(replica.store())).unwrap().unwrap();
     let policy = data.map_or_else(Policy::unbootstrapped, |data| Policy::build(data).unwrap());
-    let call = Request::vault(Action::ReadLedger, caller(samples::HR));
+    // Another caller each time: the denials of one caller would be counted instead of entered.
+    let call = Request::vault(Action::ReadLedger, caller(&format!("nobody-{request}")));
     let now = fuda_core::Timestamp::from_millis(0);
     let denial = policy.decide(&call, replica.cluster_time().unwrap_or(now)).unwrap_err();
     Audited::denied(&denial, facts(request), 1, |call| Body::Denied(Denied::from(call))).into()

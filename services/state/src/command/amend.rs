@@ -77,10 +77,14 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Amend) -> Res
                 items.push(ItemOutcome::Stale);
                 continue;
             }
+            Amended::Denied(reason, _) if applying.folds(reason) => {
+                items.push(ItemOutcome::Denied { sequence: None, reason });
+                continue;
+            }
             Amended::Denied(reason, record) => {
                 let entry = entry(item, record.as_deref());
                 (
-                    ItemOutcome::Denied { sequence, reason },
+                    ItemOutcome::Denied { sequence: Some(sequence), reason },
                     EntryItem { decision: Decision::Denied, reason: Some(reason), ..entry },
                 )
             }

@@ -1,4 +1,5 @@
-//! Bookkeeping: what the vault writes without a caller. Makes no entries, reveals nothing, changes no policy.
+//! Bookkeeping: what the vault writes without a caller. Makes no entries but of counted denials, reveals nothing, changes
+//! no policy.
 
 use fuda_core::Timestamp;
 use fuda_ledger::{Bookkeeping, Checkpoint, VerifierKey, tree};
@@ -26,6 +27,8 @@ pub(crate) fn apply<T: Txn>(
             expire_replies(txn, (*before).min(time))?;
             Ok(())
         }
+        // Done before every command.
+        Bookkeeping::EnterFolded => Ok(()),
         Bookkeeping::AlarmsTold { through } => {
             machine.untold.told(txn, *through)?;
             Ok(())

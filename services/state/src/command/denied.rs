@@ -5,6 +5,7 @@ use fuda_ledger::{DeniedCall, Detail, DetailKey, EntryItem};
 use fuda_policy::DenyReason;
 use minicbor::{Decode, Encode};
 
+use super::presented;
 use crate::machine::Applying;
 use crate::{ItemOutcome, Outcome, TableError, Txn};
 
@@ -55,8 +56,9 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Denied) -> Re
     };
     let sequence = applying.next_sequence();
     let (kind, scope) = (body.kind, body.scope.clone());
-    let entry = EntryItem { kind, scope, detail, ..EntryItem::denied(sequence, body.reason) };
-    let mut entries = vec![entry];
+    let own = (!applying.folds(body.reason)).then_some(sequence);
+    let entry = |sequence| EntryItem { kind, scope, detail, ..EntryItem::denied(sequence, body.reason) };
+    let mut entries: Vec<EntryItem> = own.map(entry).into_iter().collect();
     // A canary is an entry of its own, whatever the call was denied for.
     for lookup in body.canaries.iter().flatten().take(limits::BATCH_ITEMS_MAX) {
         let next = sequence.get().checked_add(entries.len() as u64);
@@ -65,9 +67,8 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Denied) -> Re
             entries.push(EntryItem::denied(Sequence(next), DenyReason::CanaryToken));
         }
     }
-    applying.append(entries)?;
-    let items = vec![ItemOutcome::Denied { sequence, reason: body.reason }];
-    Ok(Outcome::Applied { first: Some(sequence), items, node_id: None })
+    let items = vec![ItemOutcome::Denied { sequence: own, reason: body.reason }];
+    presented::finish(applying, entries, items)
 }
 
 #[cfg(test)]
@@ -89,7 +90,7 @@ mod tests {
         let sequence = world.machine.next_sequence();
 
         let outcome = world.apply(&command);
-        let items = vec![ItemOutcome::Denied { sequence, reason }];
+        let items = vec![ItemOutcome::Denied { sequence: Some(sequence), reason }];
         assert_eq!(outcome, Outcome::Applied { first: Some(sequence), items, node_id: None });
         let entry = reader::entry(&world.tables, sequence).unwrap().unwrap();
         assert_eq!((entry.item.decision, entry.item.reason), (Decision::Denied, Some(reason)));

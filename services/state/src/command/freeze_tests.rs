@@ -121,7 +121,7 @@ fn apply_holds_a_freeze_even_against_a_node_that_does_not() {
         let outcome = world.apply(&Audited::permitted(&permit, facts(60), reveal).into());
         match &target {
             FreezeTarget::Scope(..) => {
-                let expected = [ItemOutcome::Denied { sequence: fuda_core::Sequence(0), reason: DenyReason::Frozen }];
+                let expected = [ItemOutcome::Denied { sequence: None, reason: DenyReason::Frozen }];
                 let items: Vec<_> = items_of(outcome).into_iter().map(without_sequence).collect();
                 assert_eq!(items, expected);
                 let permit = blind.decide(&Request::tenant(Action::Tokenize, caller(samples::HR), tenant()), world.now);
@@ -137,7 +137,7 @@ fn apply_holds_a_freeze_even_against_a_node_that_does_not() {
 
 fn without_sequence(item: ItemOutcome) -> ItemOutcome {
     match item {
-        ItemOutcome::Denied { reason, .. } => ItemOutcome::Denied { sequence: fuda_core::Sequence(0), reason },
+        ItemOutcome::Denied { reason, .. } => ItemOutcome::Denied { sequence: None, reason },
         other => other,
     }
 }

@@ -158,7 +158,7 @@ impl Batch<'_> {
         }
         let live = match presented::stand(applying, &self.tenant, &item.lookup, &item.claim)? {
             Stand::Stale => return Ok(ItemOutcome::Stale),
-            Stand::Denied(reason, entry) => return self.deny(reason, *entry),
+            Stand::Denied(reason, entry) => return self.deny(applying, reason, *entry),
             Stand::Live(live) => *live,
         };
         let Some(new) = &item.new else { return Ok(ItemOutcome::Stale) };
@@ -168,19 +168,19 @@ impl Batch<'_> {
         }
         let rotates = applying.header.action == Action::Rotate;
         if rotates && live.token.scope != self.body.scope {
-            return self.deny(DenyReason::TokenOfOtherScope, live.entry());
+            return self.deny(applying, DenyReason::TokenOfOtherScope, live.entry());
         }
         if applying.machine.freezes.frozen().scope(&self.tenant, &self.body.scope) {
-            return self.deny(DenyReason::Frozen, live.entry());
+            return self.deny(applying, DenyReason::Frozen, live.entry());
         }
         let held = live.record.tokens.iter().any(|token| token.scope == self.body.scope);
         // An exchange never replaces the token it is asked with: that is a rotation, which has an action of its own.
         let keeps = !self.body.replace || live.token.scope == self.body.scope;
         if held && !rotates && keeps {
-            return self.deny(DenyReason::TokenExists, live.entry());
+            return self.deny(applying, DenyReason::TokenExists, live.entry());
         }
         if !held && live.record.tokens.len() >= limits::TOKENS_PER_RECORD_MAX {
-            return self.deny(DenyReason::TooManyTokens, live.entry());
+            return self.deny(applying, DenyReason::TooManyTokens, live.entry());
         }
         let sequence = self.enter(self.with_scope(live.entry()))?;
         self.write(applying, item.item, live, new, sequence);
@@ -234,9 +234,17 @@ impl Batch<'_> {
         EntryItem { detail: vec![Detail::new(DetailKey::ToScope, self.body.scope.as_str())], ..entry }
     }
 
-    fn deny(&mut self, reason: DenyReason, entry: EntryItem) -> Result<ItemOutcome, TableError> {
+    fn deny<T: Txn>(
+        &mut self,
+        applying: &mut Applying<'_, T>,
+        reason: DenyReason,
+        entry: EntryItem,
+    ) -> Result<ItemOutcome, TableError> {
+        if applying.folds(reason) {
+            return Ok(ItemOutcome::Denied { sequence: None, reason });
+        }
         let entry = EntryItem { decision: Decision::Denied, reason: Some(reason), ..entry };
-        let sequence = self.enter(self.with_scope(entry))?;
+        let sequence = Some(self.enter(self.with_scope(entry))?);
         Ok(ItemOutcome::Denied { sequence, reason })
     }
 

@@ -264,6 +264,7 @@ impl Command {
             Inner::Audited(_, body) => body.name(),
             Inner::Kept(Bookkeeping::Checkpoint(_)) => "checkpoint",
             Inner::Kept(Bookkeeping::ExpireReplies { .. }) => "expire_replies",
+            Inner::Kept(Bookkeeping::EnterFolded) => "enter_folded",
             Inner::Kept(Bookkeeping::AlarmsTold { .. }) => "alarms_told",
         }
     }

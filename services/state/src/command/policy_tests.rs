@@ -180,8 +180,8 @@ fn a_denied_request_is_found_by_its_id_and_an_allowed_one_costs_no_row() {
     world.apply(&command);
     let id = fuda_core::RequestId::from_bytes([99; 16]);
     assert_eq!(reader::denial(&world.tables, id).unwrap(), Some(sequence));
-    // Where the denial stands, and the caller's last denials.
-    assert_eq!(world.tables.len(crate::Table::Meta), rows + 2);
+    // Where the denial stands, both ways, the caller's last denials, and how many of the sort there were this minute.
+    assert_eq!(world.tables.len(crate::Table::Meta), rows + 4);
     assert_eq!(reader::denial(&world.tables, fuda_core::RequestId::from_bytes([98; 16])).unwrap(), None);
 }
 

@@ -87,27 +87,33 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let mut items = Vec::with_capacity(body.items.len());
     for (item, token) in body.items.iter().zip(&tokens) {
         let frozen = applying.machine.freezes.frozen();
-        let decided = match decide(header.action, item, token.as_ref(), tenant, frozen, meter.as_mut()) {
+        let denied = match decide(header.action, item, token.as_ref(), tenant, frozen, meter.as_mut()) {
             Decided::Stale => {
                 items.push(ItemOutcome::Stale);
                 continue;
             }
-            Decided::Unknown => {
-                let reason = applying.hits.look(&applying.machine.canaries, &item.lookup);
-                items.push(ItemOutcome::Denied { sequence, reason });
+            Decided::Unknown => Some(applying.hits.look(&applying.machine.canaries, &item.lookup)),
+            Decided::Denied(reason) => Some(reason),
+            Decided::Allowed => None,
+        };
+        let alarm = meter.as_mut().and_then(Meter::take_alarm);
+        let decided = match denied {
+            // What raises an alarm is an entry of its own, however many there were.
+            Some(reason) if alarm.is_none() && applying.machine.folds.takes(header, true, reason, time) => {
+                items.push(ItemOutcome::Denied { sequence: None, reason });
+                continue;
+            }
+            Some(reason) => {
+                items.push(ItemOutcome::Denied { sequence: Some(sequence), reason });
                 EntryItem::denied(sequence, reason)
             }
-            Decided::Denied(reason) => {
-                items.push(ItemOutcome::Denied { sequence, reason });
-                EntryItem::denied(sequence, reason)
-            }
-            Decided::Allowed => {
+            None => {
                 items.push(ItemOutcome::Done { sequence });
                 EntryItem::allowed(sequence)
             }
         };
         let mut decided = with_budget(decided, meter.as_ref());
-        if let Some(alarm) = meter.as_mut().and_then(Meter::take_alarm) {
+        if let Some(alarm) = alarm {
             decided.raise(alarm);
         }
         entries.push(match token {

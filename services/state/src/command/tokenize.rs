@@ -271,7 +271,7 @@ impl<'a> Batch<'a> {
         }
         if applying.machine.freezes.frozen().scope(self.tenant, &item.scope) {
             let sequence = self.enter_denied(item)?;
-            return Ok(ItemOutcome::Denied { sequence, reason: DenyReason::Frozen });
+            return Ok(ItemOutcome::Denied { sequence: Some(sequence), reason: DenyReason::Frozen });
         }
         let current = applying.machine.bucket_version(item.domain, item.bucket);
         if item.domain != self.domain || current != Some(item.bucket_version) {

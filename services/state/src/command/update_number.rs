@@ -119,8 +119,12 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &UpdateNumber)
     for item in &body.items {
         let entry = match presented::stand(applying, &tenant, &item.lookup, &item.claim)? {
             Stand::Stale => None,
+            Stand::Denied(reason, _) if applying.folds(reason) => {
+                items.push(ItemOutcome::Denied { sequence: None, reason });
+                continue;
+            }
             Stand::Denied(reason, entry) => {
-                items.push(ItemOutcome::Denied { sequence, reason });
+                items.push(ItemOutcome::Denied { sequence: Some(sequence), reason });
                 Some(EntryItem { decision: Decision::Denied, reason: Some(reason), ..*entry })
             }
             Stand::Live(live) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fuda_core::{Code, Invalid, RequestId, TenantId};
-use fuda_ledger::{Decision, Entry};
+use fuda_ledger::{Decision, DetailKey, Entry};
 use fuda_policy::{Action, Policy as Decider, Request as PolicyRequest};
 use fuda_proto::policy::v1 as pb;
 use fuda_proto::policy::v1::policy_service_server::PolicyService;
@@ -273,6 +273,7 @@ fn explanation(entry: &Entry, policy: &Decider) -> pb::Explanation {
         let outcome = it.outcome.map_or_else(|reason| reason.code().to_owned(), |()| "allowed".to_owned());
         pb::GrantEvaluation { grant: it.grant.to_string(), outcome, policy_ids: it.policy_ids }
     });
+    let folded = item.detail.iter().find(|detail| detail.key() == DetailKey::FoldedDenials);
     pb::Explanation {
         sequence: item.sequence.0,
         time: Some(wire::timestamp_to_wire(common.time)),
@@ -284,5 +285,6 @@ fn explanation(entry: &Entry, policy: &Decider) -> pb::Explanation {
         policy_version: common.policy_version.0,
         policy_ids: common.policy_ids.clone(),
         grants: grants.collect(),
+        folded_denials: folded.and_then(|folded| folded.value().parse().ok()).unwrap_or(0),
     }
 }

@@ -27,8 +27,19 @@ const FILE_BYTES_MAX: u64 = 1_048_576;
 const HISTORY_COLUMNS: [&str; 8] =
     ["version", "order", "base", "proposer", "propose_time", "approver", "approve_time", "digest"];
 const SHADOW_COLUMNS: [&str; 7] = ["time", "action", "caller", "tenant", "purpose", "active", "candidate"];
-const EXPLAIN_COLUMNS: [&str; 10] =
-    ["sequence", "time", "action", "caller", "tenant", "purpose", "reason", "policy_version", "policy_ids", "grants"];
+const EXPLAIN_COLUMNS: [&str; 11] = [
+    "sequence",
+    "time",
+    "action",
+    "caller",
+    "tenant",
+    "purpose",
+    "reason",
+    "policy_version",
+    "policy_ids",
+    "grants",
+    "folded_denials",
+];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -288,6 +299,7 @@ async fn explain(request_id: String, tenant: String, context: &mut Context) -> R
             json!(it.policy_version),
             json!(it.policy_ids),
             grants.collect(),
+            json!(it.folded_denials),
         ]
     });
     let rows = rows.collect();
