@@ -39,6 +39,7 @@ const IMPORTERS: &[(&str, &str)] = &[
     ("openraft", "fuda-consensus"),
     ("raft-log", "fuda-consensus"),
     ("rocksdb", "fuda-storage"),
+    ("hpke", "fuda-crypto"),
     ("ring", "fuda-crypto"),
 ];
 const TOP_LEVEL: &[&str] =

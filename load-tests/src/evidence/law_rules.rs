@@ -8,6 +8,7 @@ mod identify;
 mod notice;
 mod own;
 mod provide;
+mod seal;
 mod stage;
 mod table;
 mod uses;

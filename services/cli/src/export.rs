@@ -167,6 +167,7 @@ pub(crate) mod tests {
                 job: None,
                 credential: None,
                 source_zone: None,
+                recipient: None,
             };
             Entry { common, item: EntryItem::allowed(Sequence(sequence)) }.canonical()
         };

@@ -3,8 +3,8 @@
 
 use fuda_client::tenant as pb;
 use fuda_core::{
-    CallerId, Kind, PartyId, PurposeCode, RecordLabel, Relation, ScopeId, SourceZone, SubjectRef, TenantId, Timestamp,
-    Window, WorkReference,
+    CallerId, Fingerprint, Kind, PartyId, PurposeCode, RecordLabel, Relation, ScopeId, SourceZone, SubjectRef,
+    TenantId, Timestamp, Window, WorkReference,
 };
 use fuda_policy::{
     Action, ApprovedJob, Budget, Circumstances, Conditions, EndUserRule, Entrusted, Given, Grant, GrantId, Hours, Role,
@@ -51,6 +51,8 @@ pub(crate) struct GrantTable {
     source_zones: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trained_until: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     person: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -141,6 +143,7 @@ impl From<pb::Grant> for GrantTable {
             subjects: grant.subjects,
             label: grant.label,
             source_zones: grant.source_zones,
+            recipients: grant.recipients,
             person: grant.person,
             party: grant.party,
             sub_of: grant.sub_of,
@@ -226,6 +229,7 @@ impl GrantTable {
             label: self.label,
             hours: self.hours.iter().map(HoursTable::to_wire).collect::<Result<_, _>>()?,
             source_zones: self.source_zones,
+            recipients: self.recipients,
             trained_until: moment("trained_until", self.trained_until)?,
             person: self.person,
             party: self.party,
@@ -324,6 +328,7 @@ impl GrantTable {
             hours: self.hours.iter().map(HoursTable::to_policy).collect::<Result<_, _>>()?,
             source_zones: all(&self.source_zones, SourceZone::parse)?,
             trained_until: self.trained_until.as_deref().map(moment).transpose()?,
+            recipients: all(&self.recipients, Fingerprint::parse)?,
         })
     }
 }
@@ -397,6 +402,7 @@ mod tests {
         relations = ["self", "spouse"]
         label = "executives"
         source_zones = ["hq"]
+        recipients = ["abababababababababababababababababababababababababababababababab"]
         trained_until = "2027-03-31T14:59:59.000Z"
         budget = { persons_max = 500, window_days = 31, alarm_percent = 90 }
         approved_job = { job = "payroll-monthly", handler = "oidc:corp/tanaka" }

@@ -9,7 +9,7 @@ use std::io::Write;
 use clap::Args;
 use csv::{Reader, ReaderBuilder, StringRecord, Writer};
 use fuda_client::Secret;
-use fuda_client::vault::{NotifiedPurpose, TokenizeItem, Verification, VerifyItem};
+use fuda_client::vault::{NotifiedPurpose, SealedNumber, TokenizeItem, Verification, VerifyItem};
 use fuda_core::TokenClass;
 use fuda_core::limits::TOKEN_CHARS;
 use zeroize::Zeroizing;
@@ -34,6 +34,20 @@ pub(crate) const NUMBER_COLUMNS: [&str; 11] = [
 ];
 /// Column of the tokens to reveal.
 pub(crate) const TOKEN_COLUMN: &str = "token";
+
+/// Columns of sealed numbers.
+pub(crate) const SEALED_COLUMNS: [&str; 10] = [
+    "subject",
+    "kind",
+    "vault",
+    "tenant",
+    "purpose",
+    "request_id",
+    "recipient",
+    "encapsulated_key",
+    "ciphertext",
+    "error",
+];
 
 /// One row of numbers to store.
 pub(crate) struct NumberRow {
@@ -186,6 +200,36 @@ pub(crate) fn tokens(bytes: &SecretBytes) -> Result<Vec<Zeroizing<String>>, Fail
         }
         Some(_) => token_column(bytes),
     }
+}
+
+/// Sealed numbers, as `fuda token seal` writes them as CSV. Rows of items that were refused are left out.
+pub(crate) fn sealed(bytes: &SecretBytes) -> Result<Vec<SealedNumber>, Failure> {
+    let wrong = || Failure::Usage(format!("the input must be a CSV with the columns {}", SEALED_COLUMNS.join(", ")));
+    let mut reader = reader(bytes);
+    if reader.headers().map_err(|_| wrong())?.iter().ne(SEALED_COLUMNS) {
+        return Err(wrong());
+    }
+    let mut rows = Vec::new();
+    let mut record = StringRecord::new();
+    while reader.read_record(&mut record).map_err(|error| malformed(&error))? {
+        let [subject, kind, vault, tenant, purpose, request_id, recipient, encapsulated_key, ciphertext, error] =
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|place| record.get(place).unwrap_or_default().to_owned());
+        if !error.is_empty() {
+            continue;
+        }
+        rows.push(SealedNumber {
+            vault,
+            tenant,
+            purpose,
+            request_id,
+            recipient,
+            kind,
+            subject,
+            encapsulated_key: hex::decode(encapsulated_key).unwrap_or_default(),
+            ciphertext: hex::decode(ciphertext).unwrap_or_default(),
+        });
+    }
+    Ok(rows)
 }
 
 /// Pairs of a token and a number, parted by white space or a comma. The number may hold both.

@@ -187,6 +187,7 @@ fn conditions(grant: &Grant) -> Value {
     add("label", !grant.label.is_empty(), json!(grant.label));
     add("hours", !grant.hours.is_empty(), grant.hours.iter().map(hours_value).collect());
     add("source_zones", !grant.source_zones.is_empty(), json!(grant.source_zones));
+    add("recipients", !grant.recipients.is_empty(), json!(grant.recipients));
     add("trained_until", grant.trained_until.is_some(), moment_value(grant.trained_until.as_ref()));
     if asked.is_empty() { Value::Null } else { Value::Object(asked) }
 }

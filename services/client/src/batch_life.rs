@@ -1,9 +1,9 @@
 //! Jobs of any size on the life of tokens; see [`crate::batch`].
 
 use fuda_proto::vault::v1::{
-    BatchExchangeRequest, BatchRevealMaskedRequest, BatchRotateRequest, BatchUpdateNumbersRequest, ExchangeResponse,
-    RevealMaskedResponse, RotateResponse, UpdateItem, UpdateNumberResponse, exchange_result, reveal_masked_result,
-    rotate_result, update_number_result,
+    BatchExchangeRequest, BatchRevealMaskedRequest, BatchRotateRequest, BatchSealRequest, BatchUpdateNumbersRequest,
+    ExchangeResponse, RevealMaskedResponse, RotateResponse, SealResponse, UpdateItem, UpdateNumberResponse,
+    exchange_result, reveal_masked_result, rotate_result, seal_result, update_number_result,
 };
 use prost::Message as _;
 use zeroize::Zeroizing;
@@ -106,6 +106,33 @@ impl Client {
             per_item(count, results, |result| match result.result {
                 Some(reveal_masked_result::Result::Ok(reply)) => Ok(Secret::new(reply)),
                 Some(reveal_masked_result::Result::Error(error)) => Err(refused(&error, &id)),
+                None => Err(EMPTY),
+            })
+        });
+        self.run(calls).await
+    }
+
+    /// The numbers behind any number of tokens, sealed to a recipient of a fingerprint. The tokens are wiped.
+    pub async fn seal_all(&self, job: &Job, recipient: &str, tokens: Vec<Zeroizing<String>>) -> Results<SealResponse> {
+        let requests = split(tokens, |token| token.len());
+        let calls = requests.into_iter().map(|tokens| async move {
+            let count = tokens.len();
+            let mut request = BatchSealRequest {
+                tenant: job.tenant.clone(),
+                purpose: job.purpose.clone(),
+                scope: job.scope.clone(),
+                recipient: recipient.to_owned(),
+                tokens: handed_over(tokens),
+                work_reference: job.work_reference.clone(),
+                ..BatchSealRequest::default()
+            };
+            let (id, answer) = match keep_request_id(&mut request.request_id) {
+                Ok(id) => (id, self.batch_seal(request).await),
+                Err(error) => (String::new(), Err(error)),
+            };
+            per_item(count, answer.map(|answer| answer.results), |result| match result.result {
+                Some(seal_result::Result::Ok(reply)) => Ok(reply),
+                Some(seal_result::Result::Error(error)) => Err(refused(&error, &id)),
                 None => Err(EMPTY),
             })
         });

@@ -120,6 +120,8 @@ wiped! {
     RevealMaskedRequest { token; }
     RevealMaskedResponse { masked; }
     BatchRevealMaskedRequest { tokens; }
+    SealRequest { token; }
+    BatchSealRequest { tokens; }
     RevealMaskedResult { ; result }
     BatchRevealMaskedResponse { ; results }
 }
@@ -211,6 +213,7 @@ nothing_to_wipe! {
     purpose::ListPurposesRequest
     purpose::ProposeCatalogueChangeRequest
     purpose::SetTenantPurposesRequest
+    purpose::SetTenantRecipientsRequest
     purpose::ApprovePurposeOrderRequest
     purpose::ListPurposeOrdersRequest
     policy::ProposePolicyRequest

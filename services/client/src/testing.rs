@@ -250,6 +250,14 @@ impl TokenService for Scripted {
         unserved()
     }
 
+    async fn seal(&self, _: Request<pb::SealRequest>) -> Result<Response<pb::SealResponse>, Status> {
+        unserved()
+    }
+
+    async fn batch_seal(&self, _: Request<pb::BatchSealRequest>) -> Result<Response<pb::BatchSealResponse>, Status> {
+        unserved()
+    }
+
     async fn batch_reveal_masked(
         &self,
         _: Request<pb::BatchRevealMaskedRequest>,

@@ -312,6 +312,58 @@ impl<'b, C> Decode<'b, C> for LookupKey {
     }
 }
 
+/// Names a recipient of sealed numbers: SHA-256 of its public key. Two keys never share one, and it names the key in
+/// grants, requests and entries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Wraps a digest.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Parses 64 hexadecimal digits of either case.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        const INVALID: Invalid = Invalid::new("recipient", "must be 64 hexadecimal digits");
+        let half = |range| text.get(range).and_then(parse_hex).ok_or(INVALID);
+        let (high, low) = (half(0..32)?, half(32..text.len())?);
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(high.iter().chain(&low)).for_each(|(to, from)| *to = *from);
+        Ok(Self(bytes))
+    }
+}
+
+/// 64 lowercase hexadecimal digits.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl<C> Encode<C> for Fingerprint {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Fingerprint {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        <[u8; 32]>::try_from(d.bytes()?).map(Self).map_err(|_| decode::Error::message("fingerprint must have 32 bytes"))
+    }
+}
+
 text_id! {
     /// One legal person (法人格): `[a-z][a-z0-9-]{1,38}[a-z0-9]`.
     TenantId, check_tenant

@@ -23,9 +23,9 @@ mod check_digit;
 pub use error::{Code, GrpcStatus, Invalid, Retry};
 pub use forbidden::ForbiddenUse;
 pub use ids::{
-    BucketId, BucketVersion, CallerId, FreezeReason, KeyDomainId, LookupKey, PartyId, PersonId, PolicyVersion,
-    PurposeCode, RecordId, RecordLabel, RecordVersion, RequestId, Revision, RootVersion, ScopeId, Sequence, SourceZone,
-    SubjectRef, TenantId, TraceId, VaultId, WorkReference, bucket_of,
+    BucketId, BucketVersion, CallerId, Fingerprint, FreezeReason, KeyDomainId, LookupKey, PartyId, PersonId,
+    PolicyVersion, PurposeCode, RecordId, RecordLabel, RecordVersion, RequestId, Revision, RootVersion, ScopeId,
+    Sequence, SourceZone, SubjectRef, TenantId, TraceId, VaultId, WorkReference, bucket_of,
 };
 pub use kind::{Kind, LegalClass, Number, parse_number};
 pub use purpose::{Aspect, Catalogue, CatalogueChange, CatalogueError, ChangeError, Delivery, Purpose};

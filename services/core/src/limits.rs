@@ -102,6 +102,16 @@ pub const OPERATOR_GRANT_DAYS_MAX: u32 = 90;
 pub const PERSON_NAME_CHARS_MAX: usize = 64;
 /// Bytes of the id of an entrusted party.
 pub const PARTY_BYTES_MAX: usize = 40;
+/// Recipients of sealed numbers that a tenant may have registered at a time.
+pub const RECIPIENTS_PER_TENANT_MAX: usize = 64;
+/// Recipients registered or withdrawn by one order.
+pub const RECIPIENTS_PER_CHANGE_MAX: usize = 16;
+/// Characters (Unicode scalar values) of the name of a recipient.
+pub const RECIPIENT_NAME_CHARS_MAX: usize = 64;
+/// Purposes that one recipient may be registered for.
+pub const RECIPIENT_PURPOSES_MAX: usize = 64;
+/// Days that a recipient may stay registered; then two people register it again.
+pub const RECIPIENT_DAYS_MAX: u32 = 366;
 /// Offline keys that can be registered for succession.
 pub const SUCCESSION_KEYS_MAX: usize = 16;
 /// Shortest delay of a succession, in hours: time for a living approver to cancel it.

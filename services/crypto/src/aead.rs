@@ -29,6 +29,7 @@ pub enum Layer {
     Number,
     Reply,
     Secret,
+    Recipient,
 }
 
 impl Layer {
@@ -42,6 +43,7 @@ impl Layer {
             Self::Number => "fuda/number",
             Self::Reply => "fuda/reply",
             Self::Secret => "fuda/secret",
+            Self::Recipient => "fuda/recipient",
         }
     }
 }
@@ -56,6 +58,7 @@ impl fmt::Display for Layer {
             Self::Number => "number row",
             Self::Reply => "reply",
             Self::Secret => "secret",
+            Self::Recipient => "number for a recipient",
         })
     }
 }
@@ -81,7 +84,6 @@ impl Aad {
         self
     }
 
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

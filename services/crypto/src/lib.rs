@@ -1,4 +1,4 @@
-//! The key tree, seals and secret types of Fuda. The only importer of ring.
+//! The key tree, seals and secret types of Fuda. The only importer of ring and hpke.
 //!
 //! Pure: no async, no I/O but the locking of memory, randomness only through a [`Random`] passed in.
 //!
@@ -15,6 +15,7 @@ pub mod arena;
 pub mod digest;
 pub mod keyring;
 pub mod random;
+pub mod recipient;
 pub mod record;
 pub mod seal;
 pub mod secret;
@@ -34,6 +35,9 @@ pub use digest::{Sha256, SigningKey, constant_time_eq, hkdf, hmac_sha256, person
 pub use error::Error;
 pub use keyring::{BucketHandle, FIRST_BUCKET_VERSION, Keyring, SealedBucketRow, new_bucket_table};
 pub use random::{OsRandom, Pool, RECORD_RANDOM_BYTES, Random};
+pub use recipient::{
+    RecipientKey, SEALED_NUMBER_BYTES, SealedContext, SealedNumber, open_as_recipient, seal_to_recipient,
+};
 pub use record::{
     BucketRef, NewRecord, NewToken, NewVersion, SealedRecord, open_record, open_record_key, rewrap, seal_new_record,
     seal_new_token, seal_new_version, verify_guess,
@@ -43,5 +47,5 @@ pub use seal::{
     open_reply, open_secret, seal_bucket, seal_number, seal_outer, seal_reply, seal_secret, unwrap_version,
     unwrap_with_token, wrap_for_token, wrap_version,
 };
-pub use secret::{BucketKey, DataKey, RecordKey, RetrySecret, RootKey};
+pub use secret::{BucketKey, DataKey, RecipientSecret, RecordKey, RetrySecret, RootKey};
 pub use signature::{PublicKey, SignatureAlgorithm};

@@ -33,7 +33,7 @@ pub const SECRET_BYTES_MAX: usize = 4096;
 pub const INNER_BYTES_MAX: usize = REPLY_BYTES_MAX + SEAL_OVERHEAD_BYTES;
 
 /// One length byte, then the number, then zeros. Part of the persisted format.
-const NUMBER_PADDED_BYTES: usize = 41;
+pub(crate) const NUMBER_PADDED_BYTES: usize = 41;
 const _: () = assert!(1 + NUMBER_BYTES_MAX == NUMBER_PADDED_BYTES, "a longer number needs a new format byte");
 const LOOKUP_LABEL: &[u8] = b"fuda/token-lookup\0";
 const TOKEN_WRAP_INFO: &[u8] = b"fuda/token-wrap-key\0";
@@ -295,7 +295,7 @@ fn secret_aad(name: &str, context: &RootContext) -> Aad {
 }
 
 /// Length byte ‖ number ‖ zeros.
-fn pad(number: &Number) -> Result<Zeroizing<[u8; NUMBER_PADDED_BYTES]>, Error> {
+pub(crate) fn pad(number: &Number) -> Result<Zeroizing<[u8; NUMBER_PADDED_BYTES]>, Error> {
     let digits = number.expose();
     aead::within(Layer::Number, digits.len(), NUMBER_BYTES_MAX)?;
     let mut padded = Zeroizing::new([0; NUMBER_PADDED_BYTES]);
@@ -305,7 +305,7 @@ fn pad(number: &Number) -> Result<Zeroizing<[u8; NUMBER_PADDED_BYTES]>, Error> {
     Ok(padded)
 }
 
-fn unpad(kind: Kind, padded: &[u8; NUMBER_PADDED_BYTES]) -> Result<Number, Error> {
+pub(crate) fn unpad(kind: Kind, padded: &[u8; NUMBER_PADDED_BYTES]) -> Result<Number, Error> {
     let (length, rest) = padded.split_first().ok_or(Error::NotANumber)?;
     let (digits, zeros) = rest.split_at_checked(usize::from(*length)).ok_or(Error::NotANumber)?;
     if zeros.iter().any(|byte| *byte != 0) {

@@ -71,3 +71,7 @@ secret_key! {
     /// a stored one would open the replies, and with them the tokens (promise P4).
     RetrySecret
 }
+secret_key! {
+    /// The private key of a recipient of sealed numbers: an X25519 scalar. Held by the recipient, never by a vault.
+    RecipientSecret
+}

@@ -1,8 +1,8 @@
 //! The proof that a command carries the facts of its own audit entry.
 
 use fuda_core::{
-    CallerId, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, Sequence, SourceZone, TenantId, Timestamp, TraceId,
-    Window, WorkReference,
+    CallerId, Fingerprint, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, Sequence, SourceZone, TenantId,
+    Timestamp, TraceId, Window, WorkReference,
 };
 use fuda_policy::{Action, Budget, Denial, DenyReason, GrantId, Permit};
 use minicbor::{Decode, Encode};
@@ -104,6 +104,9 @@ pub struct Header {
     /// The part of the network the call came from, as the node's configuration names it.
     #[n(22)]
     pub source_zone: Option<SourceZone>,
+    /// To whom numbers are sealed: the fingerprint of the registered key.
+    #[n(24)]
+    pub recipient: Option<Fingerprint>,
 }
 
 impl Header {
@@ -128,6 +131,7 @@ impl Header {
             credential: facts.credential,
             assertion: facts.assertion,
             source_zone: permit.source().cloned(),
+            recipient: permit.recipient(),
         }
     }
 
@@ -152,6 +156,7 @@ impl Header {
             credential: facts.credential,
             assertion: facts.assertion,
             source_zone: denial.source().cloned(),
+            recipient: denial.recipient(),
         }
     }
 }

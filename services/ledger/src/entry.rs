@@ -5,8 +5,8 @@
 //! of the caller, a closed code, a count or a time.
 
 use fuda_core::{
-    CallerId, Kind, PolicyVersion, PurposeCode, RecordId, Relation, RequestId, ScopeId, Sequence, SourceZone,
-    SubjectRef, TenantId, Timestamp, TraceId, WorkReference, text,
+    CallerId, Fingerprint, Kind, PolicyVersion, PurposeCode, RecordId, Relation, RequestId, ScopeId, Sequence,
+    SourceZone, SubjectRef, TenantId, Timestamp, TraceId, WorkReference, text,
 };
 use fuda_policy::{Action, DenyReason, GrantId};
 use minicbor::{Decode, Encode};
@@ -199,6 +199,12 @@ pub enum DetailKey {
     /// Codes of the purposes that a tenant disables.
     #[n(86)]
     PurposeDisabled = 86,
+    /// Fingerprints of the recipients that a tenant registers.
+    #[n(90)]
+    RecipientRegistered = 90,
+    /// Fingerprints of the recipients that a tenant withdraws.
+    #[n(91)]
+    RecipientWithdrawn = 91,
     /// Which numbers a tenant takes only with the record of an identity check, `my_number:self`; `none`: of none.
     #[n(100)]
     VerificationDemand = 100,
@@ -275,6 +281,8 @@ impl DetailKey {
             DetailKey::OverrideReason => "override_reason",
             DetailKey::PurposeEnabled => "purpose_enabled",
             DetailKey::PurposeDisabled => "purpose_disabled",
+            DetailKey::RecipientRegistered => "recipient_registered",
+            DetailKey::RecipientWithdrawn => "recipient_withdrawn",
             DetailKey::VerificationDemand => "verification_demand",
         }
     }
@@ -460,6 +468,9 @@ pub struct Common {
     /// The part of the network the call came from.
     #[n(22)]
     pub source_zone: Option<SourceZone>,
+    /// To whom numbers were sealed: the fingerprint of the registered key.
+    #[n(24)]
+    pub recipient: Option<Fingerprint>,
 }
 
 impl Common {
@@ -482,6 +493,7 @@ impl Common {
             job: header.job.clone(),
             credential: header.credential.clone(),
             source_zone: header.source_zone.clone(),
+            recipient: header.recipient,
         }
     }
 }

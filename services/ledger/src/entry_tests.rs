@@ -44,6 +44,7 @@ fn canonical_bytes_are_golden() {
             grant: None,
             trace_id: None,
             source_zone: None,
+            recipient: None,
             ..samples::common()
         },
         item: EntryItem::allowed(Sequence(0)),
@@ -73,6 +74,7 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
         job,
         credential,
         source_zone,
+        recipient,
     } = common;
     let _minted_or_checked_by_core: (
         Timestamp,
@@ -83,6 +85,8 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
     ) = (time, tenant, caller, purpose, work_reference);
     let _ids_of_128_bits: (Option<GrantId>, RequestId, Option<TraceId>) = (grant, request_id, trace_id);
     let _closed: (Action, PolicyVersion) = (action, policy_version);
+    // A digest of a public key, which two people registered.
+    let _registered: Option<Fingerprint> = recipient;
     // A name of the node's configuration.
     let _configured: Option<SourceZone> = source_zone;
     // Names of Cedar policies; and the text of a caller id, which constructors take from one.
@@ -224,6 +228,7 @@ fn common_takes_the_entry_fields_of_a_header() {
         credential: None,
         assertion: None,
         source_zone: None,
+        recipient: None,
     };
     assert_eq!(Common::from_header(&header, samples::TIME), expected);
 

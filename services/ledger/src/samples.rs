@@ -33,6 +33,7 @@ pub(crate) fn common() -> Common {
         job: None,
         credential: None,
         source_zone: None,
+        recipient: None,
     }
 }
 

@@ -161,11 +161,17 @@ pub enum Action {
     /// Approve a change of the catalogue or of a tenant's purposes; never the proposer (checked by apply).
     #[n(83)]
     ApprovePurposeOrder = 83,
+    /// Get numbers encrypted to a registered recipient, without seeing them.
+    #[n(90)]
+    Seal = 90,
+    /// Propose to whom a tenant's numbers may be sealed; nothing changes until somebody else approves.
+    #[n(91)]
+    SetTenantRecipients = 91,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -216,6 +222,8 @@ impl Action {
         Self::ProposeCatalogueChange,
         Self::SetTenantPurposes,
         Self::ApprovePurposeOrder,
+        Self::Seal,
+        Self::SetTenantRecipients,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -272,6 +280,8 @@ impl Action {
             Self::ProposeCatalogueChange => "propose_catalogue_change",
             Self::SetTenantPurposes => "set_tenant_purposes",
             Self::ApprovePurposeOrder => "approve_purpose_order",
+            Self::Seal => "seal",
+            Self::SetTenantRecipients => "set_tenant_recipients",
         }
     }
 
@@ -287,10 +297,11 @@ impl Action {
         self as u8
     }
 
-    /// Whether the answer tells the caller a number (or confirms one).
+    /// Whether a number leaves the vault with the answer: told to the caller, confirmed, or sealed to somebody else. All
+    /// of these take a purpose, a notice, a person who answers, and count in budgets.
     #[must_use]
     pub const fn reveals(self) -> bool {
-        matches!(self, Self::Detokenize | Self::VerifyNumber | Self::RevealMasked)
+        self.delivers().is_some()
     }
 
     /// Whether the answer hands out numbers that can be kept: what files are made of. A confirmed guess is none.
@@ -320,6 +331,7 @@ impl Action {
                 | Self::ProposeCatalogueChange
                 | Self::SetTenantPurposes
                 | Self::ApprovePurposeOrder
+                | Self::SetTenantRecipients
                 | Self::ProposePolicy
                 | Self::ApprovePolicy
                 | Self::StartSuccession
@@ -333,6 +345,7 @@ impl Action {
     pub const fn delivers(self) -> Option<Delivery> {
         match self {
             Self::Detokenize | Self::VerifyNumber | Self::RevealMasked => Some(Delivery::Shown),
+            Self::Seal => Some(Delivery::Sealed),
             _ => None,
         }
     }
@@ -350,6 +363,7 @@ impl Action {
                 | Self::Rotate
                 | Self::UpdateNumber
                 | Self::RevealMasked
+                | Self::Seal
         )
     }
 
@@ -371,6 +385,7 @@ impl Action {
                     | Self::ReviewBreakGlass
                     | Self::ConsentSubEntrust
                     | Self::SetTenantPurposes
+                    | Self::SetTenantRecipients
                     | Self::Disable
                     | Self::Enable
                     | Self::Supersede
@@ -410,6 +425,7 @@ impl Action {
                 | Self::ListPurposes
                 | Self::ProposeCatalogueChange
                 | Self::SetTenantPurposes
+                | Self::SetTenantRecipients
                 | Self::ApprovePurposeOrder
                 | Self::ProposePolicy
                 | Self::ApprovePolicy

@@ -42,7 +42,7 @@ pub(crate) struct Subject {
     job: Option<Window>,
 }
 
-/// What the catalogue and the tenant say about the purpose of a request; all false without one.
+/// What the catalogue and the tenant say about the purpose and the recipient of a request; all false without them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PurposeFlags {
     pub(crate) known: bool,
@@ -53,6 +53,23 @@ pub(crate) struct PurposeFlags {
     pub(crate) delivery: Delivery,
     /// Persons that one occasion may cover, if it needs two people.
     pub(crate) occasion_persons_max: Option<u32>,
+    /// The recipient that the request names, if the tenant has it.
+    pub(crate) recipient: Option<Registered>,
+}
+
+/// What the tenant says about a recipient.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registered {
+    /// Whether it is registered for the request's purpose.
+    pub(crate) for_purpose: bool,
+    pub(crate) not_after: Timestamp,
+}
+
+impl Registered {
+    /// Whether numbers may be sealed to it now, as far as the registration goes.
+    fn is_open(self, now: Timestamp) -> bool {
+        self.for_purpose && now <= self.not_after
+    }
 }
 
 impl PurposeFlags {
@@ -253,6 +270,7 @@ fn facts(
         ("kind", request.kind.map(|kind| text(kind.code()))),
         ("scope", request.scope.as_ref().map(|scope| text(scope.as_str()))),
         ("to_scope", request.to_scope.as_ref().map(|scope| text(scope.as_str()))),
+        ("recipient", request.recipient.map(|recipient| text(&recipient.to_string()))),
         ("label", request.label.as_ref().map(|label| text(label.as_str()))),
         ("source_zone", request.source.as_ref().map(|zone| text(zone.as_str()))),
         ("purpose", request.purpose.as_ref().map(|purpose| text(purpose.as_str()))),
@@ -261,6 +279,7 @@ fn facts(
         ("now", Some(RestrictedExpression::new_long(now.as_millis()))),
         ("end_user_proven", Some(RestrictedExpression::new_bool(request.proof.end_user().is_some()))),
         ("job_open", Some(RestrictedExpression::new_bool(subject.job.is_some_and(|job| job.contains(now))))),
+        ("recipient_open", Some(RestrictedExpression::new_bool(purpose.recipient.is_some_and(|to| to.is_open(now))))),
         ("purpose_known", Some(RestrictedExpression::new_bool(purpose.known && !purpose.retired))),
         ("purpose_enabled", Some(RestrictedExpression::new_bool(purpose.enabled))),
         ("purpose_reveals", Some(RestrictedExpression::new_bool(purpose.reveals))),

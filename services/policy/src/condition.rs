@@ -1,6 +1,8 @@
 //! Conditions of a grant beyond who, what and until when: all of them data, all of them legs that no text can loosen.
 
-use fuda_core::{Invalid, RecordLabel, Relation, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone};
+use fuda_core::{
+    Fingerprint, Invalid, RecordLabel, Relation, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone,
+};
 use minicbor::{Decode, Encode};
 
 use crate::{DenyReason, RecordFacts};
@@ -11,6 +13,8 @@ pub mod limits {
     pub const GRANT_SUBJECTS_MAX: usize = 1_000;
     /// Spans of hours in one grant.
     pub const GRANT_HOURS_MAX: usize = 16;
+    /// Recipients in one grant.
+    pub const GRANT_RECIPIENTS_MAX: usize = 16;
     /// Source zones in one grant.
     pub const GRANT_SOURCE_ZONES_MAX: usize = 16;
     /// Minutes of a day; the end of a span that lasts until midnight.
@@ -37,6 +41,9 @@ pub struct Conditions {
     /// Until when somebody attested that the people behind the caller were trained; `None`: not asked for.
     #[n(4)]
     pub trained_until: Option<Timestamp>,
+    /// To whom the caller may seal numbers; empty: to every recipient that the tenant registered for the purpose.
+    #[cbor(n(5), skip_if = "Vec::is_empty")]
+    pub recipients: Vec<Fingerprint>,
 }
 
 /// The people a grant is for.
@@ -117,7 +124,15 @@ impl Conditions {
         let zones = &self.source_zones;
         ensure(zones.len() <= limits::GRANT_SOURCE_ZONES_MAX, "grant.source_zones", "must be at most 16")?;
         let distinct = zones.iter().enumerate().all(|(at, zone)| !zones.iter().skip(at + 1).any(|other| other == zone));
-        ensure(distinct, "grant.source_zones", "must not repeat")
+        ensure(distinct, "grant.source_zones", "must not repeat")?;
+        let recipients = &self.recipients;
+        ensure(recipients.len() <= limits::GRANT_RECIPIENTS_MAX, "grant.recipients", "must be at most 16")?;
+        ensure(crate::grant::distinct(recipients), "grant.recipients", "must not repeat")
+    }
+
+    /// Whether the caller may seal numbers to the recipient, if the tenant has it.
+    pub(crate) fn allow_recipient(&self, recipient: Fingerprint) -> bool {
+        self.recipients.is_empty() || self.recipients.contains(&recipient)
     }
 
     /// Checks what depends on the call, and returns the time in which the answer stays the same: the present span of

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use fuda_core::{
-    Catalogue, Kind, RelationSet, ScopeId, Timestamp, VerificationDemand, Window, Zone, purpose::DISCLOSE_SELF,
+    Catalogue, Delivery, Kind, RelationSet, ScopeId, Timestamp, VerificationDemand, Window, Zone,
+    purpose::DISCLOSE_SELF,
 };
 
 use crate::{
-    Action, DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, Tenant, cedar::PurposeFlags,
+    Action, DenyReason, EndUserRule, Frozen, Grant, RecordFacts, Request, Role, Tenant,
+    cedar::{PurposeFlags, Registered},
     permit::may_be_masked,
 };
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 29] = [
+const NEARNESS: [DenyReason; 33] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
@@ -25,6 +27,10 @@ const NEARNESS: [DenyReason; 29] = [
     DenyReason::TwoPersonsNeeded,
     DenyReason::KindNotGranted,
     DenyReason::ScopeNotGranted,
+    DenyReason::RecipientUnknown,
+    DenyReason::RecipientNotForPurpose,
+    DenyReason::RecipientNotGranted,
+    DenyReason::RecipientExpired,
     DenyReason::EndUserRequired,
     DenyReason::JobExpired,
     DenyReason::GrantExpired,
@@ -57,8 +63,13 @@ pub(crate) struct PurposeFacts {
 impl PurposeFacts {
     /// `tenant` is the request's, if it is about one: only a tenant enables purposes.
     pub(crate) fn look_up(request: &Request, tenant: Option<&Tenant>, catalogue: &Catalogue) -> Self {
-        let Some(code) = &request.purpose else { return Self::default() };
-        let Some(purpose) = catalogue.get(code) else { return Self::default() };
+        let recipient = request.recipient.and_then(|named| tenant?.recipient(named)).map(|recipient| Registered {
+            for_purpose: recipient.takes(request.purpose.as_ref()),
+            not_after: recipient.not_after,
+        });
+        let without = Self { flags: PurposeFlags { recipient, ..PurposeFlags::default() }, ..Self::default() };
+        let Some(code) = &request.purpose else { return without };
+        let Some(purpose) = catalogue.get(code) else { return without };
         let enabled = tenant.is_some_and(|tenant| tenant.enables(code));
         let flags = PurposeFlags {
             known: true,
@@ -67,6 +78,7 @@ impl PurposeFacts {
             reveals: purpose.reveals,
             delivery: purpose.delivery,
             occasion_persons_max: purpose.two_person.then(|| purpose.persons_max.unwrap_or(u32::MAX)),
+            recipient,
         };
         Self { flags, relations: purpose.relations }
     }
@@ -111,10 +123,31 @@ pub(crate) fn check(
     ensure(request.kind.is_none_or(|kind| grant.kinds.contains(&kind)), DenyReason::KindNotGranted)?;
     ensure(request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
     ensure(request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
+    let sealable = check_recipient(request, grant, purpose.recipient, now)?;
     check_end_user(request, grant, now)?;
     ensure(grant.window.contains(now), DenyReason::GrantExpired)?;
     let open = grant.conditions.check_call(zone, request.source.as_ref(), now)?;
-    Ok(grant.window.intersect(&open))
+    Ok(grant.window.intersect(&open).intersect(&sealable))
+}
+
+/// A number is sealed only to a recipient that two people registered for the purpose, and the answer holds only until
+/// its time is over.
+fn check_recipient(
+    request: &Request,
+    grant: &Grant,
+    recipient: Option<Registered>,
+    now: Timestamp,
+) -> Result<Window, DenyReason> {
+    if request.action.delivers() != Some(Delivery::Sealed) {
+        return Ok(Window::ALWAYS);
+    }
+    let (Some(named), Some(recipient)) = (request.recipient, recipient) else {
+        return Err(DenyReason::RecipientUnknown);
+    };
+    ensure(recipient.for_purpose, DenyReason::RecipientNotForPurpose)?;
+    ensure(grant.conditions.allow_recipient(named), DenyReason::RecipientNotGranted)?;
+    ensure(now <= recipient.not_after, DenyReason::RecipientExpired)?;
+    Ok(Window { not_before: None, not_after: Some(recipient.not_after) })
 }
 
 /// Checks the record of a presented token, or one that is about to be stored, inside one candidate grant: see

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use fuda_core::{
-    CallerId, Kind, LegalClass, PartyId, PolicyVersion, PurposeCode, RelationSet, ScopeId, SourceZone, TenantId,
-    Timestamp, Window, WorkReference,
+    CallerId, Fingerprint, Kind, LegalClass, PartyId, PolicyVersion, PurposeCode, RelationSet, ScopeId, SourceZone,
+    TenantId, Timestamp, Window, WorkReference,
 };
 
 use crate::{
@@ -142,6 +142,12 @@ impl Permit {
         }
     }
 
+    /// To whom the request wants numbers sealed.
+    #[must_use]
+    pub const fn recipient(&self) -> Option<Fingerprint> {
+        self.request.recipient
+    }
+
     /// The part of the network the call came from.
     #[must_use]
     pub const fn source(&self) -> Option<&SourceZone> {
@@ -277,6 +283,12 @@ impl Denial {
     #[must_use]
     pub fn scope(&self) -> Option<&ScopeId> {
         self.request.scope.as_ref()
+    }
+
+    /// To whom the request wanted numbers sealed.
+    #[must_use]
+    pub const fn recipient(&self) -> Option<Fingerprint> {
+        self.request.recipient
     }
 
     /// The part of the network the call came from.

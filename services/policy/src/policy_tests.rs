@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use fuda_core::{Delivery, Kind, PurposeCode, ScopeId, WorkReference};
+use fuda_core::{Delivery, Fingerprint, Kind, PurposeCode, ScopeId, WorkReference};
 
 use super::*;
-use crate::{ApprovedJob, Budget, EndUserProof, EndUserRule, Proof, SignIn, samples};
+use crate::{ApprovedJob, Budget, EndUserProof, EndUserRule, Proof, Recipient, SignIn, samples};
 
 const CASES: u64 = 2_000;
 const CALLERS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -13,6 +13,8 @@ const TENANTS: [&str; 3] = ["tenant-a", "tenant-b", "tenant-never-created"];
 const PURPOSES: [&str; 6] =
     ["op.collect", "tax.withholding_slip", "tax.fee_record", "tax.never_listed", "op.disclose_self", "op.migrate"];
 const SCOPES: [&str; 3] = ["payroll", "accounting", "crm"];
+/// Two recipients that tenants may have, and one that none has.
+const RECIPIENTS: [u8; 3] = [1, 2, 3];
 const KINDS: [Kind; 3] = [Kind::MyNumber, Kind::CorporateNumber, Kind::InvoiceReg];
 
 /// Parsing and validating the text once is enough: every world is built from this policy with `rebuild`.
@@ -135,6 +137,7 @@ fn world(dice: &mut Dice) -> PolicyData {
     let tenants = TENANTS[..2].iter().map(|id| Tenant {
         id: TenantId::parse(id).unwrap(),
         purposes: dice.some_of(&PURPOSES.map(|code| PurposeCode::parse(code).unwrap())),
+        recipients: RECIPIENTS[..2].iter().map(|id| recipient(dice, *id)).collect(),
         ..template.clone()
     });
     let tenants = tenants.collect();
@@ -146,6 +149,16 @@ fn world(dice: &mut Dice) -> PolicyData {
         grants,
         catalogue: live.catalogue.clone(),
         freezes: if dice.one_in(2) { (0..dice.below(3)).map(|_| freeze(dice)).collect() } else { Vec::new() },
+    }
+}
+
+fn recipient(dice: &mut Dice, id: u8) -> Recipient {
+    Recipient {
+        fingerprint: Fingerprint::from_bytes([id; 32]),
+        key: [id; 32],
+        name: "next".to_owned(),
+        purposes: dice.some_of(&PURPOSES.map(|code| PurposeCode::parse(code).unwrap())),
+        not_after: Timestamp(i64::try_from(dice.below(9)).unwrap()),
     }
 }
 
@@ -176,6 +189,7 @@ fn request(dice: &mut Dice, data: &PolicyData) -> Request {
         kind: if dice.one_in(2) { shot.kind } else { None },
         scope: if dice.one_in(2) { shot.scope } else { None },
         to_scope: if dice.one_in(2) { shot.to_scope } else { None },
+        recipient: shot.recipient,
         proof: shot.proof,
         ..shot
     }
@@ -190,6 +204,7 @@ fn wild_request(dice: &mut Dice) -> Request {
         purpose: (!dice.one_in(3)).then(|| PurposeCode::parse(dice.pick(&PURPOSES)).unwrap()),
         scope: dice.one_in(3).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
         to_scope: dice.one_in(4).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
+        recipient: (!dice.one_in(8)).then(|| Fingerprint::from_bytes([dice.pick(&[1, 1, 2, 2, 3]); 32])),
         proof: proof(dice),
         label: None,
         source: None,
@@ -214,7 +229,8 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::GetPolicy,
         A::ShadowPolicy,
     ];
-    let reveals = [A::Detokenize, A::VerifyNumber, A::RevealMasked].contains(&request.action);
+    let seals = request.action == A::Seal;
+    let reveals = seals || [A::Detokenize, A::VerifyNumber, A::RevealMasked].contains(&request.action);
     let proven = match &request.proof.end_user {
         EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
         EndUserProof::Verified { until, .. } if until.0 < now.0 => return Err(DenyReason::EndUserRefused),
@@ -241,6 +257,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::ConsentSubEntrust,
         A::ProposeCatalogueChange,
         A::SetTenantPurposes,
+        A::SetTenantRecipients,
         A::ApprovePurposeOrder,
         A::StartSuccession,
         A::FinishSuccession,
@@ -269,6 +286,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
     }
     let listed = request.purpose.as_ref().and_then(|code| data.catalogue.iter().find(|row| row.code == *code));
     let named = request.purpose.as_ref();
+    let to = request.recipient.and_then(|to| tenant?.recipients.iter().find(|known| known.fingerprint == to));
     let table = |grant: &Grant| {
         let public = [Kind::CorporateNumber, Kind::InvoiceReg];
         let exempt = grant.kinds.iter().all(|kind| public.contains(kind));
@@ -280,7 +298,14 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
             (DenyReason::PurposeNotGranted, named.is_none_or(|code| grant.purposes.contains(code))),
             (DenyReason::PurposeNotEnabled, named.is_none_or(|code| tenant.is_some_and(|t| t.purposes.contains(code)))),
             (DenyReason::PurposeReveals, named.is_none() || !reveals || listed.is_some_and(|row| row.reveals)),
-            (DenyReason::DeliveryNotAllowed, listed.is_none_or(|row| !reveals || row.delivery == Delivery::Shown)),
+            (
+                DenyReason::DeliveryNotAllowed,
+                match listed.map(|row| row.delivery) {
+                    None | Some(Delivery::Shown) => true,
+                    Some(Delivery::Sealed) => !reveals || seals,
+                    Some(Delivery::Moved) => !reveals,
+                },
+            ),
             (
                 DenyReason::TwoPersonsNeeded,
                 listed.is_none_or(|row| !reveals || !row.two_person || occasion(grant, row)),
@@ -288,6 +313,12 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
             (DenyReason::KindNotGranted, request.kind.is_none_or(|kind| grant.kinds.contains(&kind))),
             (DenyReason::ScopeNotGranted, request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope))),
             (DenyReason::ScopeNotGranted, request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope))),
+            (DenyReason::RecipientUnknown, !seals || to.is_some()),
+            (
+                DenyReason::RecipientNotForPurpose,
+                !seals || to.is_some_and(|to| named.is_none_or(|code| to.purposes.contains(code))),
+            ),
+            (DenyReason::RecipientExpired, !seals || to.is_some_and(|to| now.0 <= to.not_after.0)),
             (
                 DenyReason::EndUserRequired,
                 proven
@@ -383,7 +414,7 @@ fn decisions_agree_with_the_reference() {
     }
     // The worlds must not be so strange that everything is denied for one reason.
     assert!(permits > CASES / 2, "{permits} permits");
-    assert_eq!(reasons.len(), 18, "{reasons:?}");
+    assert_eq!(reasons.len(), 21, "{reasons:?}");
 }
 
 /// Each lock alone decides like both together: the default text states every leg, and the legs follow the text.

@@ -179,6 +179,21 @@ pub enum DenyReason {
     /// A number leaves the vault in another way for this purpose: sealed to a recipient, or moved to a tenant.
     #[n(84)]
     DeliveryNotAllowed = 84,
+    /// The tenant has no such recipient, or the call names none.
+    #[n(90)]
+    RecipientUnknown = 90,
+    /// The recipient is not registered for the purpose.
+    #[n(91)]
+    RecipientNotForPurpose = 91,
+    /// The fitting grants are for other recipients.
+    #[n(92)]
+    RecipientNotGranted = 92,
+    /// The time for which the recipient was registered is over.
+    #[n(93)]
+    RecipientExpired = 93,
+    /// A proposed change of recipients breaks a rule.
+    #[n(94)]
+    RecipientInvalid = 94,
     /// The tenant takes such a number only with the record of an identity check, and none came.
     #[n(100)]
     VerificationMissing = 100,
@@ -189,7 +204,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 63] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -246,6 +261,11 @@ impl DenyReason {
         Self::PurposeForbidden,
         Self::TwoPersonsNeeded,
         Self::DeliveryNotAllowed,
+        Self::RecipientUnknown,
+        Self::RecipientNotForPurpose,
+        Self::RecipientNotGranted,
+        Self::RecipientExpired,
+        Self::RecipientInvalid,
         Self::VerificationMissing,
         Self::NotOwnNumber,
     ];
@@ -310,6 +330,11 @@ impl DenyReason {
             Self::PurposeForbidden => "purpose_forbidden",
             Self::TwoPersonsNeeded => "two_persons_needed",
             Self::DeliveryNotAllowed => "delivery_not_allowed",
+            Self::RecipientUnknown => "recipient_unknown",
+            Self::RecipientNotForPurpose => "recipient_not_for_purpose",
+            Self::RecipientNotGranted => "recipient_not_granted",
+            Self::RecipientExpired => "recipient_expired",
+            Self::RecipientInvalid => "recipient_invalid",
             Self::VerificationMissing => "verification_missing",
             Self::NotOwnNumber => "not_own_number",
         }

@@ -1,4 +1,4 @@
-use fuda_core::{CallerId, Kind, PurposeCode, RecordLabel, ScopeId, SourceZone, TenantId};
+use fuda_core::{CallerId, Fingerprint, Kind, PurposeCode, RecordLabel, ScopeId, SourceZone, TenantId};
 
 use crate::{Action, Proof};
 
@@ -20,6 +20,8 @@ pub struct Request {
     pub scope: Option<ScopeId>,
     /// The scope a new token is asked for (Exchange); the same grant must cover it.
     pub to_scope: Option<ScopeId>,
+    /// To whom numbers are to be sealed (Seal).
+    pub recipient: Option<Fingerprint>,
     /// What the call proved beside the caller's identity.
     pub proof: Proof,
     /// The label of the record; `None` where it has none or is not known yet.
@@ -40,6 +42,7 @@ impl Request {
             purpose: None,
             scope: None,
             to_scope: None,
+            recipient: None,
             proof: Proof::NONE,
             label: None,
             source: None,
@@ -80,6 +83,12 @@ impl Request {
     #[must_use]
     pub fn to_scope(self, to_scope: ScopeId) -> Self {
         Self { to_scope: Some(to_scope), ..self }
+    }
+
+    /// The same request with a recipient of sealed numbers.
+    #[must_use]
+    pub fn recipient(self, recipient: Option<Fingerprint>) -> Self {
+        Self { recipient, ..self }
     }
 
     /// The same request with what the call proved.

@@ -92,6 +92,7 @@ impl Role {
                 Action::ListPurposes,
                 Action::ProposeCatalogueChange,
                 Action::SetTenantPurposes,
+                Action::SetTenantRecipients,
                 Action::ProposePolicy,
                 Action::GetPolicy,
                 Action::ShadowPolicy,
@@ -157,6 +158,7 @@ impl Role {
                 Action::Supersede,
                 Action::AddNotice,
                 Action::RevealMasked,
+                Action::Seal,
             ],
             Self::Handler => &[
                 Action::RequestAccess,
@@ -169,6 +171,7 @@ impl Role {
                 Action::DescribeToken,
                 Action::GetRecord,
                 Action::ListRecords,
+                Action::Seal,
             ],
             Self::EntrustedParty => Self::Workload.actions(),
         }

@@ -78,6 +78,7 @@ pub fn tenant(created: Timestamp) -> Result<Tenant, Invalid> {
         purposes: ENABLED.into_iter().map(PurposeCode::parse).collect::<Result<_, _>>()?,
         created,
         demand: VerificationDemand::default(),
+        recipients: Vec::new(),
     })
 }
 

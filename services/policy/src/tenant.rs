@@ -1,6 +1,8 @@
 use fuda_core::{Invalid, KeyDomainId, PurposeCode, TenantId, Timestamp, VerificationDemand, Zone};
 use minicbor::{Decode, Encode};
 
+use crate::Recipient;
+
 /// Characters (Unicode scalar values) of a tenant's name.
 pub const TENANT_NAME_CHARS_MAX: usize = 128;
 
@@ -31,6 +33,9 @@ pub struct Tenant {
     /// The numbers it takes only with the record of an identity check. Stored only when there are any.
     #[cbor(n(7), skip_if = "VerificationDemand::is_none")]
     pub demand: VerificationDemand,
+    /// To whom its numbers may be sealed, at most [`fuda_core::limits::RECIPIENTS_PER_TENANT_MAX`]. Stored only when there are any.
+    #[cbor(n(8), skip_if = "Vec::is_empty")]
+    pub recipients: Vec<Recipient>,
 }
 
 /// Whether lost tokens can be recovered, and by whom.

@@ -6,14 +6,17 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use fuda_core::{Catalogue, Kind, PartyId, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference};
+use fuda_core::{
+    Catalogue, Fingerprint, Kind, PartyId, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference,
+};
 use fuda_policy::{
-    Action, ApprovedJob, Circumstances, EndUserRule, Entrusted, Grant, GrantId, Policy, PolicyData, Request, Role,
-    samples,
+    Action, ApprovedJob, Circumstances, EndUserRule, Entrusted, Grant, GrantId, Policy, PolicyData, Recipient, Request,
+    Role, samples,
 };
 
 const PAGE: &str = "../../docs/src/reference/role-matrix.md";
 const NOW: Timestamp = Timestamp(1_795_322_700_000);
+const RECIPIENT: Fingerprint = Fingerprint::from_bytes([7; 32]);
 const HEAD: &str = "# Role matrix
 
 Generated from the schema, the default policy text and the code by
@@ -60,6 +63,19 @@ fn grant(role: Role, action: Action, tenant: Option<TenantId>) -> Grant {
     }
 }
 
+/// The demo tenant with a recipient to whom everything may be sealed.
+fn with_recipient(mut data: PolicyData) -> PolicyData {
+    let recipient = Recipient {
+        fingerprint: RECIPIENT,
+        key: [7; 32],
+        name: "next".to_owned(),
+        purposes: vec![PurposeCode::parse(samples::PURPOSE).unwrap()],
+        not_after: Timestamp::MAX,
+    };
+    data.tenants.iter_mut().for_each(|tenant| tenant.recipients = vec![recipient.clone()]);
+    data
+}
+
 /// Whether policy permits the action under such a grant; a grant of a shape that cannot exist permits nothing.
 fn permits(base: &Policy, data: &PolicyData, role: Role, action: Action, tenant: Option<TenantId>) -> bool {
     let grant = grant(role, action, tenant.clone());
@@ -71,6 +87,10 @@ fn permits(base: &Policy, data: &PolicyData, role: Role, action: Action, tenant:
         true => request.purpose(PurposeCode::parse(samples::PURPOSE).unwrap()),
         false => request,
     };
+    let request = match action {
+        Action::Seal => request.recipient(Some(RECIPIENT)),
+        _ => request,
+    };
     match base.rebuild(PolicyData { grants: vec![grant], ..data.clone() }) {
         Ok(policy) => policy.decide(&request, NOW).is_ok(),
         Err(_) => false,
@@ -79,7 +99,7 @@ fn permits(base: &Policy, data: &PolicyData, role: Role, action: Action, tenant:
 
 fn page() -> String {
     let catalogue = Catalogue::from_toml(Catalogue::default_text()).unwrap();
-    let data = samples::policy_data(catalogue, Timestamp::EPOCH).unwrap();
+    let data = with_recipient(samples::policy_data(catalogue, Timestamp::EPOCH).unwrap());
     let base = Policy::build(data.clone()).unwrap();
     let tenant = TenantId::parse(samples::TENANT).unwrap();
     let mut page = HEAD.to_owned();
@@ -123,7 +143,7 @@ fn the_page_is_what_policy_decides() {
 #[test]
 fn every_action_of_a_role_is_really_permitted_and_no_other() {
     let catalogue = Catalogue::from_toml(Catalogue::default_text()).unwrap();
-    let data = samples::policy_data(catalogue, Timestamp::EPOCH).unwrap();
+    let data = with_recipient(samples::policy_data(catalogue, Timestamp::EPOCH).unwrap());
     let base = Policy::build(data.clone()).unwrap();
     let tenant = TenantId::parse(samples::TENANT).unwrap();
     for role in Role::ALL {

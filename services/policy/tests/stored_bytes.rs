@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use fuda_core::{
-    CallerId, KeyDomainId, Kind, PurposeCode, RecordLabel, Relation, RelationSet, ScopeId, SourceZone, SubjectRef,
-    TenantId, Timestamp, VerificationDemand, Window, WorkReference, Zone,
+    CallerId, Fingerprint, KeyDomainId, Kind, PurposeCode, RecordLabel, Relation, RelationSet, ScopeId, SourceZone,
+    SubjectRef, TenantId, Timestamp, VerificationDemand, Window, WorkReference, Zone,
 };
 use fuda_policy::{
-    Action, ApprovedJob, Budget, Conditions, DenyReason, EndUserRule, Grant, GrantId, Hours, Notified, RecoveryChoice,
-    Role, Subjects, Tenant, samples,
+    Action, ApprovedJob, Budget, Conditions, DenyReason, EndUserRule, Grant, GrantId, Hours, Notified, Recipient,
+    RecoveryChoice, Role, Subjects, Tenant, samples,
 };
 use minicbor::{Decode, Encode};
 
@@ -67,8 +67,11 @@ fn grants() {
         hours: vec![Hours { days: 0b1_1111, from_minute: 540, to_minute: 1_080 }],
         source_zones: vec![SourceZone::parse("hq").unwrap()],
         trained_until: Some(Timestamp(7)),
+        recipients: Vec::new(),
     };
     check(&Grant { conditions, ..bare.clone() }, CONDITIONED);
+    let sealing = Conditions { recipients: vec![Fingerprint::from_bytes([0xab; 32])], ..Conditions::default() };
+    check(&sealing, &format!("86 f6 82 00 80 80 80 f6 81 5820 {}", "ab".repeat(32)));
     let labelled =
         Conditions { subjects: Subjects::Labelled(RecordLabel::parse("executives").unwrap()), ..Conditions::default() };
     check(&labelled, "82 f6 82 02 81 6a 65786563757469766573");
@@ -101,6 +104,7 @@ fn tenants() {
         purposes: vec![PurposeCode::parse("op.collect").unwrap()],
         created: Timestamp(1_000),
         demand: VerificationDemand::default(),
+        recipients: Vec::new(),
     };
     let demands = Tenant { demand: VerificationDemand::of_the_law(), ..tenant.clone() };
     check(
@@ -108,6 +112,18 @@ fn tenants() {
         "88 64 64656d6f 63 e69cad 6a 417369612f546f6b796f 07 82 00 80 81 6a 6f702e636f6c6c656374 1903e8 82 81 01 01",
     );
     check(&tenant, "87 64 64656d6f 63 e69cad 6a 417369612f546f6b796f 07 82 00 80 81 6a 6f702e636f6c6c656374 1903e8");
+    let recipient = Recipient {
+        fingerprint: Fingerprint::from_bytes([0xab; 32]),
+        key: [0xcd; 32],
+        name: "札".to_owned(),
+        purposes: tenant.purposes.clone(),
+        not_after: Timestamp(9),
+    };
+    let bytes = format!("85 5820 {} 5820 {} 63 e69cad 81 6a 6f702e636f6c6c656374 09", "ab".repeat(32), "cd".repeat(32));
+    check(&recipient, &bytes);
+    let tenant = Tenant { recipients: vec![recipient], ..tenant };
+    let before = "64 64656d6f 63 e69cad 6a 417369612f546f6b796f 07 82 00 80 81 6a 6f702e636f6c6c656374 1903e8";
+    check(&tenant, &format!("89 {before} 82 80 00 81 {bytes}"));
     let key = "cd".repeat(32);
     check(&RecoveryChoice::PublicKey([0xcd; 32]), &format!("82 01 81 5820 {key}"));
 }

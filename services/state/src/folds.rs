@@ -110,6 +110,7 @@ impl FoldRow {
             job: None,
             credential: None,
             source_zone: None,
+            recipient: None,
         };
         Some((common, EntryItem { detail, ..EntryItem::denied(sequence, reason) }))
     }

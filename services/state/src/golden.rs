@@ -3,14 +3,14 @@
 mod people;
 
 use fuda_core::{
-    BucketId, BucketVersion, Catalogue, CatalogueChange, Day, FreezeReason, KeyDomainId, Kind, PersonId, PolicyVersion,
-    ProxyRelation, Relation, RequestId, Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId, VaultId,
-    Verification, VerificationDocument, VerificationMethod, Window, WorkReference,
+    BucketId, BucketVersion, Catalogue, CatalogueChange, Day, Fingerprint, FreezeReason, KeyDomainId, Kind, PersonId,
+    PolicyVersion, ProxyRelation, Relation, RequestId, Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId,
+    VaultId, Verification, VerificationDocument, VerificationMethod, Window, WorkReference,
 };
 use fuda_ledger::{Bookkeeping, Header, TraceContext};
 use fuda_policy::{
-    Action, Budget, Conditions, DenyReason, FreezeTarget, Grant, GrantId, Notified, RecoveryChoice, Role, Tenant,
-    samples,
+    Action, Budget, Conditions, DenyReason, FreezeTarget, Grant, GrantId, Notified, Recipient, RecoveryChoice, Role,
+    Tenant, samples,
 };
 
 use crate::alarms::{Leaked, UntoldRow};
@@ -18,15 +18,16 @@ use crate::canaries::{CanaryRow, Quarantine};
 use crate::command::{
     Amend, AmendItem, ApproveGrants, ApprovePurposeOrder, Bootstrap, CreateCanary, CreateTenant, Denied, Freeze, Inner,
     Mint, MintItem, Named, NewTokenRows, NewVersionRows, ProposeCatalogueChange, ProposeGrants, ReadRecords,
-    RemoveMember, RetireCanary, Reveal, SealedBucket, SetTenantPurposes, Thaw, Tokenize, UpdateItem, UpdateNumber,
+    RemoveMember, RetireCanary, Reveal, SealedBucket, SetTenantPurposes, SetTenantRecipients, Thaw, Tokenize,
+    UpdateItem, UpdateNumber,
 };
 use crate::folds::{FoldRow, Folded, Sort};
 use crate::freezes::{FreezeRow, FreezesRow, ThawRow};
 use crate::row::{
     Act, BucketRow, BudgetRow, CatalogueRow, GrantRow, GuessesCounted, Member, MembersRow, OrderRow, PersonsCounted,
     PolicyTextRow, PolicyVersionRow, ProgressRow, PurposeChange, PurposeOrderPlaceRow, PurposeOrderRow, RecordRow,
-    RecordStatus, ReplyRow, Row, StoppedWindow, SubjectRow, TenantPurposes, TenantRow, TokenOfScope, TokenRow,
-    TokenWrapRow, VaultRow, VersionRow,
+    RecordStatus, ReplyRow, Row, StoppedWindow, SubjectRow, TenantPurposes, TenantRecipients, TenantRow, TokenOfScope,
+    TokenRow, TokenWrapRow, VaultRow, VersionRow,
 };
 use crate::testing::{caller, lookup, member, other_tenant, purpose, record, scope, subject, tenant};
 use crate::watch::{Burst, BurstRow, HabitRow};
@@ -121,6 +122,7 @@ fn header() -> Header {
         credential: None,
         assertion: None,
         source_zone: None,
+        recipient: None,
     }
 }
 
@@ -220,6 +222,7 @@ fn bodies() -> Vec<Body> {
         Body::ProposeCatalogueChange(ProposeCatalogueChange { order: OrderId([5; 16]), change: catalogue_change() }),
         Body::SetTenantPurposes(SetTenantPurposes { order: OrderId([5; 16]), change: tenant_purposes() }),
         Body::ApprovePurposeOrder(ApprovePurposeOrder { order: OrderId([5; 16]) }),
+        Body::SetTenantRecipients(SetTenantRecipients { order: OrderId([5; 16]), change: tenant_recipients() }),
     ]
 }
 
@@ -379,8 +382,21 @@ fn meta_rows() -> Vec<(String, Vec<u8>)> {
         line("catalogue", &CatalogueRow { catalogue: Catalogue::default() }),
         line("purpose_order", &purpose_order(PurposeChange::Catalogue(catalogue_change()))),
         line("purpose_order_of_tenant", &purpose_order(PurposeChange::Tenant(tenant_purposes()))),
+        line("purpose_order_of_recipients", &purpose_order(PurposeChange::Recipients(tenant_recipients()))),
         line("purpose_order_place", &PurposeOrderPlaceRow { proposed: Sequence(7) }),
     ]
+}
+
+fn tenant_recipients() -> TenantRecipients {
+    let recipient = Recipient {
+        fingerprint: Fingerprint::from_bytes([0xab; 32]),
+        key: [0xcd; 32],
+        name: "next".to_owned(),
+        purposes: vec![purpose(samples::PURPOSE)],
+        not_after: Timestamp(9),
+    };
+    let withdraw = vec![Fingerprint::from_bytes([0xef; 32])];
+    TenantRecipients { tenant: tenant(), register: vec![recipient], withdraw }
 }
 
 fn purpose_order(change: PurposeChange) -> PurposeOrderRow {

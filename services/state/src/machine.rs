@@ -314,6 +314,7 @@ impl<T: Txn> Applying<'_, T> {
             Body::ConsentSubEntrust(body) => command::consent_sub_entrust::apply(&mut self, body),
             Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::apply(&mut self, body),
             Body::SetTenantPurposes(body) => command::set_tenant_purposes::apply(&mut self, body),
+            Body::SetTenantRecipients(body) => command::set_tenant_recipients::apply(&mut self, body),
             Body::ApprovePurposeOrder(body) => command::approve_purpose_order::apply(&mut self, body),
             Body::StartSuccession(body) => command::start_succession::apply(&mut self, body),
             Body::FinishSuccession(body) => command::finish_succession::apply(&mut self, body),
@@ -372,6 +373,7 @@ impl<T: Txn> Applying<'_, T> {
             Body::CancelSuccession(body) => command::cancel_succession::first_outcome(self, body),
             Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::first_outcome(self, body),
             Body::SetTenantPurposes(body) => command::set_tenant_purposes::first_outcome(self, body),
+            Body::SetTenantRecipients(body) => command::set_tenant_recipients::first_outcome(self, body),
             Body::ApprovePurposeOrder(body) => command::approve_purpose_order::first_outcome(self, body),
             Body::Amend(_) | Body::Reveal(_) | Body::ReadRecords(_) | Body::Denied(_) => Ok(None),
         }
@@ -481,12 +483,16 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::ConsentSubEntrust(_) => action == Action::ConsentSubEntrust,
         Body::ProposeCatalogueChange(_) => action == Action::ProposeCatalogueChange,
         Body::SetTenantPurposes(_) => action == Action::SetTenantPurposes,
+        Body::SetTenantRecipients(_) => action == Action::SetTenantRecipients,
         Body::ApprovePurposeOrder(_) => action == Action::ApprovePurposeOrder,
         Body::StartSuccession(_) => action == Action::StartSuccession,
         Body::FinishSuccession(_) => action == Action::FinishSuccession,
         Body::CancelSuccession(_) => action == Action::CancelSuccession,
         Body::Reveal(_) => {
-            matches!(action, Action::Detokenize | Action::VerifyNumber | Action::DescribeToken | Action::RevealMasked)
+            matches!(
+                action,
+                Action::Detokenize | Action::VerifyNumber | Action::DescribeToken | Action::RevealMasked | Action::Seal
+            )
         }
         Body::Mint(_) => matches!(action, Action::Exchange | Action::Rotate),
         Body::UpdateNumber(_) => action == Action::UpdateNumber,

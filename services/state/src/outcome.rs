@@ -232,6 +232,9 @@ pub enum Refusal {
     /// A proposed purpose names a forbidden use and the change has no override.
     #[n(82)]
     PurposeForbidden = 82,
+    /// A change of recipients breaks a rule.
+    #[n(90)]
+    RecipientInvalid = 90,
     /// A policy text does not fit the schema.
     #[n(60)]
     PolicyTextInvalid = 60,
@@ -299,6 +302,7 @@ impl Refusal {
             Self::CatalogueMoved => "catalogue_moved",
             Self::PurposeChangeInvalid => "purpose_change_invalid",
             Self::PurposeForbidden => "purpose_forbidden",
+            Self::RecipientInvalid => "recipient_invalid",
             Self::SuccessionInvalid => "succession_invalid",
             Self::SuccessionState => "succession_state",
         }
@@ -316,6 +320,7 @@ impl Refusal {
             | Self::PolicyInvalid
             | Self::GrantInvalid
             | Self::PurposeChangeInvalid
+            | Self::RecipientInvalid
             | Self::SuccessionInvalid => Code::InvalidField,
             Self::AccessClosed => Code::AccessClosed,
             Self::AccessCeiling => Code::AccessCeiling,
@@ -385,6 +390,7 @@ impl Refusal {
             Self::ConsentMissing => Some(DenyReason::ConsentMissing),
             Self::CatalogueMoved | Self::PurposeChangeInvalid => Some(DenyReason::PurposeChangeInvalid),
             Self::PurposeForbidden => Some(DenyReason::PurposeForbidden),
+            Self::RecipientInvalid => Some(DenyReason::RecipientInvalid),
             _ => None,
         }
     }

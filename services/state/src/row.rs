@@ -1,15 +1,19 @@
 //! Values of rows: a format byte, then deterministic CBOR. The bytes are the same on every replica, so a change of any
 //! of these types is a change of data: it takes a new format byte, a migration and new golden bytes.
 
+mod purpose;
+
 use fuda_core::{
-    BucketId, BucketVersion, CallerId, Catalogue, CatalogueChange, KeyDomainId, Kind, LookupKey, PersonId,
-    PolicyVersion, PurposeCode, RecordId, RecordLabel, RecordVersion, Relation, RequestId, Revision, RootVersion,
-    ScopeId, Sequence, SubjectRef, TenantId, Timestamp, TokenClass, VaultId, Verification, VerificationDemand,
+    BucketId, BucketVersion, CallerId, Catalogue, KeyDomainId, Kind, LookupKey, PersonId, PolicyVersion, PurposeCode,
+    RecordId, RecordLabel, RecordVersion, Relation, RequestId, Revision, RootVersion, ScopeId, Sequence, SubjectRef,
+    TenantId, Timestamp, TokenClass, VaultId, Verification,
 };
 use fuda_policy::{Grant, GrantId, Notified, Tenant};
 use minicbor::{Decode, Encode, bytes::ByteVec};
 
 use crate::{ClusterId, MemberUuid, NodeId, OrderId, Table, TableError, TextVersion};
+
+pub use purpose::{PurposeChange, PurposeOrderPlaceRow, PurposeOrderRow, TenantPurposes, TenantRecipients};
 
 /// A value of one table.
 pub trait Row: Sized + Encode<()> + for<'b> Decode<'b, ()> {
@@ -302,59 +306,6 @@ pub struct CatalogueRow {
     /// The catalogue.
     #[n(0)]
     pub catalogue: Catalogue,
-}
-
-/// A proposed change of purposes, and what became of it. Kept for ever: together they are the history.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct PurposeOrderRow {
-    /// Its id.
-    #[n(0)]
-    pub order: OrderId,
-    /// The act that proposed it.
-    #[n(1)]
-    pub proposed: Act,
-    /// What is to change.
-    #[n(2)]
-    pub change: PurposeChange,
-    /// The act that approved it and brought it into force.
-    #[n(3)]
-    pub approved: Option<Act>,
-}
-
-/// What an order changes about purposes.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum PurposeChange {
-    /// The vault's catalogue.
-    #[n(0)]
-    Catalogue(#[n(0)] CatalogueChange),
-    /// Which purposes a tenant uses, and what it demands of numbers that come in.
-    #[n(1)]
-    Tenant(#[n(0)] TenantPurposes),
-}
-
-/// A change of the purposes of one tenant, and of what it demands of numbers that come in.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct TenantPurposes {
-    /// The tenant.
-    #[n(0)]
-    pub tenant: TenantId,
-    /// Purposes of the catalogue to enable.
-    #[n(1)]
-    pub enable: Vec<PurposeCode>,
-    /// Purposes to disable.
-    #[n(2)]
-    pub disable: Vec<PurposeCode>,
-    /// Which numbers it takes only with the record of an identity check from then on; `None` leaves it as it is.
-    #[n(3)]
-    pub demand: Option<VerificationDemand>,
-}
-
-/// Where a change of purposes stands in the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct PurposeOrderPlaceRow {
-    /// The sequence of its proposal.
-    #[n(0)]
-    pub proposed: Sequence,
 }
 
 /// A tenant.

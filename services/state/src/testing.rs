@@ -9,7 +9,9 @@ use fuda_core::{
 };
 use fuda_crypto::{SigningKey, sha256};
 use fuda_ledger::{Audited, Bookkeeping, CallFacts, Checkpoint, Kept};
-use fuda_policy::{Action, Denial, Grant, Notified, Permit, Policy, RecordFacts, Request, Role, Tenant, samples};
+use fuda_policy::{
+    Action, Denial, Grant, Notified, Permit, Policy, Recipient, RecordFacts, Request, Role, Tenant, samples,
+};
 
 use crate::command::{
     AddMember, ApproveGrants, Bootstrap, CreateTenant, Mint, MintItem, NewTokenRows, NewVersionRows, ProposeGrants,
@@ -204,8 +206,13 @@ impl World {
     /// Presents the tokens of these seeds the way a node does: reads, decides, claims.
     pub(crate) fn reveal(&self, action: Action, seeds: &[u16]) -> Command {
         let permit = self.decide(&self.reveal_request(action)).map_err(|denial| denial.reason()).unwrap();
-        let items = seeds.iter().zip(0..).map(|(seed, item)| self.claim(&permit, item, *seed)).collect();
-        Audited::permitted(&permit, facts(9), Body::Reveal(Reveal { items })).into()
+        self.reveal_by(&permit, seeds, 9)
+    }
+
+    /// The same under a permit.
+    pub(crate) fn reveal_by(&self, permit: &Permit, seeds: &[u16], request_id: u8) -> Command {
+        let items = seeds.iter().zip(0..).map(|(seed, item)| self.claim(permit, item, *seed)).collect();
+        Audited::permitted(permit, facts(request_id), Body::Reveal(Reveal { items })).into()
     }
 
     /// What HR asks about a token of the payroll scope.
@@ -447,4 +454,31 @@ pub(crate) fn approve_purposes(world: &World, by: &str, order: OrderId, request_
     let request = Request::vault(Action::ApprovePurposeOrder, caller(by));
     let body = crate::command::ApprovePurposeOrder { order };
     world.permitted(&request, request_id, Body::ApprovePurposeOrder(body))
+}
+
+/// A recipient of sealed numbers for the demo purpose, with a key of its own, for three days.
+pub(crate) fn recipient(seed: u8) -> Recipient {
+    let secret = fuda_crypto::RecipientSecret::from_bytes([seed; 32]);
+    let key = secret.public_key().unwrap();
+    Recipient {
+        fingerprint: key.fingerprint(),
+        key: *key.as_bytes(),
+        name: "next vault".to_owned(),
+        purposes: vec![purpose(samples::PURPOSE)],
+        not_after: Timestamp(START.as_millis() + 72 * HOUR_MS),
+    }
+}
+
+pub(crate) fn register(
+    world: &World,
+    by: &str,
+    order: OrderId,
+    register: Vec<Recipient>,
+    withdraw: Vec<fuda_core::Fingerprint>,
+    request_id: u8,
+) -> Command {
+    let change = crate::row::TenantRecipients { tenant: tenant(), register, withdraw };
+    let request = Request::tenant(Action::SetTenantRecipients, caller(by), tenant());
+    let body = crate::command::SetTenantRecipients { order, change };
+    world.permitted(&request, request_id, Body::SetTenantRecipients(body))
 }

@@ -143,6 +143,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         purposes: PURPOSES.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         created: Timestamp(0),
         demand: fuda_core::VerificationDemand::default(),
+        recipients: Vec::new(),
     };
     let tenant = Tenant { created: refused(gate.now())?, ..tenant };
     act(gate, "owner", 2, Action::CreateTenant, Body::CreateTenant(CreateTenant { tenant })).await?;

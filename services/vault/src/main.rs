@@ -31,6 +31,7 @@ mod wire;
 mod wire_access;
 mod wire_condition;
 mod wire_purpose;
+mod wire_recipient;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

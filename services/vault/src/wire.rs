@@ -252,6 +252,7 @@ pub(crate) fn new_tenant(wire: &tenant_pb::Tenant, created: Timestamp) -> Result
         purposes: wire.purposes.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         created,
         demand: wire.verification_demand.as_ref().map(verification_demand).transpose()?.unwrap_or_default(),
+        recipients: Vec::new(),
     };
     tenant.validate()?;
     Ok(tenant)
@@ -272,6 +273,7 @@ pub(crate) fn tenant_to_wire(tenant: &Tenant) -> tenant_pb::Tenant {
         no_recovery,
         create_time: Some(timestamp_to_wire(tenant.created)),
         verification_demand: (!tenant.demand.is_none()).then(|| verification_demand_to_wire(&tenant.demand)),
+        recipients: tenant.recipients.iter().map(crate::wire_recipient::recipient_to_wire).collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use fuda_policy::{Conditions, Hours, Subjects, condition_limits};
 use fuda_proto::tenant::v1 as pb;
 
 use crate::refusal::Refusal;
-use crate::wire;
+use crate::{wire, wire_recipient};
 
 /// The days of a week in the order of their bits.
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -19,6 +19,7 @@ pub(crate) fn conditions(grant: &pb::Grant) -> Result<Conditions, Refusal> {
         hours: grant.hours.iter().map(hours).collect::<Result<_, _>>()?,
         source_zones: grant.source_zones.iter().map(|zone| SourceZone::parse(zone)).collect::<Result<_, _>>()?,
         trained_until: grant.trained_until.as_ref().map(wire::timestamp).transpose()?,
+        recipients: wire_recipient::fingerprints(&grant.recipients)?,
     })
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn conditions_to_wire(conditions: &Conditions) -> pb::Grant {
         hours: conditions.hours.iter().map(|hours| hours_to_wire(*hours)).collect(),
         source_zones: conditions.source_zones.iter().map(ToString::to_string).collect(),
         trained_until: conditions.trained_until.map(wire::timestamp_to_wire),
+        recipients: conditions.recipients.iter().map(ToString::to_string).collect(),
         ..pb::Grant::default()
     }
 }
@@ -96,6 +98,7 @@ mod tests {
             }],
             source_zones: vec!["hq".to_owned()],
             trained_until: Some(prost_types::Timestamp { seconds: 7, nanos: 0 }),
+            recipients: vec!["ab".repeat(32)],
             ..pb::Grant::default()
         };
         assert_eq!(conditions_to_wire(&conditions(&sent).unwrap_or_default()), sent);

@@ -9,6 +9,7 @@ use fuda_state::row::{PurposeChange, PurposeOrderRow};
 
 use crate::refusal::Refusal;
 use crate::wire::{timestamp_to_wire, verification_demand_to_wire};
+use crate::wire_recipient::recipient_to_wire;
 
 /// A change as proposed. Its rules are those of the catalogue, which checks them.
 pub(crate) fn change(wire: &pb::ProposeCatalogueChangeRequest) -> Result<CatalogueChange, Refusal> {
@@ -105,6 +106,7 @@ pub(crate) fn is_about(order: &PurposeOrderRow, tenant: &TenantId) -> bool {
     match &order.change {
         PurposeChange::Catalogue(_) => true,
         PurposeChange::Tenant(change) => change.tenant == *tenant,
+        PurposeChange::Recipients(change) => change.tenant == *tenant,
     }
 }
 
@@ -135,6 +137,12 @@ pub(crate) fn order_to_wire(row: &PurposeOrderRow) -> pb::PurposeOrder {
             enable: texts(&change.enable),
             disable: texts(&change.disable),
             verification_demand: change.demand.as_ref().map(verification_demand_to_wire),
+            ..order
+        },
+        PurposeChange::Recipients(change) => pb::PurposeOrder {
+            tenant: change.tenant.to_string(),
+            register: change.register.iter().map(recipient_to_wire).collect(),
+            withdraw: change.withdraw.iter().map(ToString::to_string).collect(),
             ..order
         },
     }

@@ -202,6 +202,9 @@ fn token_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
         "BatchRevealMasked" => {
             vault::BatchRevealMaskedRequest { tenant, purpose, scope, tokens, ..Default::default() }.encode_to_vec()
         }
+        // Nobody was registered as a recipient: everybody is denied, the rules of recipients are tested where two people are.
+        "Seal" => vault::SealRequest { tenant, purpose, scope, token, ..Default::default() }.encode_to_vec(),
+        "BatchSeal" => vault::BatchSealRequest { tenant, purpose, scope, tokens, ..Default::default() }.encode_to_vec(),
         "ListRecords" => vault::ListRecordsRequest { tenant, page_size: 1, ..Default::default() }.encode_to_vec(),
         _ => return None,
     })
@@ -332,6 +335,10 @@ fn purpose_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
             let enable = vec!["matrix.no_such_purpose".to_owned()];
             purpose::SetTenantPurposesRequest { tenant, enable, ..Default::default() }.encode_to_vec()
         }
+        "SetTenantRecipients" => {
+            let withdraw = vec!["00".repeat(32)];
+            purpose::SetTenantRecipientsRequest { tenant, withdraw, ..Default::default() }.encode_to_vec()
+        }
         "ApprovePurposeOrder" => {
             purpose::ApprovePurposeOrderRequest { order: "00".repeat(16), ..Default::default() }.encode_to_vec()
         }
@@ -385,7 +392,7 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         "Tokenize" | "BatchTokenize" | "CreateTenant" | "Exchange" | "BatchExchange" => &[0, 6],
         // Made for another catalogue; no such purpose; no such order.
         "ProposeCatalogueChange" => &[9],
-        "SetTenantPurposes" => &[3],
+        "SetTenantPurposes" | "SetTenantRecipients" => &[3],
         "ApprovePurposeOrder" => &[5],
         // The other tenant has no such subject.
         "GetRecord" => &[0, 5],
@@ -491,6 +498,14 @@ pub(super) fn status_of_items(rpc: &str, answer: &[u8]) -> Result<i32> {
             .into_iter()
             .map(|result| match result.result {
                 Some(vault::reveal_masked_result::Result::Error(error)) => Some(error),
+                _ => None,
+            })
+            .collect(),
+        "BatchSeal" => vault::BatchSealResponse::decode(answer)?
+            .results
+            .into_iter()
+            .map(|result| match result.result {
+                Some(vault::seal_result::Result::Error(error)) => Some(error),
                 _ => None,
             })
             .collect(),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use anyhow::Result;
 
 use super::stage::Stage;
-use super::{entrust, identify, notice, own, provide, uses};
+use super::{entrust, identify, notice, own, provide, seal, uses};
 
 /// A running test: an error says what did not hold.
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -101,6 +101,8 @@ pub(super) const RULES: &[Rule] = &[
             "provide.the_own_number_is_the_end_users" => own::the_own_number_is_the_end_users,
             "provide.tenants_are_apart" => provide::tenants_are_apart,
             "provide.moved_and_sealed_numbers_are_not_shown" => provide::moved_and_sealed_are_not_shown,
+            "provide.a_sealed_number_is_read_by_its_recipient_only" => seal::only_the_recipient_reads_it,
+            "provide.recipients_are_registered_by_two_people" => seal::recipients_are_registered_by_two_people,
         },
         not_software: &["that a person who asks at a desk is the person: without an assertion the approver checks"],
         not_yet: &["the consented move to the next employer (19条4号): nothing moves between tenants at all"],

@@ -52,6 +52,7 @@ pub(super) fn tenant(world: &World, place: usize) -> Result<Tenant> {
         purposes: enabled.iter().map(|code| PurposeCode::parse(code)).collect::<Result<_, _>>()?,
         created: Timestamp::EPOCH,
         demand: VerificationDemand::default(),
+        recipients: Vec::new(),
     })
 }
 
@@ -82,6 +83,7 @@ pub(super) fn grant(grant: &Grant) -> Result<ProductGrant> {
             hours: grant.hours.iter().map(hours).collect(),
             source_zones: grant.zones.iter().map(|zone| SourceZone::parse(zone)).collect::<Result<_, _>>()?,
             trained_until: grant.trained_until.map(Timestamp),
+            ..Conditions::default()
         },
         ..template()?
     })

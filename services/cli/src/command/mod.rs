@@ -10,6 +10,7 @@ mod grant;
 mod login;
 mod policy;
 mod purpose;
+mod recipient;
 mod record;
 mod succession;
 mod tenant;
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     /// Show and change purposes: the catalogue, and what a tenant uses (owners and approvers: two different people).
     #[command(subcommand)]
     Purpose(purpose::Command),
+    /// Register to whom numbers may be sealed (owners and approvers: two different people); keys of recipients.
+    #[command(subcommand)]
+    Recipient(recipient::Command),
     /// Change, test and explain the policy text (owners, approvers, auditors).
     #[command(subcommand)]
     Policy(policy::Command),
@@ -94,6 +98,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Freeze(command) => Box::pin(freeze::run(command, context)).await,
         Command::Access(command) => Box::pin(access::run(command, context)).await,
         Command::Purpose(command) => Box::pin(purpose::run(command, context)).await,
+        Command::Recipient(command) => Box::pin(recipient::run(command, context)).await,
         Command::Policy(command) => Box::pin(policy::run(command, context)).await,
         Command::Succession(command) => Box::pin(succession::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,

@@ -167,6 +167,8 @@ fn order_row(order: &PurposeOrder) -> Vec<Value> {
     };
     let changes = order.put.iter().map(|row| format!("~{}", row.code));
     let changes = changes.chain(order.retire.iter().chain(&order.disable).map(|code| format!("-{code}")));
+    let changes = changes.chain(order.register.iter().map(|to| format!("+{} ({})", to.fingerprint, to.name)));
+    let changes = changes.chain(order.withdraw.iter().map(|fingerprint| format!("-{fingerprint}")));
     let changes: Vec<String> = changes.chain(order.enable.iter().map(|code| format!("+{code}"))).collect();
     vec![
         text(&order.order),

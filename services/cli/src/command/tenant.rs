@@ -96,8 +96,8 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
                 purposes: create.purposes,
                 recovery_public_key,
                 no_recovery: create.no_recovery,
-                create_time: None,
                 verification_demand: create.verification_required.then(|| create.demand.into()),
+                ..Tenant::default()
             };
             let request = CreateTenantRequest { tenant: Some(tenant), ..CreateTenantRequest::default() };
             let answer = context.connection.client().await?.create_tenant(request).await?;

@@ -8,6 +8,7 @@ mod life;
 mod policy;
 mod purpose;
 mod record;
+mod seal;
 mod tenant;
 mod token;
 
@@ -27,5 +28,6 @@ const fn once(path: &'static str) -> Method {
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
     let admin = [tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, purpose::METHODS].concat();
-    [token::METHODS, life::METHODS, record::METHODS, access::METHODS, policy::METHODS, admin.as_slice()].concat()
+    [token::METHODS, life::METHODS, record::METHODS, seal::METHODS, access::METHODS, policy::METHODS, admin.as_slice()]
+        .concat()
 }

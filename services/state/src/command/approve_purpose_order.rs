@@ -5,10 +5,10 @@ use fuda_ledger::{Detail, DetailKey, EntryItem};
 use fuda_policy::Tenant;
 use minicbor::{Decode, Encode};
 
-use super::{propose_catalogue_change, set_tenant_purposes};
+use super::{propose_catalogue_change, set_tenant_purposes, set_tenant_recipients};
 use crate::key::{self, Meta};
 use crate::machine::Applying;
-use crate::row::{CatalogueRow, PurposeChange, PurposeOrderRow, TenantPurposes, TenantRow};
+use crate::row::{CatalogueRow, PurposeChange, PurposeOrderRow, TenantRow};
 use crate::{OrderId, Outcome, Refusal, Table, TableError, Txn, reader};
 
 /// Approves an order as a whole.
@@ -34,6 +34,7 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePurpos
     let (tenant, detail) = match &order.change {
         PurposeChange::Catalogue(change) => (None, propose_catalogue_change::detail(order.order, change)),
         PurposeChange::Tenant(change) => (Some(&change.tenant), set_tenant_purposes::detail(order.order, change)),
+        PurposeChange::Recipients(change) => (Some(&change.tenant), set_tenant_recipients::detail(order.order, change)),
     };
     // Whoever approves for one tenant only cannot approve what is about another, or about all.
     let asked = applying.header.tenant.as_ref();
@@ -44,7 +45,14 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePurpos
     }
     match order.change.clone() {
         PurposeChange::Catalogue(change) => approve_catalogue(applying, order, &change, detail),
-        PurposeChange::Tenant(change) => approve_tenant(applying, order, &change, detail),
+        PurposeChange::Tenant(change) => {
+            let changed = set_tenant_purposes::changed(applying, &change)?;
+            approve_tenant(applying, order, changed, detail)
+        }
+        PurposeChange::Recipients(change) => {
+            let changed = set_tenant_recipients::changed(applying, &change)?;
+            approve_tenant(applying, order, changed, detail)
+        }
     }
 }
 
@@ -68,16 +76,16 @@ fn approve_catalogue<T: Txn>(
 fn approve_tenant<T: Txn>(
     applying: &mut Applying<'_, T>,
     order: PurposeOrderRow,
-    change: &TenantPurposes,
+    changed: Result<Tenant, Refusal>,
     detail: Vec<Detail>,
 ) -> Result<Outcome, TableError> {
-    let tenant: Tenant = match set_tenant_purposes::changed(applying, change)? {
+    let tenant = match changed {
         Ok(tenant) => tenant,
         Err(refusal) => return applying.refuse(refusal, detail),
     };
-    let row = reader::tenant(&*applying.txn, &change.tenant)?;
+    let row = reader::tenant(&*applying.txn, &tenant.id)?;
     let created = row.ok_or(TableError::corrupt(Table::Tenants, "a tenant that was there is gone"))?.created;
-    applying.put(key::tenant(&change.tenant), &TenantRow { tenant, created });
+    applying.put(key::tenant(&tenant.id), &TenantRow { tenant, created });
     close(applying, order, detail, Vec::new())
 }
 

@@ -46,7 +46,11 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &CreateTenant)
 
 fn check<T: Txn>(applying: &Applying<'_, T>, tenant: &Tenant) -> Result<Result<(), Refusal>, TableError> {
     let machine = &applying.machine;
-    if applying.header.tenant.as_ref().is_some_and(|named| *named != tenant.id) || tenant.validate().is_err() {
+    // Recipients are registered by two people, in an order.
+    if applying.header.tenant.as_ref().is_some_and(|named| *named != tenant.id)
+        || !tenant.recipients.is_empty()
+        || tenant.validate().is_err()
+    {
         return Ok(Err(Refusal::Invalid));
     }
     if machine.tenants.contains_key(&tenant.id) {

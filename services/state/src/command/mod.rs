@@ -33,6 +33,7 @@ pub mod reveal;
 pub mod review_break_glass;
 pub mod revoke_access;
 pub mod set_tenant_purposes;
+pub mod set_tenant_recipients;
 pub mod shadow_policy;
 pub mod start_succession;
 pub mod thaw;
@@ -72,6 +73,7 @@ pub use reveal::{Claim, Reveal, RevealItem, Verdict};
 pub use review_break_glass::ReviewBreakGlass;
 pub use revoke_access::RevokeAccess;
 pub use set_tenant_purposes::SetTenantPurposes;
+pub use set_tenant_recipients::SetTenantRecipients;
 pub use shadow_policy::ShadowPolicy;
 pub use start_succession::StartSuccession;
 pub use thaw::Thaw;
@@ -197,6 +199,9 @@ pub enum Body {
     /// Cancels a waiting succession.
     #[n(59)]
     CancelSuccession(#[n(0)] CancelSuccession),
+    /// Proposes to whom numbers of a tenant may be sealed.
+    #[n(90)]
+    SetTenantRecipients(#[n(0)] SetTenantRecipients),
 }
 
 /// Why bytes are not a command.
@@ -320,6 +325,7 @@ impl Body {
             Self::ConsentSubEntrust(_) => "consent_sub_entrust",
             Self::ProposeCatalogueChange(_) => "propose_catalogue_change",
             Self::SetTenantPurposes(_) => "set_tenant_purposes",
+            Self::SetTenantRecipients(_) => "set_tenant_recipients",
             Self::ApprovePurposeOrder(_) => "approve_purpose_order",
             Self::StartSuccession(_) => "start_succession",
             Self::FinishSuccession(_) => "finish_succession",

@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 
 use crate::access;
 use crate::budget::Meter;
+use crate::command::set_tenant_recipients;
 use crate::machine::Applying;
 use crate::row::{RecordStatus, Row, TokenRow};
 use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn, View};
@@ -81,13 +82,14 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let (header, time) = (applying.header, applying.time);
     let mut sequence = applying.next_sequence();
     let reveals = header.action.reveals();
+    let sealable = set_tenant_recipients::may_let_out(&*applying.txn, header, time)?;
     let life = access::life_of_budget(&*applying.txn, header)?;
     let mut meter = reveals.then(|| applying.machine.budgets.meter(header, tenant, &zone, time, life));
     let mut entries = Vec::with_capacity(body.items.len());
     let mut items = Vec::with_capacity(body.items.len());
     for (item, token) in body.items.iter().zip(&tokens) {
         let frozen = applying.machine.freezes.frozen();
-        let denied = match decide(header.action, item, token.as_ref(), tenant, frozen, meter.as_mut()) {
+        let denied = match decide(header.action, item, token.as_ref(), tenant, frozen, sealable, meter.as_mut()) {
             Decided::Stale => {
                 items.push(ItemOutcome::Stale);
                 continue;
@@ -159,6 +161,7 @@ fn decide(
     token: Option<&TokenRow>,
     tenant: &TenantId,
     frozen: &Frozen,
+    sealable: bool,
     meter: Option<&mut Meter<'_>>,
 ) -> Decided {
     let (token, verdict) = match (&item.claim, token) {
@@ -185,6 +188,9 @@ fn decide(
     }
     if action == Action::RevealMasked && !may_be_masked(token.kind) {
         return Decided::Denied(DenyReason::KindNotMasked);
+    }
+    if !sealable {
+        return Decided::Denied(DenyReason::RecipientUnknown);
     }
     match meter.map_or(Ok(()), |meter| meter.count(token.person, token.record)) {
         Ok(()) => Decided::Allowed,

@@ -102,6 +102,7 @@ fn handler() -> Grant {
         hours: vec![Hours { days: Hours::EVERY_DAY, from_minute: 540, to_minute: 1_080 }],
         source_zones: vec![fuda_core::SourceZone::parse("hq").unwrap()],
         trained_until: Some(Timestamp(5_000)),
+        recipients: Vec::new(),
     };
     let circumstances = Circumstances {
         person: Some("Yamada Taro".to_owned()),
@@ -128,6 +129,7 @@ fn wish() -> Wish {
         scopes: vec![scope(samples::PAYROLL_SCOPE)],
         persons_max: 3,
         minutes: 60,
+        recipient: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod mint;
 mod read;
 mod reply;
 mod reveal;
+mod seal;
 mod tokenize;
 mod update;
 
@@ -37,6 +38,7 @@ use fuda_storage::Store;
 pub(crate) use amend::Amended;
 pub(crate) use mint::{NewToken, Wanted};
 pub(crate) use reveal::{Described, Masked, Presented, Revealed, Verified};
+pub(crate) use seal::Sealed;
 pub(crate) use tokenize::Tokenized;
 pub(crate) use update::{NewNumber, Updated};
 

@@ -108,12 +108,12 @@ struct Judged {
 }
 
 /// A token whose entry is committed as allowed; only these are ever opened.
-struct Allowed {
+pub(super) struct Allowed {
     position: usize,
     token: Token,
     lookup: LookupKey,
-    found: Found,
-    sequence: Sequence,
+    pub(super) found: Found,
+    pub(super) sequence: Sequence,
 }
 
 pub(super) type Settled = Vec<Option<Refusal>>;
@@ -217,11 +217,21 @@ impl Gate {
         to: &Addressed,
         presented: Vec<Presented>,
     ) -> Result<(Vec<Allowed>, Settled), Refusal> {
+        self.pass_request(call, request(call, action, to), presented).await
+    }
+
+    /// The same for a request that says more than where it is addressed to.
+    pub(super) async fn pass_request(
+        &self,
+        call: &Call,
+        request: Request,
+        presented: Vec<Presented>,
+    ) -> Result<(Vec<Allowed>, Settled), Refusal> {
         let count = presented.len();
         let mut settled: Settled = vec![None; count];
         let mut allowed = Vec::with_capacity(count);
-        let call = &presenting(call, action, &presented);
-        let request = self.located(call, request(call, action, to));
+        let call = &presenting(call, request.action, &presented);
+        let request = self.located(call, request);
         self.screen(call, &request, count).await?;
         let mut pending = self.parse(presented, &mut settled)?;
 
@@ -393,7 +403,7 @@ pub(super) fn look_up(store: &Store, pending: &[Pending]) -> Result<Vec<Option<F
 }
 
 /// The sealed rows of every allowed token, in order, read in one go.
-fn sealed(store: &Store, allowed: &[Allowed]) -> Result<Vec<Option<SealedRows>>, Refusal> {
+pub(super) fn sealed(store: &Store, allowed: &[Allowed]) -> Result<Vec<Option<SealedRows>>, Refusal> {
     let keys: Vec<SealedKey<'_>> = allowed
         .iter()
         .map(|allowed| SealedKey {
@@ -410,7 +420,7 @@ fn sealed(store: &Store, allowed: &[Allowed]) -> Result<Vec<Option<SealedRows>>,
 ///
 /// Rows that are gone since the outcome were taken by an update of the number, a rotation or a tombstone: then the token
 /// is looked up again, and what it leads to by now is opened. A rotated token and a disabled record lead to nothing.
-fn open(
+pub(super) fn open(
     keys: &Arc<Unsealed>,
     store: &Store,
     allowed: &mut Allowed,
@@ -491,7 +501,7 @@ fn refuse(settled: &mut Settled, position: usize, refusal: Refusal) {
 }
 
 /// Puts allowed and refused items back in the order of the request.
-fn collect<T>(
+pub(super) fn collect<T>(
     settled: Settled,
     allowed: Vec<Allowed>,
     mut finish: impl FnMut(Allowed) -> Result<T, Refusal>,

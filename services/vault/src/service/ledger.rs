@@ -206,6 +206,7 @@ fn entry_to_wire(entry: &Entry, sight: &Sight) -> pb::Entry {
         grant: text(common.grant.map(|grant| grant.to_string())),
         request_id: common.request_id.to_string(),
         source_zone: text(common.source_zone.as_ref().map(ToString::to_string)),
+        recipient: text(common.recipient.map(|recipient| recipient.to_string())),
         trace_id: text(common.trace_id.map(|trace| trace.to_string())),
         budget_used: item.budget_used.unwrap_or(0),
         budget_max: item.budget_max.unwrap_or(0),
@@ -239,6 +240,7 @@ mod tests {
             trace_id: None,
             credential: None,
             source_zone: None,
+            recipient: None,
             job: None,
         };
         Entry { common, item: EntryItem::allowed(Sequence(7)) }

@@ -9,6 +9,7 @@ mod life;
 pub(crate) mod policy;
 pub(crate) mod purpose;
 mod record;
+mod seal;
 pub(crate) mod tenant;
 pub(crate) mod token;
 

@@ -6,7 +6,7 @@ use fuda_core::{Catalogue, CatalogueChange, ChangeError, Code, Invalid, PurposeC
 use fuda_policy::{Action, Request as PolicyRequest};
 use fuda_proto::purpose::v1 as pb;
 use fuda_proto::purpose::v1::purpose_service_server::PurposeService;
-use fuda_state::command::{ApprovePurposeOrder, ProposeCatalogueChange, SetTenantPurposes};
+use fuda_state::command::{ApprovePurposeOrder, ProposeCatalogueChange, SetTenantPurposes, SetTenantRecipients};
 use fuda_state::row::TenantPurposes;
 use fuda_state::{Body, OrderId, reader};
 use tonic::{Request, Response, Status};
@@ -16,7 +16,7 @@ use super::{call, refused};
 use crate::gate::Gate;
 use crate::page;
 use crate::refusal::Refusal;
-use crate::{wire, wire_purpose};
+use crate::{wire, wire_purpose, wire_recipient};
 
 /// Serves PurposeService over the gate.
 pub(crate) struct Purposes {
@@ -114,6 +114,27 @@ impl PurposeService for Purposes {
         .await
         .map_err(&refused)?;
         let answer = pb::SetTenantPurposesResponse { order: order.to_string(), entry_sequence: sequence.0 };
+        Ok(Response::new(answer))
+    }
+
+    async fn set_tenant_recipients(
+        &self,
+        request: Request<pb::SetTenantRecipientsRequest>,
+    ) -> Result<Response<pb::SetTenantRecipientsResponse>, Status> {
+        let call = call(&request, &request.get_ref().request_id, "")?;
+        let message = request.into_inner();
+        let refused = refused(&call);
+        let order = OrderId(draw().map_err(&refused)?);
+        let ask = scoped(Action::SetTenantRecipients, &call, &message.tenant);
+        let sequence = act(&self.gate, &call, ask, |permit| {
+            // A permit for this action is always about a tenant.
+            let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
+            let change = wire_recipient::change(tenant, &message)?;
+            Ok(Body::SetTenantRecipients(SetTenantRecipients { order, change }))
+        })
+        .await
+        .map_err(&refused)?;
+        let answer = pb::SetTenantRecipientsResponse { order: order.to_string(), entry_sequence: sequence.0 };
         Ok(Response::new(answer))
     }
 

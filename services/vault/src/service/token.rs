@@ -273,6 +273,17 @@ impl TokenService for Tokens {
     ) -> Result<Response<pb::BatchRevealMaskedResponse>, Status> {
         self.masked_batch(request).await
     }
+
+    async fn seal(&self, request: Request<pb::SealRequest>) -> Result<Response<pb::SealResponse>, Status> {
+        self.seal_one(request).await
+    }
+
+    async fn batch_seal(
+        &self,
+        request: Request<pb::BatchSealRequest>,
+    ) -> Result<Response<pb::BatchSealResponse>, Status> {
+        self.seal_batch(request).await
+    }
 }
 
 /// Where a call that presents tokens is addressed to.

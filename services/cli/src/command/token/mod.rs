@@ -4,6 +4,7 @@
 
 mod life;
 mod reveal;
+mod seal;
 mod tokenize;
 mod windows;
 
@@ -63,6 +64,16 @@ pub(crate) enum Command {
     ///
     /// Reads like `detokenize`. Writes CSV in the same order: subject, kind, masked, error.
     Masked(reveal::Detokenize),
+    /// Write the numbers behind tokens, encrypted to a registered recipient; you cannot read them.
+    ///
+    /// Reads like `detokenize`. Writes CSV in the same order: subject, kind, vault, tenant, purpose, request_id,
+    /// recipient, encapsulated_key, ciphertext, error.
+    Seal(seal::Seal),
+    /// Open sealed numbers, as their recipient. Needs no vault.
+    ///
+    /// Reads the CSV that `seal` writes. Writes CSV in the same order, without the items that were refused: subject,
+    /// kind, number, error.
+    OpenSealed(seal::OpenSealed),
 }
 
 /// Where input comes from and results go.
@@ -135,6 +146,8 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Rotate(arguments) => life::rotate(arguments, context).await,
         Command::Update(arguments) => life::update(arguments, context).await,
         Command::Masked(arguments) => reveal::masked(arguments, context).await,
+        Command::Seal(arguments) => seal::seal(arguments, context).await,
+        Command::OpenSealed(arguments) => seal::open_sealed(&arguments, context),
     }
 }
 

@@ -1,0 +1,179 @@
+//! Numbers that leave the vault sealed: to whom two people registered, and readable by nobody else.
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use fuda_core::{Code, Kind, PurposeCode, RequestId, SubjectRef, TenantId, VaultId};
+use fuda_crypto::{RecipientSecret, SealedContext, open_as_recipient};
+use fuda_policy::DenyReason;
+use fuda_proto::purpose::v1::SetTenantRecipientsRequest;
+use fuda_proto::tenant::v1::{Grant, Recipient};
+use fuda_proto::vault::v1::{BatchSealRequest, SealRequest, SealedNumber, seal_result};
+use tonic::Status;
+
+use super::stage::{AUTHORITY, MIGRATE, Stage, Stored, at};
+use crate::cluster::{PURPOSE, SCOPES, TENANT};
+use crate::wire::{Caller, describe, is_code, new_request_id};
+
+/// A recipient with its private key, which no vault ever sees.
+pub(super) struct Holder {
+    secret: RecipientSecret,
+    pub(super) fingerprint: String,
+    public_key: Vec<u8>,
+}
+
+impl Holder {
+    pub(super) fn new(seed: u8) -> Result<Self> {
+        let secret = RecipientSecret::from_bytes([seed; 32]);
+        let key = secret.public_key().map_err(|error| anyhow!("{error}"))?;
+        Ok(Self { secret, fingerprint: key.fingerprint().to_string(), public_key: key.as_bytes().to_vec() })
+    }
+
+    /// Opens a number by what stands beside it.
+    pub(super) fn open(&self, sealed: &SealedNumber) -> Result<String> {
+        let (tenant, purpose) = (TenantId::parse(&sealed.tenant)?, PurposeCode::parse(&sealed.purpose)?);
+        let subject = SubjectRef::parse(&sealed.subject)?;
+        let context = SealedContext {
+            vault: VaultId::parse(&sealed.vault)?,
+            tenant: &tenant,
+            purpose: Some(&purpose),
+            request: RequestId::parse(&sealed.request_id)?,
+            kind: Kind::from_code(&sealed.kind)?,
+            subject: &subject,
+        };
+        let encapsulated_key = sealed.encapsulated_key.as_slice().try_into()?;
+        let number = fuda_crypto::SealedNumber { encapsulated_key, ciphertext: sealed.ciphertext.clone() };
+        let number = open_as_recipient(&self.secret, &number, &context).map_err(|error| anyhow!("{error}"))?;
+        Ok(String::from_utf8_lossy(number.expose()).into_owned())
+    }
+}
+
+impl Stage {
+    /// The owner proposes a recipient for two days.
+    pub(super) async fn propose_recipient(&self, holder: &Holder, purposes: &[&str]) -> Result<String> {
+        let recipient = Recipient {
+            public_key: holder.public_key.clone(),
+            name: "the next vault".to_owned(),
+            purposes: purposes.iter().map(|code| (*code).to_owned()).collect(),
+            not_after: Some(at(2)?),
+            ..Recipient::default()
+        };
+        let request = SetTenantRecipientsRequest {
+            tenant: TENANT.to_owned(),
+            register: vec![recipient],
+            ..SetTenantRecipientsRequest::default()
+        };
+        let order = self.owner.purposes(0).set_tenant_recipients(request).await;
+        Ok(order.map_err(|status| anyhow!("SetTenantRecipients: {}", describe(&status)))?.into_inner().order)
+    }
+
+    /// Two people register a recipient.
+    pub(super) async fn register(&self, holder: &Holder, purposes: &[&str]) -> Result<()> {
+        let order = self.propose_recipient(holder, purposes).await?;
+        let approved = self.approve(&self.approver, &order).await;
+        approved.map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))?;
+        Ok(())
+    }
+
+    /// An occasion on which numbers may be sealed and nothing else.
+    pub(super) fn sealing(&self, caller: &Caller, purpose: &str, persons_max: u32) -> Result<Grant> {
+        Ok(Grant { actions: vec!["seal".to_owned()], ..self.occasion(caller, purpose, persons_max)? })
+    }
+
+    pub(super) async fn seal(
+        &self,
+        caller: &Caller,
+        purpose: &str,
+        recipient: &str,
+        stored: &Stored,
+        request_id: &str,
+    ) -> Result<SealedNumber, Status> {
+        let request = SealRequest {
+            tenant: TENANT.to_owned(),
+            purpose: purpose.to_owned(),
+            scope: SCOPES[0].to_owned(),
+            token: stored.token.clone(),
+            recipient: recipient.to_owned(),
+            request_id: request_id.to_owned(),
+            ..SealRequest::default()
+        };
+        Ok(caller.tokens(0).seal(request).await?.into_inner().sealed.unwrap_or_default())
+    }
+
+    /// The caller is denied without a reason, and the ledger knows the reason.
+    pub(super) async fn not_sealed(
+        &self,
+        caller: &Caller,
+        purpose: &str,
+        recipient: &str,
+        stored: &Stored,
+        reason: DenyReason,
+    ) -> Result<()> {
+        let request_id = new_request_id()?;
+        let answer = self.seal(caller, purpose, recipient, stored, &request_id).await;
+        let status = answer.err().with_context(|| format!("`{purpose}` sealed a number"))?;
+        ensure!(is_code(&status, Code::DeniedOrNotFound), "`{purpose}`: {}", describe(&status));
+        let entries = self.entries(|entry| entry.request_id == request_id).await?;
+        let reasons: Vec<&str> = entries.iter().map(|entry| entry.reason.as_str()).collect();
+        ensure!(reasons == [reason.code()], "the entries say {reasons:?}, not `{reason}`");
+        Ok(())
+    }
+}
+
+pub(super) async fn only_the_recipient_reads_it(stage: &Stage) -> Result<()> {
+    let (holder, other) = (Holder::new(0x31)?, Holder::new(0x32)?);
+    stage.register(&holder, &[AUTHORITY]).await?;
+    stage.give(vec![stage.sealing(&stage.payroll, AUTHORITY, 4)?]).await?;
+    let request_id = new_request_id()?;
+    let sealed = stage.seal(&stage.payroll, AUTHORITY, &holder.fingerprint, &stage.employee, &request_id).await;
+    let sealed = sealed.map_err(|status| anyhow!("Seal: {}", describe(&status)))?;
+    ensure!(holder.open(&sealed)? == stage.employee.number, "another number came out");
+    ensure!(other.open(&sealed).is_err(), "another key opens it");
+    let passed_off = SealedNumber { subject: stage.spouse.subject.clone(), ..sealed };
+    ensure!(holder.open(&passed_off).is_err(), "it opens as another person's");
+
+    let entries = stage.entries(|entry| entry.request_id == request_id).await?;
+    let [entry] = entries.as_slice() else { return Err(anyhow!("{} entries of one call", entries.len())) };
+    ensure!(entry.recipient == holder.fingerprint && entry.action == "seal", "the entry does not name the recipient");
+    let shown = stage.detokenize(&stage.payroll, TENANT, AUTHORITY, &stage.employee.token, "").await;
+    ensure!(shown.is_err(), "a grant to seal shows the number");
+
+    let tokens = vec![stage.employee.token.clone(), stage.employees[0].token.clone(), stage.newcomer.token.clone()];
+    let request = BatchSealRequest {
+        tenant: TENANT.to_owned(),
+        purpose: AUTHORITY.to_owned(),
+        scope: SCOPES[0].to_owned(),
+        tokens,
+        recipient: holder.fingerprint.clone(),
+        ..BatchSealRequest::default()
+    };
+    let answer = stage.payroll.tokens(0).batch_seal(request).await;
+    let results = answer.map_err(|status| anyhow!("BatchSeal: {}", describe(&status)))?.into_inner().results;
+    let opened: Vec<Option<String>> = results
+        .into_iter()
+        .map(|result| match result.result {
+            Some(seal_result::Result::Ok(ok)) => ok.sealed.and_then(|sealed| holder.open(&sealed).ok()),
+            _ => None,
+        })
+        .collect();
+    // The newcomer was not notified of it.
+    let expected = [Some(stage.employee.number.clone()), Some(stage.employees[0].number.clone()), None];
+    ensure!(opened == expected, "a batch of three opened {}", opened.iter().flatten().count());
+    Ok(())
+}
+
+pub(super) async fn recipients_are_registered_by_two_people(stage: &Stage) -> Result<()> {
+    let (own, holder) = (Holder::new(0x41)?, Holder::new(0x42)?);
+    stage.give(vec![stage.sealing(&stage.payroll, MIGRATE, 1)?]).await?;
+    // A caller's own key, and one that only the owner wants.
+    stage.propose_recipient(&holder, &[MIGRATE]).await?;
+    for fingerprint in [&own.fingerprint, &holder.fingerprint] {
+        let reason = DenyReason::RecipientUnknown;
+        stage.not_sealed(&stage.payroll, MIGRATE, fingerprint, &stage.employee, reason).await?;
+    }
+    // Registered for something else.
+    stage.register(&holder, &[PURPOSE]).await?;
+    let reason = DenyReason::RecipientNotForPurpose;
+    stage.not_sealed(&stage.payroll, MIGRATE, &holder.fingerprint, &stage.employee, reason).await?;
+    // Who has no grant to seal gets nothing for anybody.
+    stage.register(&holder, &[MIGRATE]).await?;
+    stage.not_sealed(&stage.accounting, MIGRATE, &holder.fingerprint, &stage.employee, DenyReason::NoGrant).await
+}
