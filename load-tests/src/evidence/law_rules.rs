@@ -23,14 +23,19 @@ use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{LocalCluster, Options};
 
 /// Tests that must fail once two people have put a doctored catalogue into force.
-const CAUGHT_BY: [&str; 2] = ["provide.yearend_refuses_the_own_number", "file.two_person_grants_are_bounded"];
+const CAUGHT_BY: [&str; 3] = [
+    "provide.yearend_refuses_the_own_number",
+    "file.two_person_grants_are_bounded",
+    "provide.moved_and_sealed_numbers_are_not_shown",
+];
 
 /// See the module.
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "law-rules",
     proves: "every rule of the law notes that the vault can hold is a named test, and each holds on a running vault",
     target: "failed: none; what software cannot hold, or not yet, is listed and not counted; control: a doctored \
-             catalogue (year-end form reveals the own number, an authority needs one person) is found",
+             catalogue (year-end form reveals the own number, an authority needs one person, a migration is shown) is \
+             found",
     mutants: &["doctored catalogue"],
     run: |ctx| Box::pin(run(ctx)),
 };

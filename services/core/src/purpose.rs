@@ -137,6 +137,20 @@ impl Purpose {
         found.filter(|found| self.reveals || *found != ForbiddenUse::CopyToPerson)
     }
 
+    /// Whether numbers leave the vault for it in no other way than sealed to a recipient.
+    pub fn is_export(&self) -> bool {
+        self.reveals && self.delivery == Delivery::Sealed
+    }
+
+    /// Approvers who must agree to a request for access for it, beside the one who asks: two where all that leaves the
+    /// vault leaves it for another system.
+    pub const fn approvals_min(&self) -> u8 {
+        match self.delivery {
+            Delivery::Shown => 1,
+            Delivery::Sealed | Delivery::Moved => 2,
+        }
+    }
+
     /// Whether the number may be handed to the caller in the clear, or compared with a guess.
     pub fn shows(&self) -> bool {
         self.reveals && self.delivery == Delivery::Shown

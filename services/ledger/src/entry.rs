@@ -205,6 +205,9 @@ pub enum DetailKey {
     /// Fingerprints of the recipients that a tenant withdraws.
     #[n(91)]
     RecipientWithdrawn = 91,
+    /// Fingerprint of the recipient to whom numbers are asked to be sealed.
+    #[n(92)]
+    Recipient = 92,
     /// Which numbers a tenant takes only with the record of an identity check, `my_number:self`; `none`: of none.
     #[n(100)]
     VerificationDemand = 100,
@@ -283,6 +286,7 @@ impl DetailKey {
             DetailKey::PurposeDisabled => "purpose_disabled",
             DetailKey::RecipientRegistered => "recipient_registered",
             DetailKey::RecipientWithdrawn => "recipient_withdrawn",
+            DetailKey::Recipient => "recipient",
             DetailKey::VerificationDemand => "verification_demand",
         }
     }

@@ -1,12 +1,12 @@
 //! What stands behind a grant: the person, the entrusted party, what its holder may ask for, or the request it came of.
 
 use fuda_core::{
-    CallerId, Invalid, Kind, PartyId, PurposeCode, ScopeId, Timestamp, Window, WorkReference, limits, text,
+    CallerId, Fingerprint, Invalid, Kind, PartyId, PurposeCode, ScopeId, Timestamp, Window, WorkReference, limits, text,
 };
 use minicbor::{Decode, Encode};
 
 use crate::grant::{distinct, ensure};
-use crate::{Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Role};
+use crate::{Action, ApprovedJob, Budget, Conditions, EndUserRule, Grant, GrantId, Role};
 
 /// What stands behind a grant; nothing for most grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -88,6 +88,9 @@ pub struct Wish {
     /// Minutes from the moment it is in force, from 1.
     #[n(7)]
     pub minutes: u32,
+    /// To whom the numbers are to be sealed; exactly with [`Action::Seal`].
+    #[n(8)]
+    pub recipient: Option<Fingerprint>,
 }
 
 impl Default for Terms {
@@ -118,8 +121,8 @@ impl Terms {
 }
 
 impl Wish {
-    /// What can be asked for: to see numbers, not to make or change anything.
-    pub const ACTIONS: [Action; 3] = [Action::Detokenize, Action::VerifyNumber, Action::DescribeToken];
+    /// What can be asked for: to see numbers or to have them sealed, not to make or change anything.
+    pub const ACTIONS: [Action; 4] = [Action::Detokenize, Action::VerifyNumber, Action::DescribeToken, Action::Seal];
 
     /// The grant it becomes at `now`: in force at once, for its minutes, counted over its whole life. `entrusted` is the
     /// party its holder belongs to, as in the holder's other grants; `reason` names the job that a system runs under it.
@@ -149,7 +152,7 @@ impl Wish {
             role: self.role,
             end_user: (self.role != Role::Handler).then_some(EndUserRule::ApprovedJob(job)),
             tenant: standing.tenant.clone(),
-            conditions: standing.conditions.clone(),
+            conditions: self.conditions(standing),
             actions: self.actions.clone(),
             kinds: self.kinds.clone(),
             purposes: vec![self.purpose.clone()],
@@ -159,6 +162,13 @@ impl Wish {
             verify_guesses_per_day: guesses,
             circumstances: Some(Circumstances { given: Some(given), entrusted, ..Circumstances::default() }),
         }
+    }
+
+    /// Those of the standing grant, and no other recipient than the one that is asked for.
+    fn conditions(&self, standing: &Grant) -> Conditions {
+        let standing = standing.conditions.clone();
+        let recipients = self.recipient.map_or(standing.recipients, |recipient| vec![recipient]);
+        Conditions { recipients, ..standing }
     }
 
     /// Checks the wish against the grant of the handler who asks: what he may ask for is what two people wrote into
@@ -175,6 +185,10 @@ impl Wish {
         let scopes = !self.scopes.is_empty() && self.scopes.iter().all(|scope| standing.scopes.contains(scope));
         ensure(scopes && distinct(&self.scopes), "scopes", "must be some of the requester's grant")?;
         ensure(standing.purposes.contains(&self.purpose), "purpose", "must be one of the requester's grant")?;
+        let named = self.actions.contains(&Action::Seal) == self.recipient.is_some();
+        ensure(named, "recipient", "must be named exactly with seal")?;
+        let allowed = self.recipient.is_none_or(|recipient| standing.conditions.allow_recipient(recipient));
+        ensure(allowed, "recipient", "must be one of the requester's grant")?;
         ensure((1..=terms.persons_max).contains(&self.persons_max), "persons_max", "must be within the terms")?;
         ensure((1..=terms.minutes_max).contains(&self.minutes), "minutes", "must be within the terms")
     }
@@ -297,6 +311,7 @@ mod tests {
             scopes: vec![scope()],
             persons_max: 10,
             minutes: 120,
+            recipient: None,
         }
     }
 

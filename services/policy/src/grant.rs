@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use fuda_core::{
-    CallerId, Catalogue, Invalid, Kind, LegalClass, PurposeCode, ScopeId, TenantId, Timestamp, Window,
+    CallerId, Catalogue, Invalid, Kind, LegalClass, Purpose, PurposeCode, ScopeId, TenantId, Timestamp, Window,
     limits::{FILE_GRANT_DAYS_MAX, GRANTS_PER_CALLER_MAX, OPERATOR_GRANT_DAYS_MAX, TWO_PERSON_DAYS_MAX},
 };
 use minicbor::{Decode, Encode};
@@ -118,6 +118,10 @@ impl Grant {
         self.check_shape()?;
         let known = |code: &PurposeCode| catalogue.get(code).is_some_and(|purpose| !purpose.retired);
         ensure(self.purposes.iter().all(known), "grant.purposes", "must be in the catalogue and not retired")?;
+        let only_sealed = self.purposes.iter().filter_map(|code| catalogue.get(code)).any(Purpose::is_export);
+        if only_sealed && self.actions.contains(&Action::Seal) {
+            self.check_export()?;
+        }
         let two_person = self.purposes.iter().filter_map(|code| catalogue.get(code)).find(|purpose| purpose.two_person);
         match two_person {
             Some(purpose) if self.any(Action::reveals) => self.check_occasion(purpose.persons_max.unwrap_or(u32::MAX)),
@@ -181,6 +185,13 @@ impl Grant {
         ensure(counted, "grant.budget", "must count persons in a grant that hands out My Numbers (番号法29条)")?;
         let rule = "must be within 366 days in a grant that hands out My Numbers (番号法29条)";
         ensure(ends_within(FILE_GRANT_DAYS_MAX), END, rule)
+    }
+
+    /// An export out of the vault is to one recipient. It is of one kind, so that the persons of its budget are records.
+    fn check_export(&self) -> Result<(), Invalid> {
+        let one = self.conditions.recipients.len() == 1;
+        ensure(one, "grant.recipients", "must name one recipient for a purpose that is only sealed for")?;
+        ensure(self.kinds.len() == 1, "grant.kinds", "must name one kind for a purpose that is only sealed for")
     }
 
     /// Whether the grant contains at least one action with the property.

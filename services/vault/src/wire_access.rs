@@ -1,6 +1,6 @@
 //! Between the wire and the words of access: persons, entrusted parties, terms, requests.
 
-use fuda_core::{CallerId, Invalid, PartyId, PurposeCode, ScopeId, Timestamp, limits};
+use fuda_core::{CallerId, Fingerprint, Invalid, PartyId, PurposeCode, ScopeId, Timestamp, limits};
 use fuda_policy::{Action, Circumstances, Entrusted, Grant, Role, Terms, Wish};
 use fuda_proto::access::v1 as pb;
 use fuda_proto::tenant::v1 as tenant_pb;
@@ -104,6 +104,10 @@ pub(crate) fn wish(wire: &pb::Wish, caller: &CallerId) -> Result<Wish, Refusal> 
         scopes: wire.scopes.iter().map(|code| ScopeId::parse(code)).collect::<Result<_, _>>()?,
         persons_max: wire.persons_max,
         minutes: wire.minutes,
+        recipient: match wire.recipient.as_str() {
+            "" => None,
+            fingerprint => Some(Fingerprint::parse(fingerprint)?),
+        },
     })
 }
 
@@ -140,6 +144,7 @@ fn wish_to_wire(wish: &Wish) -> pb::Wish {
         scopes: wish.scopes.iter().map(ToString::to_string).collect(),
         persons_max: wish.persons_max,
         minutes: wish.minutes,
+        recipient: wish.recipient.map(|recipient| recipient.to_string()).unwrap_or_default(),
     }
 }
 

@@ -4,12 +4,13 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::{Code, Kind, PurposeCode, RequestId, SubjectRef, TenantId, VaultId};
 use fuda_crypto::{RecipientSecret, SealedContext, open_as_recipient};
 use fuda_policy::DenyReason;
+use fuda_proto::access::v1::{ApproveAccessRequest, BreakGlassRequest, RequestAccessRequest, Wish};
 use fuda_proto::purpose::v1::SetTenantRecipientsRequest;
-use fuda_proto::tenant::v1::{Grant, Recipient};
+use fuda_proto::tenant::v1::{EndUserRule, Grant, Recipient, Role};
 use fuda_proto::vault::v1::{BatchSealRequest, SealRequest, SealedNumber, seal_result};
 use tonic::Status;
 
-use super::stage::{AUTHORITY, MIGRATE, Stage, Stored, at};
+use super::stage::{AUTHORITY, MIGRATE, Stage, Stored, at, refused, refused_for};
 use crate::cluster::{PURPOSE, SCOPES, TENANT};
 use crate::wire::{Caller, describe, is_code, new_request_id};
 
@@ -74,8 +75,9 @@ impl Stage {
     }
 
     /// An occasion on which numbers may be sealed and nothing else.
-    pub(super) fn sealing(&self, caller: &Caller, purpose: &str, persons_max: u32) -> Result<Grant> {
-        Ok(Grant { actions: vec!["seal".to_owned()], ..self.occasion(caller, purpose, persons_max)? })
+    pub(super) fn sealing(&self, caller: &Caller, purpose: &str, persons_max: u32, to: &Holder) -> Result<Grant> {
+        let (actions, recipients) = (vec!["seal".to_owned()], vec![to.fingerprint.clone()]);
+        Ok(Grant { actions, recipients, ..self.occasion(caller, purpose, persons_max)? })
     }
 
     pub(super) async fn seal(
@@ -121,7 +123,7 @@ impl Stage {
 pub(super) async fn only_the_recipient_reads_it(stage: &Stage) -> Result<()> {
     let (holder, other) = (Holder::new(0x31)?, Holder::new(0x32)?);
     stage.register(&holder, &[AUTHORITY]).await?;
-    stage.give(vec![stage.sealing(&stage.payroll, AUTHORITY, 4)?]).await?;
+    stage.give(vec![stage.sealing(&stage.payroll, AUTHORITY, 4, &holder)?]).await?;
     let request_id = new_request_id()?;
     let sealed = stage.seal(&stage.payroll, AUTHORITY, &holder.fingerprint, &stage.employee, &request_id).await;
     let sealed = sealed.map_err(|status| anyhow!("Seal: {}", describe(&status)))?;
@@ -162,7 +164,10 @@ pub(super) async fn only_the_recipient_reads_it(stage: &Stage) -> Result<()> {
 
 pub(super) async fn recipients_are_registered_by_two_people(stage: &Stage) -> Result<()> {
     let (own, holder) = (Holder::new(0x41)?, Holder::new(0x42)?);
-    stage.give(vec![stage.sealing(&stage.payroll, MIGRATE, 1)?]).await?;
+    // An export names its one recipient.
+    let unbound = Grant { recipients: Vec::new(), ..stage.sealing(&stage.payroll, MIGRATE, 1, &holder)? };
+    refused_for(stage.proposes(vec![unbound]).await, "grant.recipients")?;
+    stage.give(vec![stage.sealing(&stage.payroll, MIGRATE, 1, &holder)?]).await?;
     // A caller's own key, and one that only the owner wants.
     stage.propose_recipient(&holder, &[MIGRATE]).await?;
     for fingerprint in [&own.fingerprint, &holder.fingerprint] {
@@ -176,4 +181,65 @@ pub(super) async fn recipients_are_registered_by_two_people(stage: &Stage) -> Re
     // Who has no grant to seal gets nothing for anybody.
     stage.register(&holder, &[MIGRATE]).await?;
     stage.not_sealed(&stage.accounting, MIGRATE, &holder.fingerprint, &stage.employee, DenyReason::NoGrant).await
+}
+
+/// 保管システムの移行: a handler asks, two approvers agree, and a job takes out so many records for one recipient.
+pub(super) async fn a_migration_is_agreed_on_and_counted(stage: &Stage) -> Result<()> {
+    let next = Holder::new(0x51)?;
+    stage.register(&next, &[MIGRATE]).await?;
+    let standing = Grant {
+        role: Role::Handler.into(),
+        actions: vec!["request_access".to_owned(), "break_glass".to_owned()],
+        end_user: EndUserRule::None.into(),
+        approved_job: None,
+        ..stage.grant(&stage.handler, TENANT, &[MIGRATE])
+    };
+    stage.give(vec![standing]).await?;
+    let wish = Wish {
+        caller: stage.accounting.spiffe().to_owned(),
+        actions: vec!["seal".to_owned()],
+        kinds: vec!["my_number".to_owned()],
+        purpose: MIGRATE.to_owned(),
+        scopes: vec![SCOPES[0].to_owned()],
+        persons_max: 2,
+        minutes: 30,
+        recipient: next.fingerprint.clone(),
+    };
+    let glass = BreakGlassRequest {
+        tenant: TENANT.to_owned(),
+        wish: Some(Wish { caller: String::new(), persons_max: 1, ..wish.clone() }),
+        reason: "no time".to_owned(),
+        ..BreakGlassRequest::default()
+    };
+    refused(stage.handler.access(0).break_glass(glass).await, Code::AccessCeiling)?;
+    let asked = RequestAccessRequest {
+        tenant: TENANT.to_owned(),
+        wish: Some(wish),
+        reason: "move to the next vault".to_owned(),
+        ..RequestAccessRequest::default()
+    };
+    let asked = stage.handler.access(0).request_access(asked).await;
+    let id = asked.map_err(|status| anyhow!("RequestAccess: {}", describe(&status)))?.into_inner().id;
+
+    // One approval is what the terms of the grant say; the purpose wants two.
+    agree(stage, &stage.approver, &id).await?;
+    let first = &stage.employees[0];
+    stage.not_sealed(&stage.accounting, MIGRATE, &next.fingerprint, first, DenyReason::NoGrant).await?;
+    agree(stage, &stage.other_approver, &id).await?;
+    for stored in stage.employees.iter().take(2).chain([first]) {
+        let sealed = stage.seal(&stage.accounting, MIGRATE, &next.fingerprint, stored, "").await;
+        let sealed = sealed.map_err(|status| anyhow!("Seal: {}", describe(&status)))?;
+        ensure!(next.open(&sealed)? == stored.number, "another number came out");
+    }
+    let third = stage.seal(&stage.accounting, MIGRATE, &next.fingerprint, &stage.employees[2], "").await;
+    refused(third, Code::BudgetExhausted)?;
+    stage.denied(&stage.accounting, TENANT, MIGRATE, first, DenyReason::NoGrant).await
+}
+
+async fn agree(stage: &Stage, approver: &Caller, id: &str) -> Result<()> {
+    let request =
+        ApproveAccessRequest { tenant: TENANT.to_owned(), id: id.to_owned(), ..ApproveAccessRequest::default() };
+    let agreed = approver.access(0).approve_access(request).await;
+    agreed.map_err(|status| anyhow!("ApproveAccess of {}: {}", stage.handler.spiffe(), describe(&status)))?;
+    Ok(())
 }

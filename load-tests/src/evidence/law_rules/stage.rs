@@ -73,6 +73,8 @@ pub(super) struct Stage {
     pub(super) hr: Caller,
     pub(super) payroll: Caller,
     pub(super) accounting: Caller,
+    /// 担当者: a person.
+    pub(super) handler: Caller,
     /// A system of a party that the tenant entrusts.
     pub(super) bureau: Caller,
     /// A system of a party that the entrusted party entrusts on.
@@ -109,6 +111,7 @@ impl Stage {
             hr: cluster.caller("hr")?,
             payroll: cluster.caller("payroll")?,
             accounting: cluster.caller("accounting")?,
+            handler: outsider(cluster, "taro")?,
             bureau: outsider(cluster, "bureau")?,
             sub_bureau: outsider(cluster, "sub-bureau")?,
             portal: outsider(cluster, "portal")?,
@@ -138,7 +141,7 @@ impl Stage {
         self.newcomer = self.store(3, None, &[PURPOSE], None).await?;
         self.leaver = self.store(4, None, &[PURPOSE], Some(at(-1)?)).await?;
         for person in 0..EMPLOYEES {
-            let stored = self.store(10 + person, None, &[AUTHORITY, DISCLOSE_SELF], None).await?;
+            let stored = self.store(10 + person, None, &[AUTHORITY, DISCLOSE_SELF, MIGRATE], None).await?;
             self.employees.push(stored);
         }
         Ok(())
@@ -315,14 +318,16 @@ impl Stage {
         Ok(approver.purposes(0).approve_purpose_order(request).await?.into_inner().entry_sequence)
     }
 
-    /// Two people agree on what the law does not know: the year-end form reveals the own number, and an authority
-    /// needs one person only.
+    /// Two people agree on what the law does not know: the year-end form reveals the own number, an authority
+    /// needs one person only, and what is moved to another system is shown.
     pub(super) async fn doctor(&self) -> Result<()> {
         let mut yearend = self.row(YEAREND).await?;
         yearend.relations.push("self".to_owned());
         let mut authority = self.row(AUTHORITY).await?;
         authority.two_person = false;
-        let order = self.propose(vec![yearend, authority], "").await?;
+        let mut migrate = self.row(MIGRATE).await?;
+        migrate.delivery = "shown".to_owned();
+        let order = self.propose(vec![yearend, authority, migrate], "").await?;
         let order = order.map_err(|status| anyhow!("ProposeCatalogueChange: {}", describe(&status)))?;
         let approved = self.approve(&self.approver, &order).await;
         approved.map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))?;

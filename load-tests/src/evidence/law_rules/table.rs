@@ -103,6 +103,7 @@ pub(super) const RULES: &[Rule] = &[
             "provide.moved_and_sealed_numbers_are_not_shown" => provide::moved_and_sealed_are_not_shown,
             "provide.a_sealed_number_is_read_by_its_recipient_only" => seal::only_the_recipient_reads_it,
             "provide.recipients_are_registered_by_two_people" => seal::recipients_are_registered_by_two_people,
+            "provide.a_migration_is_agreed_on_and_counted" => seal::a_migration_is_agreed_on_and_counted,
         },
         not_software: &["that a person who asks at a desk is the person: without an assertion the approver checks"],
         not_yet: &["the consented move to the next employer (19条4号): nothing moves between tenants at all"],

@@ -14,7 +14,7 @@ use crate::output::text;
 use crate::wire;
 
 /// Columns of a request.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "id",
     "state",
     "handler",
@@ -23,6 +23,7 @@ const COLUMNS: [&str; 16] = [
     "kinds",
     "purpose",
     "scopes",
+    "recipient",
     "persons_max",
     "minutes",
     "approvals",
@@ -84,7 +85,7 @@ pub(crate) struct Ask {
     /// Who shall hold the grant: a workload that runs the job. Default: yourself.
     #[arg(long = "for", value_name = "SPIFFE", default_value = "")]
     holder: String,
-    /// `detokenize`, `verify_number` or `describe_token`; at least one.
+    /// `detokenize`, `verify_number`, `describe_token` or `seal`; at least one.
     #[arg(long = "action", value_name = "ACTION", required = true)]
     actions: Vec<String>,
     /// Code of a kind; at least one.
@@ -102,6 +103,9 @@ pub(crate) struct Ask {
     /// Minutes from the moment it is in force.
     #[arg(long, value_name = "N")]
     minutes: u32,
+    /// Fingerprint of the recipient to whom numbers are to be sealed; with `seal`.
+    #[arg(long, value_name = "FINGERPRINT", default_value = "")]
+    recipient: String,
     /// Why; 1 to 128 characters, no number. It stands in the entry.
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -127,6 +131,7 @@ impl Ask {
             scopes: self.scopes.clone(),
             persons_max: self.persons,
             minutes: self.minutes,
+            recipient: self.recipient.clone(),
         }
     }
 }
@@ -205,6 +210,7 @@ fn row(request: &AccessRequest) -> Vec<Value> {
         json!(wish.kinds),
         text(&wish.purpose),
         json!(wish.scopes),
+        text(&wish.recipient),
         json!(wish.persons_max),
         json!(wish.minutes),
         text(format!("{}/{}", request.approved_by.len(), request.approvals_min)),
@@ -225,6 +231,6 @@ mod tests {
         let request = AccessRequest { approvals_min: 2, approved_by: vec!["a".to_owned()], ..Default::default() };
         let shown = row(&AccessRequest { state: 3, ..request });
         assert_eq!(shown.len(), COLUMNS.len());
-        assert_eq!((&shown[1], &shown[10]), (&json!("in_force"), &json!("1/2")));
+        assert_eq!((&shown[1], &shown[11]), (&json!("in_force"), &json!("1/2")));
     }
 }

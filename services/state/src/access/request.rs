@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fuda_core::{CallerId, TenantId, Timestamp, Window, WorkReference, limits};
+use fuda_core::{CallerId, Purpose, TenantId, Timestamp, Window, WorkReference, limits};
 use fuda_ledger::{Detail, DetailKey};
 use fuda_policy::{Given, Grant, GrantId, Role, Terms, Wish};
 use minicbor::{Decode, Encode};
@@ -135,14 +135,17 @@ impl AccessRow {
 
     /// The facts of an entry about it. Persons asked for are counts; subjects are not named.
     pub(crate) fn detail(&self) -> Vec<Detail> {
-        vec![
+        let recipient = self.wish.recipient.map(|to| Detail::new(DetailKey::Recipient, &to.to_string()));
+        let mut detail = vec![
             Detail::new(DetailKey::AccessRequest, &self.id.to_string()),
             Detail::new(DetailKey::Handler, self.requested.caller.as_str()),
             Detail::new(DetailKey::Caller, self.wish.caller.as_str()),
             Detail::new(DetailKey::Persons, &self.wish.persons_max.to_string()),
             Detail::new(DetailKey::Minutes, &self.wish.minutes.to_string()),
             Detail::new(DetailKey::Approvals, &format!("{}/{}", self.approvals.len(), self.approvals_min)),
-        ]
+        ];
+        detail.extend(recipient);
+        detail
     }
 }
 
@@ -187,14 +190,28 @@ pub(crate) fn check_wish<T: Txn>(
     let Some(standing) = reader::grant(&*applying.txn, under)?.map(|row| row.grant) else {
         return Ok(Err(Refusal::AccessCeiling));
     };
+    let Some(purpose) = applying.catalogue()?.get(&wish.purpose).cloned() else {
+        return Ok(Err(Refusal::AccessCeiling));
+    };
     let terms = terms(standing.terms());
+    let terms = Terms { approvals_min: terms.approvals_min.max(purpose.approvals_min()), ..terms };
     let holds = standing.caller == *handler
         && standing.role == Role::Handler
         && standing.tenant == applying.header.tenant
         && standing.window.contains(applying.time)
         && wish.check_under(&standing, terms).is_ok()
-        && holder(applying, wish)?.is_some();
+        && holder(applying, wish)?.is_some()
+        && is_sealable(applying, wish, &purpose)?;
     Ok(if holds { Ok(terms) } else { Err(Refusal::AccessCeiling) })
+}
+
+/// Whether the tenant has the recipient that the wish names, for its purpose; and an export is of one kind.
+fn is_sealable<T: Txn>(applying: &Applying<'_, T>, wish: &Wish, purpose: &Purpose) -> Result<bool, TableError> {
+    let (Some(named), Some(tenant)) = (wish.recipient, &applying.header.tenant) else { return Ok(true) };
+    let row = reader::tenant(&*applying.txn, tenant)?;
+    let registered = row.as_ref().and_then(|row| row.tenant.recipient(named));
+    let open = registered.is_some_and(|to| to.takes(Some(&wish.purpose)) && applying.time <= to.not_after);
+    Ok(open && (wish.kinds.len() == 1 || !purpose.is_export()))
 }
 
 /// A grant that the caller who shall hold the new one holds already: nobody is brought into a tenant by a request.

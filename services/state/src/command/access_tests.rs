@@ -2,13 +2,18 @@
 
 use fuda_core::{Timestamp, WorkReference};
 use fuda_ledger::{Detail, DetailKey};
-use fuda_policy::{Action, Circumstances, DenyReason, Entrusted, Grant, Request, Role, Terms, samples};
+use fuda_policy::{
+    Action, Circumstances, DenyReason, Entrusted, Grant, Notified, Recipient, Request, Role, Terms, samples,
+};
 
 use super::*;
 use crate::access::{AccessState, party_callers};
 use crate::command::{ApproveAccess, BreakGlass, ConsentSubEntrust, DenyAccess, ReviewBreakGlass, RevokeAccess};
 use crate::row::Row;
-use crate::testing::{HOUR_MS, World, caller, items_of, other_tenant, purpose, scope, tenant, workload_grants};
+use crate::testing::{
+    HOUR_MS, World, approve_purposes, caller, items_of, other_tenant, purpose, recipient, register, scope,
+    set_purposes, tenant, workload_grants,
+};
 use crate::{Body, ItemOutcome, OrderId, reader};
 
 const ID: GrantId = GrantId([40; 16]);
@@ -48,6 +53,7 @@ fn wish(by: &str, role: Role, persons_max: u32) -> Wish {
         scopes: vec![scope(samples::PAYROLL_SCOPE)],
         persons_max,
         minutes: 60,
+        recipient: None,
     }
 }
 
@@ -389,4 +395,76 @@ fn put(world: &mut World, row: &AccessRow) {
     overlay.put(crate::Table::Meta, key::access(row.id), row.to_bytes());
     let changes = overlay.into_changes();
     world.tables.commit(changes);
+}
+
+/// Out into another system: one recipient, one kind, two approvals, so many records and no more; and nothing is shown.
+#[test]
+fn a_migration_takes_two_approvals_and_lets_out_so_many_records_to_one_recipient() {
+    const MIGRATE: &str = "op.migrate";
+    let purposes = vec![purpose(samples::PURPOSE), purpose(MIGRATE)];
+    let mut world = World::with_grants([workload_grants(), vec![Grant { purposes, ..standing(1) }]].concat());
+    let order = |number| OrderId([number; 16]);
+    let enable = set_purposes(&world, samples::OWNER, order(1), &[MIGRATE], &[], 1);
+    let next = Recipient { purposes: vec![purpose(MIGRATE)], ..recipient(1) };
+    let register = register(&world, samples::OWNER, order(2), vec![next.clone()], vec![], 2);
+    for command in [enable, register] {
+        assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
+    }
+    for number in [1, 2] {
+        let command = approve_purposes(&world, samples::APPROVER, order(number), 10 + number);
+        assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
+    }
+    let mut body = world.tokenize_body(&[("E-1", 1), ("E-2", 2), ("E-3", 3)]);
+    let notified = Notified { purpose: purpose(MIGRATE), window: fuda_core::Window::ALWAYS, notice_version: None };
+    body.items.iter_mut().for_each(|item| item.notified.push(notified.clone()));
+    let command = world.tokenize(20, body);
+    world.apply(&command);
+
+    let wish = Wish {
+        actions: vec![Action::Seal],
+        purpose: purpose(MIGRATE),
+        recipient: Some(next.fingerprint),
+        ..wish(samples::ACCOUNTING, Role::Workload, 2)
+    };
+    // Nothing of it goes without a recipient, to another one, for two kinds, or by breaking the glass.
+    let stranger = Wish { recipient: Some(recipient(2).fingerprint), ..wish.clone() };
+    let unnamed = Wish { recipient: None, ..wish.clone() };
+    let shown = Wish { actions: vec![Action::Detokenize], ..wish.clone() };
+    let kinds = Wish { kinds: vec![fuda_core::Kind::MyNumber, fuda_core::Kind::BankAccount], ..wish.clone() };
+    for (place, wrong) in [stranger, unnamed, shown, kinds].into_iter().enumerate() {
+        assert_eq!(refused(&ask(&mut world, OTHER_ID, wrong)), Some(Refusal::AccessCeiling), "wish {place}");
+    }
+    let own = Wish { caller: caller(TARO), role: Role::Handler, persons_max: 1, minutes: 15, ..wish.clone() };
+    let body = BreakGlass { id: OTHER_ID, wish: own, reason: text("no time") };
+    let glass = act(&mut world, TARO, Action::BreakGlass, 61, Body::BreakGlass(body));
+    assert_eq!(refused(&glass), Some(Refusal::AccessCeiling));
+
+    // One approval is what his terms say; two are what the purpose says.
+    ask(&mut world, ID, wish);
+    approve(&mut world, samples::APPROVER, ID, 51);
+    assert_eq!(state(&world, ID), AccessState::Open);
+    approve(&mut world, samples::SECOND_APPROVER, ID, 52);
+    assert_eq!(state(&world, ID), AccessState::InForce);
+
+    let asked = |action| {
+        let request = Request::tenant(action, caller(samples::ACCOUNTING), tenant()).recipient(Some(next.fingerprint));
+        request.purpose(purpose(MIGRATE)).scope(scope(samples::PAYROLL_SCOPE))
+    };
+    let shown = world.decide(&asked(Action::Detokenize)).map_err(|denial| denial.reason());
+    assert_eq!(shown.err(), Some(DenyReason::NoGrant));
+    let permit = world.decide(&asked(Action::Seal)).map_err(|denial| denial.reason()).unwrap();
+    let outcome = items_of(world.apply(&world.reveal_by(&permit, &[1, 2, 3, 1, 2], 30)));
+    let reasons: Vec<Option<DenyReason>> = outcome
+        .iter()
+        .map(|item| match item {
+            ItemOutcome::Denied { reason, .. } => Some(*reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons, [None, None, Some(DenyReason::BudgetExhausted), None, None]);
+    // The next call, on another node after a restart, finds the count as it was.
+    world.restart();
+    let permit = world.decide(&asked(Action::Seal)).map_err(|denial| denial.reason()).unwrap();
+    let outcome = items_of(world.apply(&world.reveal_by(&permit, &[3], 31)));
+    assert!(matches!(outcome[..], [ItemOutcome::Denied { reason: DenyReason::BudgetExhausted, .. }]), "{outcome:?}");
 }

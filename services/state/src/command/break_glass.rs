@@ -73,6 +73,10 @@ fn check<T: Txn>(applying: &Applying<'_, T>, row: &AccessRow) -> Result<Result<(
     if row.wish.caller != row.requested.caller {
         return Ok(Err(Refusal::AccessCeiling));
     }
+    // What takes two people nobody takes alone.
+    if applying.catalogue()?.get(&row.wish.purpose).is_none_or(|purpose| purpose.two_person) {
+        return Ok(Err(Refusal::AccessCeiling));
+    }
     let overdue = |other: &AccessRow| {
         let due = other.review.as_ref().filter(|review| review.reviewed.is_none()).map(|review| review.due);
         other.tenant == row.tenant && due.is_some_and(|due| due < applying.time)

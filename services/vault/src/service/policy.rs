@@ -265,6 +265,7 @@ fn explanation(entry: &Entry, policy: &Decider) -> pb::Explanation {
         purpose: common.purpose.clone(),
         scope: item.scope.clone(),
         source: common.source_zone.clone(),
+        recipient: common.recipient,
         tenant: common.tenant.clone(),
         ..PolicyRequest::vault(common.action, common.caller.clone())
     };
