@@ -42,7 +42,13 @@ impl Recipient {
         ensure(distinct(&self.purposes), "recipient.purposes", "must not repeat")
     }
 
-    /// Whether a number may be sealed to it for the purpose; a kind that needs none may always.
+    /// Whether a number may be sealed to it for the purpose at `now`.
+    #[must_use]
+    pub fn is_open(&self, purpose: Option<&PurposeCode>, now: Timestamp) -> bool {
+        self.takes(purpose) && now <= self.not_after
+    }
+
+    /// Whether it is registered for the purpose; a kind that needs none may always.
     #[must_use]
     pub fn takes(&self, purpose: Option<&PurposeCode>) -> bool {
         purpose.is_none_or(|purpose| self.purposes.contains(purpose))

@@ -25,6 +25,7 @@ mod machine;
 mod memory;
 mod order;
 mod outcome;
+mod purpose_order;
 pub mod reader;
 pub mod row;
 pub mod succession;

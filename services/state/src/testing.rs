@@ -20,7 +20,7 @@ use crate::command::{
 use crate::row::RecordStatus;
 use crate::{
     Body, Claim, ClusterId, Command, Context, ItemOutcome, Machine, MemberUuid, MemoryTables, OrderId, Outcome,
-    Overlay, RevealItem, TokenizeItem, Verdict, reader,
+    Overlay, Refusal, RevealItem, TokenizeItem, Verdict, reader,
 };
 
 pub(crate) const ORIGIN: &str = "fuda.test/vault";
@@ -481,4 +481,12 @@ pub(crate) fn register(
     let request = Request::tenant(Action::SetTenantRecipients, caller(by), tenant());
     let body = crate::command::SetTenantRecipients { order, change };
     world.permitted(&request, request_id, Body::SetTenantRecipients(body))
+}
+
+/// Why a command was refused as a whole, with an entry.
+pub(crate) fn refused(outcome: &Outcome) -> Option<Refusal> {
+    match outcome {
+        Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
+        _ => None,
+    }
 }

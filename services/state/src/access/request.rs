@@ -210,7 +210,7 @@ fn is_sealable<T: Txn>(applying: &Applying<'_, T>, wish: &Wish, purpose: &Purpos
     let (Some(named), Some(tenant)) = (wish.recipient, &applying.header.tenant) else { return Ok(true) };
     let row = reader::tenant(&*applying.txn, tenant)?;
     let registered = row.as_ref().and_then(|row| row.tenant.recipient(named));
-    let open = registered.is_some_and(|to| to.takes(Some(&wish.purpose)) && applying.time <= to.not_after);
+    let open = registered.is_some_and(|to| to.is_open(Some(&wish.purpose), applying.time));
     Ok(open && (wish.kinds.len() == 1 || !purpose.is_export()))
 }
 

@@ -11,7 +11,7 @@ use crate::access::{AccessState, party_callers};
 use crate::command::{ApproveAccess, BreakGlass, ConsentSubEntrust, DenyAccess, ReviewBreakGlass, RevokeAccess};
 use crate::row::Row;
 use crate::testing::{
-    HOUR_MS, World, approve_purposes, caller, items_of, other_tenant, purpose, recipient, register, scope,
+    HOUR_MS, World, approve_purposes, caller, items_of, other_tenant, purpose, recipient, refused, register, scope,
     set_purposes, tenant, workload_grants,
 };
 use crate::{Body, ItemOutcome, OrderId, reader};
@@ -81,13 +81,6 @@ fn smash(world: &mut World, id: GrantId, persons_max: u32) -> Outcome {
     let wish = Wish { minutes: 15, ..wish(TARO, Role::Handler, persons_max) };
     let body = Body::BreakGlass(BreakGlass { id, wish, reason: text("tax office waits") });
     act(world, TARO, Action::BreakGlass, 60 + id.0[0], body)
-}
-
-fn refused(outcome: &Outcome) -> Option<Refusal> {
-    match outcome {
-        Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-        _ => None,
-    }
 }
 
 fn state(world: &World, id: GrantId) -> AccessState {

@@ -1,13 +1,11 @@
 //! ApprovePurposeOrder: a second person brings a change of purposes into force.
 
-use fuda_core::CatalogueChange;
 use fuda_ledger::{Detail, DetailKey, EntryItem};
-use fuda_policy::Tenant;
 use minicbor::{Decode, Encode};
 
-use super::{propose_catalogue_change, set_tenant_purposes, set_tenant_recipients};
 use crate::key::{self, Meta};
 use crate::machine::Applying;
+use crate::purpose_order::Effect;
 use crate::row::{CatalogueRow, PurposeChange, PurposeOrderRow, TenantRow};
 use crate::{OrderId, Outcome, Refusal, Table, TableError, Txn, reader};
 
@@ -31,66 +29,35 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePurpos
         let detail = vec![Detail::new(DetailKey::Order, &body.order.to_string())];
         return applying.refuse(Refusal::OrderUnknown, detail);
     };
-    let (tenant, detail) = match &order.change {
-        PurposeChange::Catalogue(change) => (None, propose_catalogue_change::detail(order.order, change)),
-        PurposeChange::Tenant(change) => (Some(&change.tenant), set_tenant_purposes::detail(order.order, change)),
-        PurposeChange::Recipients(change) => (Some(&change.tenant), set_tenant_recipients::detail(order.order, change)),
-    };
+    let mut detail = order.change.detail(order.order);
     // Whoever approves for one tenant only cannot approve what is about another, or about all.
     let asked = applying.header.tenant.as_ref();
-    let foreign = asked.is_some() && asked != tenant;
+    let foreign = asked.is_some() && asked != order.change.tenant();
     let checked = if foreign { Err(Refusal::OrderUnknown) } else { applying.may_approve(&order) };
-    if let Err(refusal) = checked {
-        return applying.refuse(refusal, detail);
-    }
-    match order.change.clone() {
-        PurposeChange::Catalogue(change) => approve_catalogue(applying, order, &change, detail),
-        PurposeChange::Tenant(change) => {
-            let changed = set_tenant_purposes::changed(applying, &change)?;
-            approve_tenant(applying, order, changed, detail)
-        }
-        PurposeChange::Recipients(change) => {
-            let changed = set_tenant_recipients::changed(applying, &change)?;
-            approve_tenant(applying, order, changed, detail)
-        }
-    }
-}
-
-fn approve_catalogue<T: Txn>(
-    applying: &mut Applying<'_, T>,
-    order: PurposeOrderRow,
-    change: &CatalogueChange,
-    mut detail: Vec<Detail>,
-) -> Result<Outcome, TableError> {
-    let catalogue = match propose_catalogue_change::changed(&applying.catalogue()?, change) {
-        Ok(catalogue) => catalogue,
-        Err(refusal) => return applying.refuse(refusal, detail),
+    let effect = match checked {
+        Ok(()) => order.change.effect(applying)?,
+        Err(refusal) => Err(refusal),
     };
-    // The version it brings into force, in place of the one it was made for.
-    detail.retain(|fact| fact.key() != DetailKey::CatalogueVersion);
-    detail.push(Detail::new(DetailKey::CatalogueVersion, &catalogue.version().to_string()));
-    applying.put(key::meta(Meta::Catalogue), &CatalogueRow { catalogue });
-    close(applying, order, detail, override_details(change))
-}
-
-fn approve_tenant<T: Txn>(
-    applying: &mut Applying<'_, T>,
-    order: PurposeOrderRow,
-    changed: Result<Tenant, Refusal>,
-    detail: Vec<Detail>,
-) -> Result<Outcome, TableError> {
-    let tenant = match changed {
-        Ok(tenant) => tenant,
+    match effect {
         Err(refusal) => return applying.refuse(refusal, detail),
-    };
-    let row = reader::tenant(&*applying.txn, &tenant.id)?;
-    let created = row.ok_or(TableError::corrupt(Table::Tenants, "a tenant that was there is gone"))?.created;
-    applying.put(key::tenant(&tenant.id), &TenantRow { tenant, created });
-    close(applying, order, detail, Vec::new())
+        Ok(Effect::Catalogue(catalogue)) => {
+            // The version it brings into force, in place of the one it was made for.
+            detail.retain(|fact| fact.key() != DetailKey::CatalogueVersion);
+            detail.push(Detail::new(DetailKey::CatalogueVersion, &catalogue.version().to_string()));
+            applying.put(key::meta(Meta::Catalogue), &CatalogueRow { catalogue });
+        }
+        Ok(Effect::Tenant(tenant)) => {
+            let row = reader::tenant(&*applying.txn, &tenant.id)?;
+            let created = row.ok_or(TableError::corrupt(Table::Tenants, "a tenant that was there is gone"))?.created;
+            applying.put(key::tenant(&tenant.id), &TenantRow { tenant, created });
+        }
+    }
+    close(applying, order, detail)
 }
 
 /// Each override is an entry of its own: nobody finds it only by reading between the lines of a larger change.
-fn override_details(change: &CatalogueChange) -> Vec<Vec<Detail>> {
+fn override_details(change: &PurposeChange) -> Vec<Vec<Detail>> {
+    let PurposeChange::Catalogue(change) = change else { return Vec::new() };
     let of = |row: &fuda_core::Purpose| {
         let forbidden = row.forbidden_use()?;
         let reason = change.override_reason.as_deref().unwrap_or_default();
@@ -108,7 +75,6 @@ fn close<T: Txn>(
     applying: &mut Applying<'_, T>,
     order: PurposeOrderRow,
     mut detail: Vec<Detail>,
-    overrides: Vec<Vec<Detail>>,
 ) -> Result<Outcome, TableError> {
     let place = order.proposed.sequence;
     let closed = PurposeOrderRow { approved: Some(applying.act()), ..order };
@@ -117,7 +83,7 @@ fn close<T: Txn>(
     detail.push(Detail::new(DetailKey::PolicyVersion, &version.to_string()));
     let mut sequence = applying.next_sequence();
     let mut items = vec![EntryItem { detail, ..EntryItem::allowed(sequence) }];
-    for mut detail in overrides {
+    for mut detail in override_details(&closed.change) {
         sequence = sequence.next().ok_or(TableError::Exhausted { what: "sequence" })?;
         detail.insert(0, Detail::new(DetailKey::Order, &closed.order.to_string()));
         items.push(EntryItem { detail, ..EntryItem::allowed(sequence) });
@@ -127,21 +93,16 @@ fn close<T: Txn>(
 
 #[cfg(test)]
 mod tests {
-    use fuda_core::{ForbiddenUse, Sequence};
+    use fuda_core::{CatalogueChange, ForbiddenUse, Sequence};
     use fuda_policy::{Action, DenyReason, samples};
 
     use super::*;
-    use crate::testing::{World, approve_purposes, caller, propose_change, purpose, row_named, set_purposes, tenant};
+    use crate::testing::{
+        World, approve_purposes, caller, propose_change, purpose, refused, row_named, set_purposes, tenant,
+    };
 
     const ORDER: OrderId = OrderId([8; 16]);
     const REASON: &str = "顧問弁護士の意見書 2026-11-20 により総務部長が承認した";
-
-    fn refused(outcome: &Outcome) -> Option<Refusal> {
-        match outcome {
-            Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-            _ => None,
-        }
-    }
 
     fn applied(world: &mut World, command: &crate::Command) -> Outcome {
         let outcome = world.apply(command);

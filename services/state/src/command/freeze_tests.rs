@@ -6,7 +6,7 @@ use fuda_policy::{Action, DenyReason, FreezeTarget, GrantId, Request, samples};
 
 use super::*;
 use crate::command::Thaw;
-use crate::testing::{World, caller, facts, items_of, purpose, scope, tenant};
+use crate::testing::{World, caller, facts, items_of, purpose, refused, scope, tenant};
 use crate::{Body, Command, ItemOutcome, reader};
 
 fn reason() -> FreezeReason {
@@ -28,13 +28,6 @@ fn freeze(world: &World, by: &str, target: &FreezeTarget, request: u8) -> Comman
 fn thaw(world: &World, by: &str, target: &FreezeTarget, request: u8) -> Command {
     let body = Body::Thaw(Thaw { target: target.clone(), reason: reason() });
     world.permitted(&ask(Action::Thaw, by, target), request, body)
-}
-
-fn refused(outcome: &Outcome) -> Option<Refusal> {
-    match outcome {
-        Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-        _ => None,
-    }
 }
 
 fn targets() -> [FreezeTarget; 5] {

@@ -4,7 +4,7 @@ use fuda_policy::{Action, DenyReason, Policy, Request, samples};
 
 use crate::command::{ApprovePolicy, ProposePolicy, ShadowPolicy};
 use crate::row::{Act, DenialRow, PolicyCandidateRow, PolicyOrderRow, PolicyTextVersionRow, Row as _};
-use crate::testing::{World, caller, facts, tenant};
+use crate::testing::{World, caller, facts, refused, tenant};
 use crate::{Body, Command, OrderId, Outcome, Refusal, TextVersion, reader};
 
 const FIRST: TextVersion = TextVersion::FIRST;
@@ -29,13 +29,6 @@ fn propose(world: &World, seed: u8, base: TextVersion, text: String) -> Command 
 fn approve(world: &World, by: &str, seed: u8, request_id: u8) -> Command {
     let request = Request::vault(Action::ApprovePolicy, caller(by));
     world.permitted(&request, request_id, Body::ApprovePolicy(ApprovePolicy { order: order(seed) }))
-}
-
-fn refused(outcome: &Outcome) -> Option<Refusal> {
-    match outcome {
-        Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-        _ => None,
-    }
 }
 
 fn describes(world: &World) -> Result<(), DenyReason> {

@@ -6,8 +6,9 @@ use fuda_ledger::{Detail, DetailKey};
 use minicbor::{Decode, Encode};
 
 use crate::machine::Applying;
-use crate::row::{PurposeChange, PurposeOrderPlaceRow, PurposeOrderRow};
-use crate::{OrderId, Outcome, Refusal, TableError, Txn, key, reader};
+use crate::purpose_order::{first_proposal, listed, propose};
+use crate::row::PurposeChange;
+use crate::{OrderId, Outcome, Refusal, TableError, Txn};
 
 /// Proposes to add, edit and retire purposes, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -24,70 +25,33 @@ pub(crate) fn first_outcome<T: Txn>(
     applying: &Applying<'_, T>,
     body: &ProposeCatalogueChange,
 ) -> Result<Option<Outcome>, TableError> {
-    let change = PurposeChange::Catalogue(body.change.clone());
-    first_proposal(applying, body.order, &change)
+    first_proposal(applying, body.order, &PurposeChange::Catalogue(body.change.clone()))
 }
 
 pub(crate) fn apply<T: Txn>(
     applying: &mut Applying<'_, T>,
     body: &ProposeCatalogueChange,
 ) -> Result<Outcome, TableError> {
-    let detail = detail(body.order, &body.change);
-    if reader::purpose_order(&*applying.txn, body.order)?.is_some() {
-        return applying.refuse(Refusal::OrderExists, detail);
-    }
-    if let Err(error) = applying.catalogue()?.changed(&body.change) {
-        return applying.refuse(refusal(&error), detail);
-    }
-    store(applying, body.order, PurposeChange::Catalogue(body.change.clone()));
-    Ok(Outcome::applied(applying.append_allowed(detail)?))
+    propose(applying, body.order, PurposeChange::Catalogue(body.change.clone()))
 }
 
 /// The catalogue after the change, or why it was refused.
-pub(super) fn changed(catalogue: &Catalogue, change: &CatalogueChange) -> Result<Catalogue, Refusal> {
+pub(crate) fn changed(catalogue: &Catalogue, change: &CatalogueChange) -> Result<Catalogue, Refusal> {
     catalogue.changed(change).map_err(|error| refusal(&error))
 }
 
-/// What a command forwarded twice came to: the same order, proposed by the same request.
-pub(super) fn first_proposal<T: Txn>(
-    applying: &Applying<'_, T>,
-    order: OrderId,
-    change: &PurposeChange,
-) -> Result<Option<Outcome>, TableError> {
-    let row = reader::purpose_order(&*applying.txn, order)?;
-    Ok(applying.proposed_before(row, |row| row.change == *change))
-}
-
-/// Stores an order and its place in the history.
-pub(super) fn store<T: Txn>(applying: &mut Applying<'_, T>, order: OrderId, change: PurposeChange) {
-    let row = PurposeOrderRow { order, proposed: applying.act(), change, approved: None };
-    let place = PurposeOrderPlaceRow { proposed: row.proposed.sequence };
-    applying.put(key::purpose_order(place.proposed), &row);
-    applying.put(key::purpose_order_place(order), &place);
-}
-
 /// What an entry says about a change. The reason of an override stands in the approval's own entry too.
-pub(super) fn detail(order: OrderId, change: &CatalogueChange) -> Vec<Detail> {
+pub(crate) fn detail(change: &CatalogueChange) -> Vec<Detail> {
     let forbidden = change.put.iter().filter_map(fuda_core::Purpose::forbidden_use);
     let reason = change.override_reason.as_ref().map(|reason| Detail::new(DetailKey::OverrideReason, reason));
-    let listed = [
+    let facts = [
+        Some(Detail::new(DetailKey::CatalogueVersion, &change.base.to_string())),
         listed(DetailKey::Purpose, change.put.iter().map(|row| row.code.as_str())),
         listed(DetailKey::PurposeRetired, change.retire.iter().map(fuda_core::PurposeCode::as_str)),
         listed(DetailKey::ForbiddenUse, forbidden.map(fuda_core::ForbiddenUse::code)),
         reason,
     ];
-    let mut detail = vec![
-        Detail::new(DetailKey::Order, &order.to_string()),
-        Detail::new(DetailKey::CatalogueVersion, &change.base.to_string()),
-    ];
-    detail.extend(listed.into_iter().flatten());
-    detail
-}
-
-/// Codes as one fact, parted by spaces; `None` without any. An overlong list is cut: the order's row has all of it.
-pub(super) fn listed<'a>(key: DetailKey, codes: impl Iterator<Item = &'a str>) -> Option<Detail> {
-    let codes: Vec<&str> = codes.collect();
-    (!codes.is_empty()).then(|| Detail::new(key, &codes.join(" ")))
+    facts.into_iter().flatten().collect()
 }
 
 const fn refusal(error: &ChangeError) -> Refusal {
@@ -103,6 +67,7 @@ mod tests {
     use fuda_policy::{Action, samples};
 
     use super::*;
+    use crate::reader;
     use crate::testing::{World, caller, propose_change, purpose, row_named};
 
     const ORDER: OrderId = OrderId([8; 16]);

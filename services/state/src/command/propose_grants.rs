@@ -159,16 +159,9 @@ mod tests {
     use fuda_policy::samples;
 
     use super::*;
-    use crate::testing::{World, caller, other_tenant, workload_grants};
+    use crate::testing::{World, caller, other_tenant, refused, workload_grants};
 
     const ORDER: OrderId = OrderId([8; 16]);
-
-    fn refused(outcome: &Outcome) -> Option<Refusal> {
-        match outcome {
-            Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-            _ => None,
-        }
-    }
 
     fn propose(world: &mut World, grants: Vec<Grant>, revoke: Vec<GrantId>) -> Outcome {
         let request = fuda_policy::Request::vault(fuda_policy::Action::ProposeGrants, caller(samples::OWNER));

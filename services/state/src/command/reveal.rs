@@ -3,17 +3,16 @@
 //!
 //! The hot path: one point read per item, and one row of entries (and of budget additions) per command.
 
-use fuda_core::{LookupKey, RecordId, Revision, TenantId, limits};
-use fuda_ledger::EntryItem;
+use fuda_core::{LookupKey, RecordId, Revision, TenantId, Timestamp, limits};
+use fuda_ledger::{EntryItem, Header};
 use fuda_policy::{Action, DenyReason, Frozen, may_be_masked};
 use minicbor::{Decode, Encode};
 
 use crate::access;
 use crate::budget::Meter;
-use crate::command::set_tenant_recipients;
 use crate::machine::Applying;
 use crate::row::{RecordStatus, Row, TokenRow};
-use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn, View};
+use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn, View, reader};
 
 /// Decides about one to [`limits::BATCH_ITEMS_MAX`] tokens.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -82,7 +81,7 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let (header, time) = (applying.header, applying.time);
     let mut sequence = applying.next_sequence();
     let reveals = header.action.reveals();
-    let sealable = set_tenant_recipients::may_let_out(&*applying.txn, header, time)?;
+    let sealable = is_sealable(&*applying.txn, header, time)?;
     let life = access::life_of_budget(&*applying.txn, header)?;
     let mut meter = reveals.then(|| applying.machine.budgets.meter(header, tenant, &zone, time, life));
     let mut entries = Vec::with_capacity(body.items.len());
@@ -134,6 +133,18 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
         applying.machine.budgets.record(applying.txn, &row, first, time)?;
     }
     Ok(Outcome::Applied { first: Some(first), items, node_id: None })
+}
+
+/// A command that seals names a recipient whom two people registered for its purpose, and whose time is not over. The
+/// node decided so too; a defect there must not seal to anybody else.
+fn is_sealable(view: &impl View, header: &Header, now: Timestamp) -> Result<bool, TableError> {
+    if header.action != Action::Seal {
+        return Ok(true);
+    }
+    let (Some(tenant), Some(named)) = (&header.tenant, header.recipient) else { return Ok(false) };
+    let row = reader::tenant(view, tenant)?;
+    let recipient = row.as_ref().and_then(|row| row.tenant.recipient(named));
+    Ok(recipient.is_some_and(|to| to.is_open(header.purpose.as_ref(), now)))
 }
 
 fn read_tokens(view: &impl View, items: &[RevealItem]) -> Result<Vec<Option<TokenRow>>, TableError> {

@@ -8,8 +8,8 @@ use fuda_ledger::{Detail, DetailKey};
 use fuda_policy::Tenant;
 use minicbor::{Decode, Encode};
 
-use super::propose_catalogue_change::{first_proposal, listed, store};
 use crate::machine::Applying;
+use crate::purpose_order::{first_proposal, listed, propose};
 use crate::row::{PurposeChange, TenantPurposes};
 use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
 
@@ -32,22 +32,11 @@ pub(crate) fn first_outcome<T: Txn>(
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &SetTenantPurposes) -> Result<Outcome, TableError> {
-    let detail = detail(body.order, &body.change);
-    if applying.header.tenant.as_ref() != Some(&body.change.tenant) {
-        return applying.refuse(Refusal::Invalid, detail);
-    }
-    if reader::purpose_order(&*applying.txn, body.order)?.is_some() {
-        return applying.refuse(Refusal::OrderExists, detail);
-    }
-    if let Err(refusal) = changed(applying, &body.change)? {
-        return applying.refuse(refusal, detail);
-    }
-    store(applying, body.order, PurposeChange::Tenant(body.change.clone()));
-    Ok(Outcome::applied(applying.append_allowed(detail)?))
+    propose(applying, body.order, PurposeChange::Tenant(body.change.clone()))
 }
 
-/// The tenant after the change, or why it was refused. Asked when it is proposed and again when it is approved.
-pub(super) fn changed<T: Txn>(
+/// The tenant after the change, or why it was refused.
+pub(crate) fn changed<T: Txn>(
     applying: &Applying<'_, T>,
     change: &TenantPurposes,
 ) -> Result<Result<Tenant, Refusal>, TableError> {
@@ -82,12 +71,14 @@ pub(super) fn changed<T: Txn>(
     Ok(if tenant.purposes.is_empty() { Err(Refusal::PurposeChangeInvalid) } else { Ok(tenant) })
 }
 
-pub(super) fn detail(order: OrderId, change: &TenantPurposes) -> Vec<Detail> {
-    let mut detail = vec![Detail::new(DetailKey::Order, &order.to_string())];
-    detail.extend(listed(DetailKey::PurposeEnabled, change.enable.iter().map(fuda_core::PurposeCode::as_str)));
-    detail.extend(listed(DetailKey::PurposeDisabled, change.disable.iter().map(fuda_core::PurposeCode::as_str)));
-    detail.extend(change.demand.iter().map(|demand| Detail::new(DetailKey::VerificationDemand, &demand.to_string())));
-    detail
+/// What an entry says about a change.
+pub(crate) fn detail(change: &TenantPurposes) -> Vec<Detail> {
+    let facts = [
+        listed(DetailKey::PurposeEnabled, change.enable.iter().map(fuda_core::PurposeCode::as_str)),
+        listed(DetailKey::PurposeDisabled, change.disable.iter().map(fuda_core::PurposeCode::as_str)),
+        change.demand.as_ref().map(|demand| Detail::new(DetailKey::VerificationDemand, &demand.to_string())),
+    ];
+    facts.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -98,7 +89,7 @@ mod tests {
     use super::*;
     use crate::ItemOutcome;
     use crate::row::TenantPurposes;
-    use crate::testing::{World, approve_purposes, items_of, purpose, set_purposes, set_tenant, tenant};
+    use crate::testing::{World, approve_purposes, items_of, purpose, refused, set_purposes, set_tenant, tenant};
 
     const ORDER: OrderId = OrderId([8; 16]);
 
@@ -148,10 +139,6 @@ mod tests {
             enable: Vec::new(),
             disable: Vec::new(),
             demand: Some(demand.clone()),
-        };
-        let refused = |outcome: &Outcome| match outcome {
-            Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-            _ => None,
         };
         // What is so already, and what makes no sense.
         let of_nobody = VerificationDemand { relations: fuda_core::RelationSet::EMPTY, ..law.clone() };

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use fuda_core::{Catalogue, Delivery, Fingerprint, Timestamp, limits};
 use fuda_crypto::RecipientKey;
-use fuda_ledger::{Detail, DetailKey, Header};
-use fuda_policy::{Action, Recipient, Tenant};
+use fuda_ledger::{Detail, DetailKey};
+use fuda_policy::{Recipient, Tenant};
 use minicbor::{Decode, Encode};
 
-use super::propose_catalogue_change::{first_proposal, listed, store};
 use crate::machine::Applying;
+use crate::purpose_order::{first_proposal, listed, propose};
 use crate::row::{PurposeChange, TenantRecipients};
-use crate::{OrderId, Outcome, Refusal, TableError, Txn, View, reader};
+use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -37,23 +37,11 @@ pub(crate) fn first_outcome<T: Txn>(
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &SetTenantRecipients) -> Result<Outcome, TableError> {
-    let detail = detail(body.order, &body.change);
-    if applying.header.tenant.as_ref() != Some(&body.change.tenant) {
-        return applying.refuse(Refusal::Invalid, detail);
-    }
-    if reader::purpose_order(&*applying.txn, body.order)?.is_some() {
-        return applying.refuse(Refusal::OrderExists, detail);
-    }
-    if let Err(refusal) = changed(applying, &body.change)? {
-        return applying.refuse(refusal, detail);
-    }
-    store(applying, body.order, PurposeChange::Recipients(body.change.clone()));
-    Ok(Outcome::applied(applying.append_allowed(detail)?))
+    propose(applying, body.order, PurposeChange::Recipients(body.change.clone()))
 }
 
-/// The tenant after the change, or why it was refused. Asked when it is proposed and again when it is approved.
-/// Registering a key again replaces what was registered for it.
-pub(super) fn changed<T: Txn>(
+/// The tenant after the change, or why it was refused. Registering a key again replaces what was registered for it.
+pub(crate) fn changed<T: Txn>(
     applying: &Applying<'_, T>,
     change: &TenantRecipients,
 ) -> Result<Result<Tenant, Refusal>, TableError> {
@@ -95,47 +83,30 @@ fn is_sound(recipient: &Recipient, catalogue: &Catalogue, now: Timestamp) -> boo
         && recipient.purposes.iter().all(seals)
 }
 
-/// Whether a command may let numbers out as its header says: one that seals names a recipient whom two people registered
-/// for its purpose, and whose time is not over. The node decided so too; a defect there must not seal to anybody else.
-pub(crate) fn may_let_out(view: &impl View, header: &Header, now: Timestamp) -> Result<bool, TableError> {
-    if header.action != Action::Seal {
-        return Ok(true);
-    }
-    let (Some(tenant), Some(named)) = (&header.tenant, header.recipient) else { return Ok(false) };
-    let row = reader::tenant(view, tenant)?;
-    let recipient = row.as_ref().and_then(|row| row.tenant.recipient(named));
-    Ok(recipient.is_some_and(|to| to.takes(header.purpose.as_ref()) && now <= to.not_after))
-}
-
-pub(super) fn detail(order: OrderId, change: &TenantRecipients) -> Vec<Detail> {
+/// What an entry says about a change.
+pub(crate) fn detail(change: &TenantRecipients) -> Vec<Detail> {
     let texts = |named: Vec<Fingerprint>| named.iter().map(ToString::to_string).collect::<Vec<_>>();
     let registered = texts(change.register.iter().map(|recipient| recipient.fingerprint).collect());
     let withdrawn = texts(change.withdraw.clone());
-    let mut detail = vec![Detail::new(DetailKey::Order, &order.to_string())];
-    detail.extend(listed(DetailKey::RecipientRegistered, registered.iter().map(String::as_str)));
-    detail.extend(listed(DetailKey::RecipientWithdrawn, withdrawn.iter().map(String::as_str)));
-    detail
+    let facts = [
+        listed(DetailKey::RecipientRegistered, registered.iter().map(String::as_str)),
+        listed(DetailKey::RecipientWithdrawn, withdrawn.iter().map(String::as_str)),
+    ];
+    facts.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use fuda_policy::{DenyReason, samples};
+    use fuda_policy::{Action, DenyReason, samples};
 
     use super::*;
     use crate::ItemOutcome;
     use crate::testing::{
-        HOUR_MS, START, World, approve_purposes, caller, items_of, purpose, recipient, register, tenant,
+        HOUR_MS, START, World, approve_purposes, caller, items_of, purpose, recipient, refused, register, tenant,
         workload_grants,
     };
 
     const ORDER: OrderId = OrderId([8; 16]);
-
-    fn refused(outcome: &Outcome) -> Option<Refusal> {
-        match outcome {
-            Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-            _ => None,
-        }
-    }
 
     /// The demo vault where payroll may seal too.
     fn world() -> World {

@@ -8,7 +8,7 @@ use fuda_policy::{Action, DenyReason, Request, samples};
 use super::*;
 use crate::command::{CancelSuccession, FinishSuccession};
 use crate::succession::{PublicKey, SuccessionKeys};
-use crate::testing::{HOUR_MS, World, bootstrap, bootstrap_request, caller, tenant};
+use crate::testing::{HOUR_MS, World, bootstrap, bootstrap_request, caller, refused, tenant};
 use crate::{Body, reader};
 
 const DELAY_HOURS: i64 = 24;
@@ -61,13 +61,6 @@ fn finish(world: &mut World, serial: u64, request_id: u8) -> Outcome {
 fn cancel(world: &mut World, serial: u64, request_id: u8) -> Outcome {
     let body = Body::CancelSuccession(CancelSuccession { serial });
     act(world, samples::APPROVER, Action::CancelSuccession, request_id, body)
-}
-
-fn refused(outcome: &Outcome) -> Option<Refusal> {
-    match outcome {
-        Outcome::Refused { refusal, sequence: Some(_) } => Some(*refusal),
-        _ => None,
-    }
 }
 
 #[test]
