@@ -1,14 +1,14 @@
 //! Answers that deny leave on a grid of time, so that how long the server worked on them tells nothing.
 //!
 //! ```text
-//! arrival      the work: 2.1 ms for an unknown token, 2.2 ms for a stranger's
+//! arrival      the work ends: a little later for a stranger's token than for an unknown one
 //!    ├──────────▒▒┤                  │                           │
 //!    0                            5 ms: both leave here       10 ms
 //! ```
 //!
 //! What decides about a call differs with what it finds: rows that exist are read and decoded, rules are evaluated or
-//! not. Those are tens of microseconds, enough to be told apart by somebody who may ask 100,000 times. The grid leaves
-//! of them only the chance that the work ends on the other side of a line.
+//! not. Whoever asks often enough can tell that from the times. The grid leaves of it only the chance that the work ends
+//! on the other side of a line.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use http::{Request, Response};
 use tokio::time::{Instant, sleep_until};
 use tower::{Layer, Service};
 
-/// The grid of a call with one denied item, in microseconds: twice what an idle cluster needs for a call.
+/// The grid of a call with one denied item, in microseconds: more than an idle cluster needs for a call.
 const GRID_US: u64 = 5_000;
 /// What each further denied item adds, in microseconds: about what it costs, so that the lines of a large batch are
 /// as far apart, compared with its work, as those of a single call.
