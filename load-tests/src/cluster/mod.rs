@@ -22,7 +22,7 @@ use fuda_proto::cluster::v1::{GetStatusRequest, GetStatusResponse};
 use fuda_runtime::dev_ca::{DevCa, Pems};
 
 pub use node::{Addresses, Node, NodeSpec};
-pub use setup::{HANDLER, PURPOSE, SCOPES, TENANT, bounded};
+pub use setup::{HANDLER, OTHER_TENANT, PURPOSE, SCOPES, TENANT, bounded};
 
 use crate::wire::Caller;
 

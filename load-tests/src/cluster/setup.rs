@@ -16,6 +16,8 @@ use crate::wire::{Failure, describe, failure};
 
 /// The tenant of all evidence.
 pub const TENANT: &str = "acme";
+/// Another one, for evidence that tenants are apart.
+pub const OTHER_TENANT: &str = "umbrella";
 /// The purpose that payroll is granted and that records are notified of.
 pub const PURPOSE: &str = "tax.withholding_slip";
 /// Scopes that exist: payroll's own, and accounting's.
@@ -79,10 +81,20 @@ impl LocalCluster {
     /// # Errors
     /// When a call is refused.
     pub async fn create_tenant(&self) -> Result<()> {
+        self.found(TENANT).await?;
+        self.grant(self.standard_grants()?).await?;
+        Ok(())
+    }
+
+    /// Creates a tenant that uses [`PURPOSE`].
+    ///
+    /// # Errors
+    /// When the call is refused.
+    pub async fn found(&self, id: &str) -> Result<()> {
         let owner = self.caller("owner")?;
         let tenant = Tenant {
-            tenant: TENANT.to_owned(),
-            display_name: "Acme KK".to_owned(),
+            tenant: id.to_owned(),
+            display_name: format!("{id} KK"),
             purposes: vec![PURPOSE.to_owned()],
             no_recovery: true,
             ..Tenant::default()
@@ -94,7 +106,6 @@ impl LocalCluster {
             async move { client.create_tenant(request).await }
         })
         .await?;
-        self.grant(self.standard_grants()?).await?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::{Token, TokenClass};
 use fuda_proto::guard::v1::Quarantine;
-use fuda_proto::tenant::v1::{CreateTenantRequest, Grant, Role, Tenant};
+use fuda_proto::tenant::v1::{Grant, Role};
 use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
 use serde_json::json;
 use tonic::Status;
@@ -22,12 +22,10 @@ use tonic_types::StatusExt as _;
 use self::compare::{Comparison, compare};
 use super::canary::Planting;
 use super::{Ctx, Evidence, Outcome, progress};
-use crate::cluster::{LocalCluster, PURPOSE, TENANT};
+use crate::cluster::{LocalCluster, OTHER_TENANT, PURPOSE, TENANT};
 use crate::synthetic::{Chance, People};
 use crate::wire::{Caller, describe};
 
-/// The other tenant, whose tokens payroll presents as if they were its own.
-const OTHER_TENANT: &str = "umbrella";
 const CLASSES: [&str; 4] = ["unknown", "foreign", "forbidden", "canary"];
 /// Tokens of each class that exist; each is presented many times.
 const TOKENS: u64 = 64;
@@ -220,16 +218,7 @@ async fn store(hr: &Caller, people: People, tenant: &str, scope: &str, from: u64
 }
 
 async fn second_tenant(cluster: &LocalCluster) -> Result<()> {
-    let tenant = Tenant {
-        tenant: OTHER_TENANT.to_owned(),
-        display_name: "Umbrella K.K.".to_owned(),
-        purposes: vec![PURPOSE.to_owned()],
-        no_recovery: true,
-        ..Tenant::default()
-    };
-    let request = CreateTenantRequest { tenant: Some(tenant), ..CreateTenantRequest::default() };
-    let made = cluster.caller("owner")?.tenants(0).create_tenant(request).await;
-    made.map_err(|status| anyhow!("the second tenant: {}", describe(&status)))?;
+    cluster.found(OTHER_TENANT).await?;
     let grant = Grant {
         caller: cluster.spiffe("hr")?,
         role: Role::Workload.into(),

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use fuda_proto::peer::v1::{Header, IdentifyRequest, IdentifyResponse};
-use fuda_proto::tenant::v1::{CreateTenantRequest, Grant, ProposeGrantsRequest, Role, Tenant};
+use fuda_proto::tenant::v1::{Grant, ProposeGrantsRequest, Role};
 use fuda_proto::vault::v1::{Relation, TokenizeItem, TokenizeRequest};
 use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject, VALIDITY_DAYS};
 use http::HeaderMap;
@@ -24,12 +24,11 @@ use self::probe::{Answer, Appearance};
 use self::rpcs::Facts;
 use self::table::{Expected, Port, Table};
 use super::{Ctx, Evidence, Outcome, progress};
-use crate::cluster::{LocalCluster, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
+use crate::cluster::{LocalCluster, OTHER_TENANT, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
 use crate::synthetic::People;
 use crate::wire::describe;
 
 /// The other tenant.
-const OTHER_TENANT: &str = "umbrella";
 /// Header of the calls between nodes.
 const PEER_HEADER: &str = "fuda-peer-bin";
 /// Statuses that say nothing about authorization: the call is made again.
@@ -407,16 +406,7 @@ fn bad(
 /// A second tenant, with a caller who may do everything there, and an auditor.
 async fn found_other_tenant(cluster: &LocalCluster, certificates: &Certificates) -> Result<()> {
     ensure!(certificates.client.contains_key("other_payroll"), "the other tenant's caller has no certificate");
-    let tenant = Tenant {
-        tenant: OTHER_TENANT.to_owned(),
-        display_name: "Umbrella KK".to_owned(),
-        purposes: vec![PURPOSE.to_owned()],
-        no_recovery: true,
-        ..Tenant::default()
-    };
-    let request = CreateTenantRequest { tenant: Some(tenant), ..Default::default() };
-    let made = cluster.caller("owner")?.tenants(0).create_tenant(request).await;
-    made.map_err(|status| anyhow!("CreateTenant: {}", describe(&status)))?;
+    cluster.found(OTHER_TENANT).await?;
     let texts = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
     let workload = Grant {
         caller: cluster.ca().spiffe_id("workload/other-payroll"),

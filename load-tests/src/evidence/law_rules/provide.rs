@@ -4,8 +4,8 @@ use anyhow::Result;
 use fuda_core::Code;
 use fuda_policy::DenyReason;
 
-use super::stage::{COPY, DISCLOSE_SELF, MIGRATE, OTHER_TENANT, Stage, TRANSFER, YEAREND, refused};
-use crate::cluster::{PURPOSE, TENANT};
+use super::stage::{COPY, DISCLOSE_SELF, MIGRATE, Stage, TRANSFER, YEAREND, refused};
+use crate::cluster::{OTHER_TENANT, PURPOSE, TENANT};
 
 const OVERRIDE: &str = "law-rules: no reason is good enough for this one";
 

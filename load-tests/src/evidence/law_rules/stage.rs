@@ -12,8 +12,7 @@ use fuda_proto::purpose::v1::{
     SetTenantPurposesRequest,
 };
 use fuda_proto::tenant::v1::{
-    ApproveGrantsRequest, ApprovedJob, Budget, CreateTenantRequest, EndUserRule, Grant, ProposeGrantsRequest, Role,
-    Tenant, VerificationDemand,
+    ApproveGrantsRequest, ApprovedJob, Budget, EndUserRule, Grant, ProposeGrantsRequest, Role, VerificationDemand,
 };
 use fuda_proto::vault::v1::{
     BatchDetokenizeRequest, BatchDetokenizeResponse, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem,
@@ -24,12 +23,10 @@ use prost_types::Timestamp;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use crate::cluster::{CALL_DEADLINE, LocalCluster, PURPOSE, SCOPES, TENANT, bounded};
+use crate::cluster::{CALL_DEADLINE, LocalCluster, OTHER_TENANT, PURPOSE, SCOPES, TENANT, bounded};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, is_code, new_request_id};
 
-/// The tenant beside.
-pub(super) const OTHER_TENANT: &str = "umbrella";
 /// Granted to payroll and enabled by the tenant.
 pub(super) const SALARY_REPORT: &str = "tax.salary_report";
 /// Granted to payroll, and not enabled.
@@ -126,7 +123,8 @@ impl Stage {
         };
         let enabled = [SALARY_REPORT, RETIREMENT_SLIP, YEAREND, COPY, DISCLOSE_SELF, AUTHORITY, MIGRATE, TRANSFER];
         stage.enable(&enabled).await?;
-        stage.found_other_tenant().await?;
+        cluster.found(OTHER_TENANT).await?;
+        stage.give(vec![stage.grant(&stage.accounting, OTHER_TENANT, &[PURPOSE])]).await?;
         let wide = stage.grant(&stage.payroll, TENANT, &[SALARY_REPORT, FEE_RECORD, YEAREND, COPY]);
         stage.give(vec![wide]).await?;
         stage.hire(&enabled).await?;
@@ -351,20 +349,6 @@ impl Stage {
         let approved = self.approve(&self.approver, &order).await;
         approved.map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))?;
         Ok(())
-    }
-
-    async fn found_other_tenant(&self) -> Result<()> {
-        let tenant = Tenant {
-            tenant: OTHER_TENANT.to_owned(),
-            display_name: "Umbrella KK".to_owned(),
-            purposes: vec![PURPOSE.to_owned()],
-            no_recovery: true,
-            ..Tenant::default()
-        };
-        let request = CreateTenantRequest { tenant: Some(tenant), ..CreateTenantRequest::default() };
-        let made = self.owner.tenants(0).create_tenant(request).await;
-        made.map_err(|status| anyhow!("CreateTenant: {}", describe(&status)))?;
-        self.give(vec![self.grant(&self.accounting, OTHER_TENANT, &[PURPOSE])]).await
     }
 
     /// A grant that reveals for these purposes, everybody and for most of a year.

@@ -6,8 +6,8 @@ use fuda_proto::ledger::v1::{Entry, ReadEntriesRequest};
 use fuda_proto::vault::v1::DescribeTokenRequest;
 
 use super::Checks;
-use super::stage::{OTHER_TENANT, Stage};
-use crate::cluster::TENANT;
+use super::stage::Stage;
+use crate::cluster::{OTHER_TENANT, TENANT};
 use crate::wire::describe;
 
 /// Calls of the entrusted party.

@@ -8,8 +8,8 @@ use fuda_core::Code;
 use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject};
 
 use super::Checks;
-use super::stage::{FILES_WITHIN, OTHER_TENANT, PARTNER, Stage};
-use crate::cluster::{SCOPES, TRUST_DOMAIN};
+use super::stage::{FILES_WITHIN, PARTNER, Stage};
+use crate::cluster::{OTHER_TENANT, SCOPES, TRUST_DOMAIN};
 use crate::wire::{Caller, describe, fuda_code, is_code, path_text};
 
 /// Life of the certificate that expires.

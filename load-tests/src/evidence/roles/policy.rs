@@ -8,9 +8,9 @@ use fuda_core::Code;
 use serde_json::Value;
 
 use super::Checks;
-use super::stage::{OTHER_TENANT, PATIENCE, Stage};
+use super::stage::{PATIENCE, Stage};
 use crate::cli::Said;
-use crate::cluster::{PURPOSE, SCOPES, TENANT};
+use crate::cluster::{OTHER_TENANT, PURPOSE, SCOPES, TENANT};
 use crate::wire::{Caller, describe, is_code};
 
 /// Id of the policy that forbids.

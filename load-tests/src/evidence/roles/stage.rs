@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use fuda_proto::tenant::v1::{CreateTenantRequest, Grant, Role, Tenant};
+use fuda_proto::tenant::v1::{Grant, Role};
 use fuda_proto::vault::v1::{
     DescribeTokenRequest, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest,
 };
@@ -16,12 +16,10 @@ use tonic::Status;
 use super::super::{Ctx, progress};
 use super::provider::{BEARER, CLIENT, KeySet, Provider};
 use crate::cli::Cli;
-use crate::cluster::{CALL_DEADLINE, LocalCluster, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
+use crate::cluster::{CALL_DEADLINE, LocalCluster, OTHER_TENANT, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, path_text};
 
-/// The tenant beside.
-pub(super) const OTHER_TENANT: &str = "umbrella";
 /// The partner's trust domain.
 pub(super) const PARTNER: &str = "partner.test";
 /// Service account of the clusters.
@@ -91,7 +89,7 @@ impl Stage {
             token: String::new(),
             other_token: String::new(),
         };
-        stage.found_other_tenant().await?;
+        stage.cluster.found(OTHER_TENANT).await?;
         stage.cluster.grant(stage.grants()).await?;
         stage.token = stage.store("hr", "workload/hr", TENANT).await?;
         stage.other_token = stage.store("other-hr", "workload/other-hr", OTHER_TENANT).await?;
@@ -152,19 +150,6 @@ impl Stage {
         let beside = self.dir.join(format!("{name}.new"));
         std::fs::write(&beside, text)?;
         Ok(std::fs::rename(beside, self.dir.join(name))?)
-    }
-
-    async fn found_other_tenant(&self) -> Result<()> {
-        let tenant = Tenant {
-            tenant: OTHER_TENANT.to_owned(),
-            display_name: "Umbrella KK".to_owned(),
-            purposes: vec![PURPOSE.to_owned()],
-            no_recovery: true,
-            ..Tenant::default()
-        };
-        let request = CreateTenantRequest { tenant: Some(tenant), ..Default::default() };
-        let made = self.cluster.caller("owner")?.tenants(0).create_tenant(request).await;
-        made.map(drop).map_err(|status| anyhow!("CreateTenant: {}", describe(&status)))
     }
 
     fn grants(&self) -> Vec<Grant> {
