@@ -28,10 +28,6 @@ mod shadow;
 mod source_zone;
 mod tasks;
 mod wire;
-mod wire_access;
-mod wire_condition;
-mod wire_purpose;
-mod wire_recipient;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,5 +1,10 @@
 //! Between the wire and the words of the domain. Every parse names field and rule; none repeats a value.
 
+pub(crate) mod access;
+pub(crate) mod condition;
+pub(crate) mod purpose;
+pub(crate) mod recipient;
+
 use fuda_core::text::check_short;
 use fuda_core::{
     CallerId, Day, Kind, Number, ProxyRelation, PurposeCode, RecordLabel, Relation, RequestId, ScopeId, SubjectRef,
@@ -273,7 +278,7 @@ pub(crate) fn tenant_to_wire(tenant: &Tenant) -> tenant_pb::Tenant {
         no_recovery,
         create_time: Some(timestamp_to_wire(tenant.created)),
         verification_demand: (!tenant.demand.is_none()).then(|| verification_demand_to_wire(&tenant.demand)),
-        recipients: tenant.recipients.iter().map(crate::wire_recipient::recipient_to_wire).collect(),
+        recipients: tenant.recipients.iter().map(recipient::recipient_to_wire).collect(),
     }
 }
 
@@ -324,8 +329,8 @@ pub(crate) fn new_grant(wire: &tenant_pb::Grant, id: GrantId) -> Result<Grant, R
             asked => guesses(asked)?,
         },
         end_user: end_user_rule(wire)?,
-        conditions: crate::wire_condition::conditions(wire)?,
-        circumstances: crate::wire_access::circumstances(wire)?,
+        conditions: condition::conditions(wire)?,
+        circumstances: access::circumstances(wire)?,
     })
 }
 
@@ -365,7 +370,7 @@ fn end_user_rule_to_wire(rule: Option<&EndUserRule>) -> (tenant_pb::EndUserRule,
 /// A grant as the API writes it.
 pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
     let (end_user, approved_job) = end_user_rule_to_wire(grant.end_user.as_ref());
-    let conditions = crate::wire_condition::conditions_to_wire(&grant.conditions);
+    let conditions = condition::conditions_to_wire(&grant.conditions);
     tenant_pb::Grant {
         grant: grant.id.to_string(),
         caller: grant.caller.to_string(),
@@ -385,7 +390,7 @@ pub(crate) fn grant_to_wire(grant: &Grant) -> tenant_pb::Grant {
         verify_guesses_per_day: grant.verify_guesses_per_day.into(),
         end_user: end_user.into(),
         approved_job,
-        ..crate::wire_access::circumstances_to_wire(grant, conditions)
+        ..access::circumstances_to_wire(grant, conditions)
     }
 }
 

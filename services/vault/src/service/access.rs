@@ -19,7 +19,7 @@ use super::{call, refused};
 use crate::gate::{Call, Gate};
 use crate::page;
 use crate::refusal::Refusal;
-use crate::{wire, wire_access};
+use crate::wire;
 
 /// Serves AccessService over the gate.
 pub(crate) struct Access {
@@ -54,7 +54,7 @@ impl Access {
     async fn ask(&self, call: &Call, action: Action, asked: Asked<'_>) -> Result<(GrantId, u64), Refusal> {
         let id = GrantId(draw()?);
         let sequence = self.gate.act_and_see(call, scoped(action, call, asked.tenant), |permit| {
-            let wish = wire_access::wish(asked.wish.ok_or(Refusal::missing("wish"))?, &call.caller)?;
+            let wish = wire::access::wish(asked.wish.ok_or(Refusal::missing("wish"))?, &call.caller)?;
             let wish = self.gate.with_role_of_holder(permit, wish)?;
             let reason = text("reason", asked.reason)?;
             Ok(match action {
@@ -78,7 +78,7 @@ impl Access {
     }
 
     fn row(&self, id: GrantId) -> Result<pb::AccessRequest, Refusal> {
-        Ok(wire_access::request_to_wire(&self.gate.access(id)?, self.gate.now()?))
+        Ok(wire::access::request_to_wire(&self.gate.access(id)?, self.gate.now()?))
     }
 
     /// A page of a tenant's requests; a handler sees his own.
@@ -108,7 +108,7 @@ impl Access {
             (Some(last), Some(_)) => page::encode(&listing, last.id.as_bytes()),
             _ => String::new(),
         };
-        let requests = page.iter().map(|row| wire_access::request_to_wire(row, now)).collect();
+        let requests = page.iter().map(|row| wire::access::request_to_wire(row, now)).collect();
         Ok(pb::ListAccessRequestsResponse { requests, next_page_token })
     }
 }

@@ -262,7 +262,7 @@ impl People {
             operators: all(&wire.operators)?,
             auditors: all(&wire.auditors)?,
             class: if wire.test { TokenClass::Test } else { TokenClass::Live },
-            succession: wire.succession.as_ref().map(crate::wire_access::succession_keys).transpose()?,
+            succession: wire.succession.as_ref().map(crate::wire::access::succession_keys).transpose()?,
         })
     }
 

@@ -16,7 +16,7 @@ use super::{call, refused};
 use crate::gate::Gate;
 use crate::page;
 use crate::refusal::Refusal;
-use crate::{wire, wire_purpose, wire_recipient};
+use crate::wire;
 
 /// Serves PurposeService over the gate.
 pub(crate) struct Purposes {
@@ -47,9 +47,9 @@ impl Purposes {
             _ => String::new(),
         };
         let about = |order: &&fuda_state::row::PurposeOrderRow| {
-            tenant.is_none_or(|tenant| wire_purpose::is_about(order, tenant))
+            tenant.is_none_or(|tenant| wire::purpose::is_about(order, tenant))
         };
-        let orders = page.iter().filter(about).map(wire_purpose::order_to_wire).collect();
+        let orders = page.iter().filter(about).map(wire::purpose::order_to_wire).collect();
         Ok(pb::ListPurposeOrdersResponse { orders, next_page_token })
     }
 }
@@ -69,7 +69,7 @@ impl PurposeService for Purposes {
         let catalogue = policy.catalogue().ok_or(Refusal::new(Code::NotBootstrapped)).map_err(&refused)?;
         let tenant = tenant.as_ref().and_then(|tenant| policy.tenant(tenant));
         let enabled = |code: &PurposeCode| tenant.is_some_and(|tenant| tenant.enables(code));
-        let purposes = catalogue.iter().map(|row| wire_purpose::purpose_to_wire(row, enabled(&row.code))).collect();
+        let purposes = catalogue.iter().map(|row| wire::purpose::purpose_to_wire(row, enabled(&row.code))).collect();
         Ok(Response::new(pb::ListPurposesResponse { version: catalogue.version(), purposes }))
     }
 
@@ -83,7 +83,7 @@ impl PurposeService for Purposes {
         let order = OrderId(draw().map_err(&refused)?);
         let ask = PolicyRequest::vault(Action::ProposeCatalogueChange, call.caller.clone());
         let sequence = act(&self.gate, &call, ask, |_| {
-            let change = wire_purpose::change(&message)?;
+            let change = wire::purpose::change(&message)?;
             let policy = self.gate.policy.load();
             check(policy.catalogue().ok_or(Refusal::new(Code::NotBootstrapped))?, &change)?;
             Ok(Body::ProposeCatalogueChange(ProposeCatalogueChange { order, change }))
@@ -129,7 +129,7 @@ impl PurposeService for Purposes {
         let sequence = act(&self.gate, &call, ask, |permit| {
             // A permit for this action is always about a tenant.
             let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
-            let change = wire_recipient::change(tenant, &message)?;
+            let change = wire::recipient::change(tenant, &message)?;
             Ok(Body::SetTenantRecipients(SetTenantRecipients { order, change }))
         })
         .await

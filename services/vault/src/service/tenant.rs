@@ -15,7 +15,7 @@ use super::{call, refused};
 use crate::gate::{Call, Gate, Round};
 use crate::page;
 use crate::refusal::Refusal;
-use crate::{wire, wire_access};
+use crate::wire;
 
 /// Grants added or revoked by one order.
 const ORDER_GRANTS_MAX: usize = 100;
@@ -116,7 +116,7 @@ impl TenantService for Tenants {
                     order,
                     grants,
                     revoke: revoked(&message.revoke)?,
-                    succession: message.succession.as_ref().map(wire_access::succession_keys).transpose()?,
+                    succession: message.succession.as_ref().map(wire::access::succession_keys).transpose()?,
                 }))
             })
             .await

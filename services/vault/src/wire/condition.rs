@@ -5,7 +5,7 @@ use fuda_policy::{Conditions, Hours, Subjects, condition_limits};
 use fuda_proto::tenant::v1 as pb;
 
 use crate::refusal::Refusal;
-use crate::{wire, wire_recipient};
+use crate::wire;
 
 /// The days of a week in the order of their bits.
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -19,7 +19,7 @@ pub(crate) fn conditions(grant: &pb::Grant) -> Result<Conditions, Refusal> {
         hours: grant.hours.iter().map(hours).collect::<Result<_, _>>()?,
         source_zones: grant.source_zones.iter().map(|zone| SourceZone::parse(zone)).collect::<Result<_, _>>()?,
         trained_until: grant.trained_until.as_ref().map(wire::timestamp).transpose()?,
-        recipients: wire_recipient::fingerprints(&grant.recipients)?,
+        recipients: wire::recipient::fingerprints(&grant.recipients)?,
     })
 }
 

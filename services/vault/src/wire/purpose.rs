@@ -7,9 +7,9 @@ use fuda_core::{
 use fuda_proto::purpose::v1 as pb;
 use fuda_state::row::{PurposeChange, PurposeOrderRow};
 
+use super::recipient::recipient_to_wire;
 use crate::refusal::Refusal;
 use crate::wire::{timestamp_to_wire, verification_demand_to_wire};
-use crate::wire_recipient::recipient_to_wire;
 
 /// A change as proposed. Its rules are those of the catalogue, which checks them.
 pub(crate) fn change(wire: &pb::ProposeCatalogueChangeRequest) -> Result<CatalogueChange, Refusal> {
