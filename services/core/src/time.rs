@@ -12,6 +12,13 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::error::Invalid;
 
+/// A day.
+pub const DAY: Duration = Duration::from_secs(86_400);
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 86_400_000;
+/// Milliseconds of a minute.
+pub const MINUTE_MS: i64 = 60_000;
+
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// Milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.

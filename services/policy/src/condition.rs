@@ -2,6 +2,7 @@
 
 use fuda_core::{
     Fingerprint, Invalid, RecordLabel, Relation, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone,
+    time::MINUTE_MS,
 };
 use minicbor::{Decode, Encode};
 
@@ -20,8 +21,6 @@ pub mod limits {
     /// Minutes of a day; the end of a span that lasts until midnight.
     pub const DAY_MINUTES: u16 = 1_440;
 }
-
-const MINUTE_MS: i64 = 60_000;
 
 /// What else must hold, all of it at once. The default asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]

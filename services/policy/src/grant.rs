@@ -1,8 +1,9 @@
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
 use fuda_core::{
     CallerId, Catalogue, Invalid, Kind, LegalClass, Purpose, PurposeCode, ScopeId, TenantId, Timestamp, Window,
     limits::{FILE_GRANT_DAYS_MAX, GRANTS_PER_CALLER_MAX, OPERATOR_GRANT_DAYS_MAX, TWO_PERSON_DAYS_MAX},
+    time::{DAY, DAY_MS},
 };
 use minicbor::{Decode, Encode};
 
@@ -24,9 +25,6 @@ pub mod limits {
     /// day would walk the 10^11 candidates in three million years; more than that serves nobody honest.
     pub const VERIFY_GUESSES_PER_DAY_MAX: u16 = 100;
 }
-
-const DAY_MS: i64 = 86_400_000;
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// The id of a grant: 128 random bits, minted by the node that took the proposal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fuda_core::{CallerId, PersonId, PurposeCode, RecordId, Sequence, TenantId, Timestamp, Zone};
+use fuda_core::{CallerId, PersonId, PurposeCode, RecordId, Sequence, TenantId, Timestamp, Zone, time::DAY_MS};
 use fuda_ledger::{Alarm, AlarmCode, Header};
 use fuda_policy::{Action, DenyReason, GrantId};
 
@@ -17,7 +17,6 @@ use crate::{Table, TableError, Txn, View};
 
 /// Expired rows deleted by one command that adds a row. More than the one it adds, so that no backlog can grow.
 const SWEEP_ROWS_MAX: usize = 64;
-const DAY_MS: i64 = 86_400_000;
 
 /// All budgets and guess counters of windows that may still be open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fuda_core::{CallerId, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, limits};
+use fuda_core::{CallerId, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, limits, time::MINUTE_MS};
 use fuda_ledger::{Common, Detail, DetailKey, EntryItem, Header};
 use fuda_policy::{Action, DenyReason};
 use minicbor::{Decode, Encode};
@@ -19,8 +19,6 @@ use minicbor::{Decode, Encode};
 use crate::key;
 use crate::row::Row;
 use crate::{Table, TableError, Txn, View};
-
-const MINUTE_MS: i64 = 60_000;
 
 /// What the denials of one fold have in common.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]

@@ -1,13 +1,11 @@
 //! Each rule raises its alarm, once, in the entry that completes it, also after a restart.
 
-use fuda_core::Sequence;
+use fuda_core::{Sequence, time::MINUTE_MS};
 use fuda_policy::{Action, Request, samples};
 
 use super::*;
 use crate::testing::{HOUR_MS, START, World, caller, tenant};
 use crate::{Body, reader};
-
-const MINUTE_MS: i64 = 60_000;
 
 /// The alarms of all entries from a sequence on, with their places behind it.
 fn raised(world: &World, from: Sequence) -> Vec<(u64, AlarmCode)> {

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use clap::Args;
 use fuda_consensus::LogPlace;
 use fuda_consensus::log::MemoryDisk;
-use fuda_core::{CallerId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference, Zone, limits};
+use fuda_core::{
+    CallerId, Kind, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference, Zone, limits, time::DAY,
+};
 use fuda_custodian::FileCustodian;
 use fuda_policy::{
     Action, ApprovedJob, Budget, Conditions, EndUserRule, Grant, GrantId, RecoveryChoice, Request as PolicyRequest,
@@ -32,7 +34,6 @@ use crate::source_zone::SourceZones;
 
 const TRUST_DOMAIN: &str = "fuda.test";
 const TENANT: &str = "demo";
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 /// Beside the identities; what `fuda audit verify` needs.
 const VERIFIER_KEY_FILE: &str = "ledger.vkey";
 /// Purposes of the demo tenant.

@@ -3,9 +3,7 @@
 
 pub(crate) mod request;
 
-use std::time::Duration;
-
-use fuda_core::{CallerId, PartyId, Sequence, TenantId, Timestamp, limits};
+use fuda_core::{CallerId, PartyId, Sequence, TenantId, Timestamp, limits, time::DAY};
 use fuda_ledger::Header;
 use fuda_policy::{Budget, Entrusted, Grant, GrantId, Role};
 use minicbor::{Decode, Encode};
@@ -18,7 +16,6 @@ use crate::{Refusal, Table, TableError, Txn, View, key, reader};
 
 /// Grants given on request that one command sweeps away when their time is over.
 const SWEEP_GRANTS_MAX: usize = 1_000;
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// That a tenant consented to entrusting on (再委託).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

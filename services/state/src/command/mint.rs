@@ -4,7 +4,7 @@
 //!
 //! Nothing that a decision depends on moves: the record keeps its revision, and calls with its other tokens go on.
 
-use fuda_core::{BucketId, BucketVersion, LookupKey, ScopeId, Sequence, TenantId, limits};
+use fuda_core::{BucketId, BucketVersion, LookupKey, ScopeId, Sequence, TenantId, limits, time::DAY};
 use fuda_ledger::{Decision, Detail, DetailKey, EntryItem};
 use fuda_policy::{Action, DenyReason};
 use minicbor::{Decode, Encode, bytes::ByteVec};
@@ -16,8 +16,6 @@ use crate::key;
 use crate::machine::Applying;
 use crate::row::{RecordRow, RecordStatus, ReplyRow, Row, TokenOfScope, TokenRow, TokenWrapRow};
 use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn};
-
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Makes one to [`limits::BATCH_ITEMS_MAX`] tokens.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]

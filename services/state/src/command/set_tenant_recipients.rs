@@ -3,9 +3,8 @@
 //! and their orders stand in the same history.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use fuda_core::{Catalogue, Delivery, Fingerprint, Timestamp, limits};
+use fuda_core::{Catalogue, Delivery, Fingerprint, Timestamp, limits, time::DAY};
 use fuda_crypto::RecipientKey;
 use fuda_ledger::{Detail, DetailKey};
 use fuda_policy::{Recipient, Tenant};
@@ -15,8 +14,6 @@ use crate::machine::Applying;
 use crate::purpose_order::{first_proposal, listed, propose};
 use crate::row::{PurposeChange, TenantRecipients};
 use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Proposes to whom numbers of a tenant may be sealed from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fuda_core::{
     BucketId, BucketVersion, KeyDomainId, Kind, LookupKey, PersonId, RecordId, RecordLabel, RecordVersion, Relation,
-    Revision, ScopeId, Sequence, SubjectRef, TenantId, Verification, limits,
+    Revision, ScopeId, Sequence, SubjectRef, TenantId, Verification, limits, time::DAY,
 };
 use fuda_crypto::person_id;
 use fuda_ledger::{Decision, Detail, DetailKey, EntryItem};
@@ -26,8 +26,6 @@ pub const SEALED_REPLY_BYTES_MAX: usize = 8_192;
 pub const REPLY_DAYS_MAX: u16 = 90;
 /// The version of a number that a new record has.
 pub const FIRST_VERSION: RecordVersion = RecordVersion(1);
-
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Stores one to [`limits::BATCH_ITEMS_MAX`] numbers.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
