@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
-            ExitCode::from(Verdict::Fail.exit_code())
+            ExitCode::from(Verdict::Unfinished.exit_code())
         }
     }
 }
@@ -74,7 +74,7 @@ fn run(command: Command) -> Result<u8> {
                 seed: seed.map_or_else(draw_seed, Ok)?,
             };
             let verdict = run_one(evidence, ctx)?;
-            if verdict == Verdict::Fail {
+            if matches!(verdict, Verdict::Fail | Verdict::Unfinished) {
                 evidence::progress(&format!("kept for a look: {}", work.keep().display()));
             }
             Ok(verdict.exit_code())

@@ -163,6 +163,8 @@ pub enum Verdict {
     Pass,
     /// Exit code 1.
     Fail,
+    /// Exit code 3: something else went wrong before the claim could be judged. Never a pass.
+    Unfinished,
     /// Exit code 77.
     Skipped,
 }
@@ -173,6 +175,7 @@ impl Verdict {
         match self {
             Self::Pass => 0,
             Self::Fail => 1,
+            Self::Unfinished => 3,
             Self::Skipped => 77,
         }
     }
@@ -201,17 +204,23 @@ pub async fn run(evidence: &Evidence, ctx: Ctx) -> (Value, Verdict) {
         }
         Err(error) => Err(error),
     };
-    let outcome = outcome.unwrap_or_else(|error| Outcome {
-        value: json!({"error": format!("{error:#}"), "seed": ctx.seed}),
-        pass: false,
-        mutant_caught: None,
-        skipped: None,
-    });
-    judge(evidence, outcome, started.elapsed())
+    let took = started.elapsed();
+    match outcome {
+        Ok(outcome) => judge(evidence, outcome, took),
+        Err(error) => unfinished(evidence, &error, ctx.seed, took),
+    }
+}
+
+/// Neither kept nor broken: something that the claim does not speak of stopped the run.
+fn unfinished(evidence: &Evidence, error: &anyhow::Error, seed: u64, took: Duration) -> (Value, Verdict) {
+    let value = json!({"error": format!("{error:#}"), "seed": seed});
+    let line = json!({"name": evidence.name, "value": value, "target": evidence.target, "pass": false,
+        "mutant_caught": null, "seconds": seconds(took)});
+    (line, Verdict::Unfinished)
 }
 
 fn judge(evidence: &Evidence, outcome: Outcome, took: Duration) -> (Value, Verdict) {
-    let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
+    let seconds = seconds(took);
     if let Some(reason) = outcome.skipped {
         let line = json!({"name": evidence.name, "value": null, "target": evidence.target, "pass": false,
             "mutant_caught": null, "seconds": seconds, "skipped": reason});
@@ -225,6 +234,11 @@ fn judge(evidence: &Evidence, outcome: Outcome, took: Duration) -> (Value, Verdi
     let line = json!({"name": evidence.name, "value": outcome.value, "target": evidence.target, "pass": pass,
         "mutant_caught": outcome.mutant_caught, "seconds": seconds});
     (line, if pass { Verdict::Pass } else { Verdict::Fail })
+}
+
+/// Seconds with one decimal.
+fn seconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// The shipped binary must lack the marker, and the one with failpoints must have it.
@@ -259,6 +273,10 @@ mod tests {
         let (line, skipped) = verdict(Outcome::skipped("no loop devices".to_owned()));
         assert_eq!((skipped, skipped.exit_code()), (Verdict::Skipped, 77));
         assert_eq!(line.get("pass"), Some(&json!(false)), "skipped is never a pass");
+
+        let (line, stopped) = unfinished(&evidence, &anyhow::anyhow!("no free port"), 7, Duration::ZERO);
+        assert_eq!((stopped, stopped.exit_code()), (Verdict::Unfinished, 3));
+        assert_eq!(line.get("pass"), Some(&json!(false)), "unfinished is never a pass");
 
         let (line, _) = verdict(outcome(true, Some(true)));
         let keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();

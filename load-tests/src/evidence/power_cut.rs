@@ -34,6 +34,8 @@ const MUTANT_FSYNC_MS: &str = "50";
 const STAGED_CUTS_FULL: usize = 12;
 /// The same in the quick form.
 const STAGED_CUTS_QUICK: usize = 2;
+/// How many times its number of cuts a staged run may take until a tail was truncated.
+const STAGED_TRIES_MAX: usize = 4;
 /// Staged cuts after which a planted bug must have shown.
 const STAGED_MUTANT_CUTS_MAX: usize = 16;
 const ACK_BEFORE_FSYNC: &str = "ack-before-fsync";
@@ -75,7 +77,7 @@ struct Figures {
     state_ahead: usize,
     /// Times that a node gave up the tail of its log.
     truncated: usize,
-    /// Why a node did not come back.
+    /// Why a node did not come back, or whom the nodes that did would not serve.
     not_booted: Option<String>,
     /// Why the replicas are not known to be equal.
     unequal: Option<String>,
@@ -182,11 +184,16 @@ struct Run {
 impl Run {
     async fn under_load(&mut self, cuts: usize, chance: &mut Chance) -> Result<()> {
         let (hr, payroll) = (self.cluster.caller("hr")?, self.cluster.caller("payroll")?);
-        for turn in 0..cuts {
+        let mut turn = 0;
+        while turn < cuts || (self.unstaged() && turn < cuts * STAGED_TRIES_MAX) {
             // Persons are never used twice: what a cut left behind must not look like a second tokenization.
             let first = turn as u64 * 10_000_000;
             let load = Load::start(&hr, &payroll, &self.journal, Mix::FULL_LOAD, first, chance.bits());
-            ensure!(load.flows(FLOW_TOKENS, PATIENCE).await, "the load does not flow before cut {}", turn + 1);
+            if !load.flows(FLOW_TOKENS, PATIENCE).await {
+                ensure!(turn > 0, "the load does not flow before the first cut");
+                self.figures.not_booted = Some(format!("ready, but serving nobody after cut {turn}"));
+                break;
+            }
             match self.moment {
                 Moment::Any => tokio::time::sleep(Duration::from_millis(200 + chance.below(1_000))).await,
                 Moment::Overtaken => overtaken::stage(&mut self.cluster, &load).await?,
@@ -200,11 +207,12 @@ impl Run {
             let booted = boot(&mut self.cluster).await;
             self.figures.state_ahead = said(&self.cluster, STATE_AHEAD)?;
             self.figures.truncated = said(&self.cluster, overtaken::TRUNCATED)?;
-            self.figures.not_booted = booted.err().map(|error| format!("after cut {}: {error:#}", turn + 1));
+            turn += 1;
+            self.figures.not_booted = booted.err().map(|error| format!("after cut {turn}: {error:#}"));
             if self.figures.not_booted.is_some() || self.figures.state_ahead > 0 {
                 break;
             }
-            progress(&format!("{} of {cuts} cuts, {} tokens acknowledged", turn + 1, self.journal.tokens_count()));
+            progress(&format!("{turn} of {cuts} cuts, {} tokens acknowledged", self.journal.tokens_count()));
         }
         self.figures.tokens = self.journal.tokens_count();
         self.figures.revealed = self.journal.revealed_count();
@@ -213,6 +221,11 @@ impl Run {
             return Ok(());
         }
         self.check(&payroll).await
+    }
+
+    /// Was a tail to be truncated, and was none so far? Whether the paused leader had one is chance.
+    fn unstaged(&self) -> bool {
+        self.moment == Moment::Overtaken && self.figures.truncated == 0
     }
 
     async fn check(&mut self, payroll: &Caller) -> Result<()> {
