@@ -16,6 +16,7 @@ mod identity_matrix;
 mod jwt_attacks;
 mod kill9;
 mod law_rules;
+mod ledger_peer;
 mod number_change;
 mod plaintext_scan;
 mod policy_oracle;
@@ -56,6 +57,7 @@ pub const ALL: &[Evidence] = &[
     access::EVIDENCE,
     first_figures::EVIDENCE,
     law_rules::EVIDENCE,
+    ledger_peer::EVIDENCE,
     roles::EVIDENCE,
 ];
 
