@@ -14,9 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire;
 
-/// The days of a week in the order of their bits.
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-
 /// One `[[grant]]` table.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -344,10 +341,7 @@ impl HoursTable {
     }
 
     fn to_policy(&self) -> Result<Hours, String> {
-        let mut days = if self.days.is_empty() { Hours::EVERY_DAY } else { 0 };
-        for day in &self.days {
-            days |= 1 << DAYS.iter().position(|known| known == day).ok_or("hours.days must be mon to sun")?;
-        }
+        let days = Hours::days_named(self.days.iter().map(String::as_str)).map_err(told)?;
         let minute = |minute: u32| u16::try_from(minute).map_err(|error| error.to_string());
         let hours = self.to_wire()?;
         Ok(Hours { days, from_minute: minute(hours.from_minute)?, to_minute: minute(hours.to_minute)? })

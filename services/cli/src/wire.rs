@@ -192,8 +192,18 @@ fn conditions(grant: &Grant) -> Value {
     if asked.is_empty() { Value::Null } else { Value::Object(asked) }
 }
 
-fn hours_value(hours: &Hours) -> Value {
+/// A span of hours.
+pub(crate) fn hours_value(hours: &Hours) -> Value {
     json!({"days": hours.days, "from": clock_text(hours.from_minute), "to": clock_text(hours.to_minute)})
+}
+
+/// Reads `mon,fri 09:30-24:00`; `daily` stands for every day.
+pub(crate) fn hours(text: &str) -> Result<Hours, String> {
+    const RULE: &str = "must be days and a span of hours, such as `mon,tue 09:00-18:00` or `daily 06:00-22:00`";
+    let (days, span) = text.split_once(' ').ok_or(RULE)?;
+    let (from, to) = span.split_once('-').ok_or(RULE)?;
+    let days = if days == "daily" { Vec::new() } else { days.split(',').map(str::to_owned).collect() };
+    Ok(Hours { days, from_minute: clock(from)?, to_minute: clock(to)? })
 }
 
 /// Minutes after midnight as a clock shows them, `09:30`; `24:00` is midnight at the day's end.
@@ -248,6 +258,16 @@ mod tests {
         }
         assert!(relation("friend").is_err());
         assert_eq!((role("approver"), role("unspecified"), role("root")), (Some(Role::Approver), None, None));
+    }
+
+    #[test]
+    fn spans_of_hours_are_read() {
+        let read = hours("mon,fri 09:30-24:00").unwrap();
+        assert_eq!((read.days.len(), read.from_minute, read.to_minute), (2, 570, 1_440));
+        assert!(hours("daily 06:00-22:00").unwrap().days.is_empty());
+        for wrong in ["", "mon", "09:00-18:00", "mon 09:00", "mon 9-18", "mon 09:00-25:00"] {
+            assert!(hours(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

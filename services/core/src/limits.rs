@@ -161,7 +161,9 @@ pub const DENIALS_EXPLAINED_MAX: usize = 100_000;
 pub const ENUMERATION_UNKNOWN_TOKENS: usize = 10;
 /// Minutes in which [`ENUMERATION_UNKNOWN_TOKENS`] are counted.
 pub const ENUMERATION_MINUTES: i64 = 5;
-/// Hour of the tenant's day from which a reveal is outside working hours.
-pub const OFF_HOURS_FROM_HOUR: u16 = 22;
-/// Hour of the tenant's day from which a reveal is within working hours again.
-pub const OFF_HOURS_TO_HOUR: u16 = 6;
+/// Hour at which the people of a tenant begin to work, unless the tenant says otherwise.
+pub const OFFICE_FROM_HOUR_DEFAULT: u16 = 6;
+/// Hour at which they have ended.
+pub const OFFICE_TO_HOUR_DEFAULT: u16 = 22;
+/// Days on which nobody works that a tenant may name.
+pub const TENANT_HOLIDAYS_MAX: usize = 366;

@@ -211,6 +211,9 @@ pub enum DetailKey {
     /// Which numbers a tenant takes only with the record of an identity check, `my_number:self`; `none`: of none.
     #[n(100)]
     VerificationDemand = 100,
+    /// When people of a tenant work: spans of hours, and the days on which nobody does.
+    #[n(125)]
+    OfficeHours = 125,
 }
 
 impl DetailKey {
@@ -288,6 +291,7 @@ impl DetailKey {
             DetailKey::RecipientWithdrawn => "recipient_withdrawn",
             DetailKey::Recipient => "recipient",
             DetailKey::VerificationDemand => "verification_demand",
+            DetailKey::OfficeHours => "office_hours",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Conditions of a grant beyond who, what and until when: all of them data, all of them legs that no text can loosen.
 
+use std::fmt;
+
 use fuda_core::{
     Fingerprint, Invalid, RecordLabel, Relation, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone,
     time::MINUTE_MS,
@@ -86,6 +88,36 @@ impl Subjects {
 impl Hours {
     /// Every day of the week.
     pub const EVERY_DAY: u8 = 0b0111_1111;
+    /// The days of a week as texts name them, in the order of their bits.
+    pub const DAYS: [&'static str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+    /// The names of the days, in their order.
+    pub fn day_names(self) -> impl Iterator<Item = &'static str> {
+        Self::DAYS.into_iter().enumerate().filter(move |(bit, _)| self.days & 1 << bit != 0).map(|(_, day)| day)
+    }
+
+    /// The bits of named days; of all days when none is named.
+    ///
+    /// # Errors
+    /// [`Invalid`] for another name.
+    pub fn days_named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<u8, Invalid> {
+        let mut days = 0;
+        for name in names {
+            let bit = Self::DAYS.iter().position(|known| *known == name);
+            days |= 1 << bit.ok_or(Invalid::new("hours.days", "must be mon, tue, wed, thu, fri, sat or sun"))?;
+        }
+        Ok(if days == 0 { Self::EVERY_DAY } else { days })
+    }
+
+    /// Whether the span is on this day of the week; Monday is 0.
+    pub(crate) const fn are_on(self, weekday: i8) -> bool {
+        self.days & 1 << weekday != 0
+    }
+
+    /// Whether the minute of a day lies in the span.
+    pub(crate) fn contain(self, minute: u16) -> bool {
+        (self.from_minute..self.to_minute).contains(&minute)
+    }
 
     fn fits(self) -> bool {
         (1..=Self::EVERY_DAY).contains(&self.days)
@@ -117,9 +149,7 @@ impl Conditions {
             let ascending = subjects.array_windows().all(|[one, next]| one < next);
             ensure(ascending, "grant.subjects", "must ascend without repetition")?;
         }
-        ensure(self.hours.len() <= limits::GRANT_HOURS_MAX, "grant.hours", "must be at most 16")?;
-        let fit = self.hours.iter().all(|hours| hours.fits());
-        ensure(fit, "grant.hours", "must name days and end after they begin, by midnight")?;
+        check_hours("grant.hours", &self.hours)?;
         let zones = &self.source_zones;
         ensure(zones.len() <= limits::GRANT_SOURCE_ZONES_MAX, "grant.source_zones", "must be at most 16")?;
         let distinct = zones.iter().enumerate().all(|(at, zone)| !zones.iter().skip(at + 1).any(|other| other == zone));
@@ -187,9 +217,8 @@ impl Conditions {
             return Some(Window::ALWAYS);
         }
         let (date, minute) = now.minute_in(zone);
-        let today = 1_u8 << date.weekday().to_monday_zero_offset();
-        let open = |hours: &&Hours| hours.days & today != 0 && (hours.from_minute..hours.to_minute).contains(&minute);
-        let hours = self.hours.iter().find(open)?;
+        let weekday = date.weekday().to_monday_zero_offset();
+        let hours = self.hours.iter().find(|hours| hours.are_on(weekday) && hours.contain(minute))?;
         let from = zone.moment_of(date, hours.from_minute)?;
         let end = zone.moment_of(date, hours.to_minute)?;
         // The span's end is its last millisecond. Where clocks are set back, an hour of the day comes twice and its
@@ -200,6 +229,27 @@ impl Conditions {
         }
         let minute_end = now.0 - now.0.rem_euclid(MINUTE_MS) + MINUTE_MS - 1;
         Some(Window { not_before: Some(now), not_after: Some(Timestamp(minute_end)) })
+    }
+}
+
+/// Checks a list of spans. The error never contains a value.
+pub(crate) fn check_hours(field: &'static str, hours: &[Hours]) -> Result<(), Invalid> {
+    ensure(hours.len() <= limits::GRANT_HOURS_MAX, field, "must be at most 16")?;
+    let fit = hours.iter().all(|hours| hours.fits());
+    ensure(fit, field, "must name days and end after they begin, by midnight")
+}
+
+/// `mon,fri 09:30-24:00`; `daily 06:00-22:00`.
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.days == Self::EVERY_DAY {
+            f.write_str("daily")?;
+        }
+        for (at, day) in self.day_names().enumerate().filter(|_| self.days != Self::EVERY_DAY) {
+            write!(f, "{}{day}", if at == 0 { "" } else { "," })?;
+        }
+        let (from, to) = (self.from_minute, self.to_minute);
+        write!(f, " {:02}:{:02}-{:02}:{:02}", from / 60, from % 60, to / 60, to % 60)
     }
 }
 

@@ -79,6 +79,7 @@ pub fn tenant(created: Timestamp) -> Result<Tenant, Invalid> {
         created,
         demand: VerificationDemand::default(),
         recipients: Vec::new(),
+        office_hours: crate::OfficeHours::default(),
     })
 }
 

@@ -1,7 +1,7 @@
 use fuda_core::{Invalid, KeyDomainId, PurposeCode, TenantId, Timestamp, VerificationDemand, Zone};
 use minicbor::{Decode, Encode};
 
-use crate::Recipient;
+use crate::{OfficeHours, Recipient};
 
 /// Characters (Unicode scalar values) of a tenant's name.
 pub const TENANT_NAME_CHARS_MAX: usize = 128;
@@ -36,6 +36,9 @@ pub struct Tenant {
     /// To whom its numbers may be sealed, at most [`fuda_core::limits::RECIPIENTS_PER_TENANT_MAX`]. Stored only when there are any.
     #[cbor(n(8), skip_if = "Vec::is_empty")]
     pub recipients: Vec<Recipient>,
+    /// When its people work. Stored only when somebody set it.
+    #[cbor(n(9), skip_if = "OfficeHours::is_default")]
+    pub office_hours: OfficeHours,
 }
 
 /// Whether lost tokens can be recovered, and by whom.
@@ -61,7 +64,7 @@ impl Tenant {
         self.purposes.contains(purpose)
     }
 
-    /// Checks name and demand. That the purposes are in the catalogue is checked by apply, which has it.
+    /// Checks name, demand and office hours. That the purposes are in the catalogue is checked by apply, which has it.
     pub fn validate(&self) -> Result<(), Invalid> {
         let chars = self.name.chars().count();
         if chars == 0 || chars > TENANT_NAME_CHARS_MAX {
@@ -70,6 +73,7 @@ impl Tenant {
         if self.name.chars().any(char::is_control) {
             return Err(Invalid::new("tenant.name", "must not contain control characters"));
         }
-        self.demand.validate()
+        self.demand.validate()?;
+        self.office_hours.validate()
     }
 }

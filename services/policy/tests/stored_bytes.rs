@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use fuda_core::{
-    CallerId, Fingerprint, KeyDomainId, Kind, PurposeCode, RecordLabel, Relation, RelationSet, ScopeId, SourceZone,
-    SubjectRef, TenantId, Timestamp, VerificationDemand, Window, WorkReference, Zone,
+    CallerId, Day, Fingerprint, KeyDomainId, Kind, PurposeCode, RecordLabel, Relation, RelationSet, ScopeId,
+    SourceZone, SubjectRef, TenantId, Timestamp, VerificationDemand, Window, WorkReference, Zone,
 };
 use fuda_policy::{
-    Action, ApprovedJob, Budget, Conditions, DenyReason, EndUserRule, Grant, GrantId, Hours, Notified, Recipient,
-    RecoveryChoice, Role, Subjects, Tenant, samples,
+    Action, ApprovedJob, Budget, Conditions, DenyReason, EndUserRule, Grant, GrantId, Hours, Notified, OfficeHours,
+    Recipient, RecoveryChoice, Role, Subjects, Tenant, samples,
 };
 use minicbor::{Decode, Encode};
 
@@ -105,6 +105,7 @@ fn tenants() {
         created: Timestamp(1_000),
         demand: VerificationDemand::default(),
         recipients: Vec::new(),
+        office_hours: OfficeHours::default(),
     };
     let demands = Tenant { demand: VerificationDemand::of_the_law(), ..tenant.clone() };
     check(
@@ -121,8 +122,11 @@ fn tenants() {
     };
     let bytes = format!("85 5820 {} 5820 {} 63 e69cad 81 6a 6f702e636f6c6c656374 09", "ab".repeat(32), "cd".repeat(32));
     check(&recipient, &bytes);
-    let tenant = Tenant { recipients: vec![recipient], ..tenant };
     let before = "64 64656d6f 63 e69cad 6a 417369612f546f6b796f 07 82 00 80 81 6a 6f702e636f6c6c656374 1903e8";
+    let hours = vec![Hours { days: 0b1_1111, from_minute: 540, to_minute: 1_080 }];
+    let office = Tenant { office_hours: OfficeHours { hours, holidays: vec![Day::from_number(3)] }, ..tenant.clone() };
+    check(&office, &format!("8a {before} 82 80 00 80 82 81 83 18 1f 19 021c 19 0438 81 03"));
+    let tenant = Tenant { recipients: vec![recipient], ..tenant };
     check(&tenant, &format!("89 {before} 82 80 00 81 {bytes}"));
     let key = "cd".repeat(32);
     check(&RecoveryChoice::PublicKey([0xcd; 32]), &format!("82 01 81 5820 {key}"));

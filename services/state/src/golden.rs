@@ -249,6 +249,7 @@ fn tenant_purposes() -> TenantPurposes {
         enable: vec![purpose("tax.slip")],
         disable: vec![purpose("tax.old")],
         demand: None,
+        office_hours: None,
     }
 }
 

@@ -10,7 +10,7 @@ use fuda_core::{
 };
 use fuda_ledger::tree::{Edge, TreeHead};
 use fuda_ledger::{Block, Common, Detail, DetailKey, EntryItem, Header};
-use fuda_policy::{Action, DenyReason, Grant, PolicyData, Touched};
+use fuda_policy::{Action, DenyReason, Grant, OfficeHours, PolicyData, Touched};
 
 use crate::alarms::{Leaks, Untold};
 use crate::assertions::Assertions;
@@ -62,6 +62,7 @@ pub struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TenantFacts {
     pub(crate) zone: Zone,
+    pub(crate) office_hours: OfficeHours,
     pub(crate) domain: KeyDomainId,
 }
 
@@ -229,7 +230,7 @@ impl Machine {
 
 impl TenantFacts {
     pub(crate) fn of(tenant: &fuda_policy::Tenant) -> Self {
-        Self { zone: tenant.time_zone.clone(), domain: tenant.key_domain }
+        Self { zone: tenant.time_zone.clone(), office_hours: tenant.office_hours.clone(), domain: tenant.key_domain }
     }
 }
 
@@ -394,8 +395,8 @@ impl<T: Txn> Applying<'_, T> {
     pub(crate) fn append(&mut self, mut items: Vec<EntryItem>) -> Result<Sequence, TableError> {
         let leaked = canaries::report(self, &mut items)?;
         let machine = &mut *self.machine;
-        let zone = self.header.tenant.as_ref().and_then(|tenant| machine.tenants.get(tenant)).map(|facts| &facts.zone);
-        machine.watch.look(self.txn, self.header, zone, self.time, &mut items)?;
+        let tenant = self.header.tenant.as_ref().and_then(|tenant| machine.tenants.get(tenant));
+        machine.watch.look(self.txn, self.header, tenant, self.time, &mut items)?;
         let common = Common::from_header(self.header, self.time);
         self.machine.append_block(self.txn, common, items, &leaked)
     }

@@ -17,7 +17,7 @@ use crate::{OrderId, Outcome, Refusal, TableError, Txn, key, reader};
 /// What an order brings into force.
 pub(crate) enum Effect {
     Catalogue(Catalogue),
-    Tenant(Tenant),
+    Tenant(Box<Tenant>),
 }
 
 impl PurposeChange {
@@ -43,7 +43,7 @@ impl PurposeChange {
 
     /// What it leads to, or why it is refused. Asked when it is proposed and again when it is approved.
     pub(crate) fn effect<T: Txn>(&self, applying: &Applying<'_, T>) -> Result<Result<Effect, Refusal>, TableError> {
-        let of_tenant = |changed: Result<Tenant, Refusal>| changed.map(Effect::Tenant);
+        let of_tenant = |changed: Result<Tenant, Refusal>| changed.map(|tenant| Effect::Tenant(Box::new(tenant)));
         Ok(match self {
             Self::Catalogue(change) => {
                 propose_catalogue_change::changed(&applying.catalogue()?, change).map(Effect::Catalogue)

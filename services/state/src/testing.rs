@@ -434,7 +434,7 @@ pub(crate) fn set_purposes(
 ) -> Command {
     let codes = |codes: &[&str]| codes.iter().map(|code| purpose(code)).collect();
     let (enable, disable) = (codes(enable), codes(disable));
-    let change = crate::row::TenantPurposes { tenant: tenant(), enable, disable, demand: None };
+    let change = crate::row::TenantPurposes { tenant: tenant(), enable, disable, demand: None, office_hours: None };
     set_tenant(world, by, order, change, request_id)
 }
 

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use fuda_core::{CallerId, Day, PurposeCode, TenantId, Timestamp, Zone, limits};
+use fuda_core::{CallerId, Day, PurposeCode, TenantId, Timestamp, limits};
 use fuda_ledger::{Alarm, AlarmCode, Decision, EntryItem, Header};
 use fuda_policy::DenyReason;
 use minicbor::{Decode, Encode};
 
 use crate::key;
+use crate::machine::TenantFacts;
 use crate::row::Row;
 use crate::{Table, TableError, Txn, View};
 
@@ -109,19 +110,19 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Looks at the entries of one command and adds the alarms they raise. `zone` is the tenant's.
+    /// Looks at the entries of one command and adds the alarms they raise. `facts` are the tenant's.
     pub(crate) fn look<T: Txn>(
         &mut self,
         txn: &mut T,
         header: &Header,
-        zone: Option<&Zone>,
+        facts: Option<&TenantFacts>,
         time: Timestamp,
         items: &mut [EntryItem],
     ) -> Result<(), TableError> {
-        if let (Some(tenant), Some(zone)) = (&header.tenant, zone) {
+        if let (Some(tenant), Some(facts)) = (&header.tenant, facts) {
             let allowed = items.iter_mut().find(|item| item.decision == Decision::Allowed);
             if let Some(first) = allowed {
-                self.look_at_habits(txn, header, tenant, zone, time, first);
+                self.look_at_habits(txn, header, (tenant, facts), time, first);
             }
         }
         look_at_denials(txn, &header.caller, time, items)
@@ -131,16 +132,15 @@ impl Watch {
         &mut self,
         txn: &mut T,
         header: &Header,
-        tenant: &TenantId,
-        zone: &Zone,
+        (tenant, facts): (&TenantId, &TenantFacts),
         time: Timestamp,
         first: &mut EntryItem,
     ) {
         let known = self.habits.get(tenant).and_then(|callers| callers.get(&header.caller));
         let purpose = header.purpose.as_ref();
         let new_purpose = purpose.filter(|purpose| known.is_none_or(|known| !known.purposes.contains(purpose)));
-        let night = if header.action.reveals() { night(time, zone) } else { None };
-        let new_night = night.filter(|night| known.and_then(|known| known.night) != Some(*night));
+        let night = if header.action.reveals() { facts.office_hours.night(time, &facts.zone) } else { None };
+        let new_night = night.map(Day::number).filter(|night| known.and_then(|known| known.night) != Some(*night));
         if new_purpose.is_none() && new_night.is_none() {
             return;
         }
@@ -156,19 +156,6 @@ impl Watch {
             first.raise(Alarm::new(AlarmCode::OffHours));
         }
         txn.put(Table::Meta, key::habit(tenant, &header.caller), habit.to_bytes());
-    }
-}
-
-/// The night in which the time lies, named by the day on which it began; `None` during the day.
-fn night(time: Timestamp, zone: &Zone) -> Option<i32> {
-    let (date, minute) = time.minute_in(zone);
-    let day = Day::from_date(date).number();
-    if minute >= limits::OFF_HOURS_FROM_HOUR * 60 {
-        Some(day)
-    } else if minute < limits::OFF_HOURS_TO_HOUR * 60 {
-        Some(day.saturating_sub(1))
-    } else {
-        None
     }
 }
 

@@ -1,10 +1,10 @@
 //! Each rule raises its alarm, once, in the entry that completes it, also after a restart.
 
 use fuda_core::{Sequence, time::MINUTE_MS};
-use fuda_policy::{Action, Request, samples};
+use fuda_policy::{Action, Hours, OfficeHours, Request, samples};
 
 use super::*;
-use crate::testing::{HOUR_MS, START, World, caller, tenant};
+use crate::testing::{HOUR_MS, START, World, approve_purposes, caller, refused, set_tenant, tenant};
 use crate::{Body, reader};
 
 /// The alarms of all entries from a sequence on, with their places behind it.
@@ -54,6 +54,49 @@ fn nights_are_the_tenants_and_are_told_once_each() {
     at(&mut world, 58 * HOUR_MS);
     world.revealed(Action::DescribeToken, &[1]);
     assert_eq!(raised(&world, from).len(), 2, "describing reveals nothing");
+}
+
+#[test]
+fn the_hours_are_those_two_people_set() {
+    let mut world = World::demo();
+    world.store(20, &[("E-1", 1)]);
+    world.revealed(Action::Detokenize, &[1]);
+    // Sunday, 13:45 in Tokyo, is no office hour of the week that is set; Monday 13:45 is, Tuesday is a holiday.
+    let span = Hours { days: 0b001_1111, from_minute: 540, to_minute: 1_080 };
+    let tuesday = START.day_in(&fuda_core::Zone::tokyo()).saturating_add(2);
+    let office = OfficeHours { hours: vec![span], holidays: vec![tuesday] };
+    let change = |office: &OfficeHours| crate::row::TenantPurposes {
+        tenant: tenant(),
+        enable: Vec::new(),
+        disable: Vec::new(),
+        demand: None,
+        office_hours: Some(office.clone()),
+    };
+    let order = crate::OrderId([8; 16]);
+    let empty = OfficeHours { hours: Vec::new(), ..office.clone() };
+    for mistaken in [OfficeHours::default(), empty] {
+        let command = set_tenant(&world, samples::OWNER, order, change(&mistaken), 8);
+        assert_eq!(refused(&world.apply(&command)), Some(crate::Refusal::PurposeChangeInvalid));
+    }
+    let from = world.machine.next_sequence();
+    let command = set_tenant(&world, samples::OWNER, order, change(&office), 9);
+    world.apply(&command);
+    world.revealed(Action::Detokenize, &[1]);
+    assert_eq!(raised(&world, from), [], "nobody approved");
+    let command = approve_purposes(&world, samples::APPROVER, order, 11);
+    world.apply(&command);
+    let approval = reader::entry(&world.tables, Sequence(world.machine.next_sequence().get() - 1)).unwrap().unwrap();
+    let said = approval.item.detail.iter().any(|fact| fact.value() == office.to_string());
+    assert!(said, "{:?}", approval.item.detail);
+
+    let from = world.machine.next_sequence();
+    for (hours, nights) in [(0_i64, 1), (1, 1), (24, 1), (48, 2), (53, 2), (72, 2), (77, 3)] {
+        at(&mut world, hours * HOUR_MS);
+        world.revealed(Action::Detokenize, &[1]);
+        world.restart();
+        let codes: Vec<_> = raised(&world, from).into_iter().map(|(_, code)| code).collect();
+        assert_eq!(codes, vec![AlarmCode::OffHours; nights], "{hours} hours later");
+    }
 }
 
 #[test]

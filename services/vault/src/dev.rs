@@ -145,6 +145,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         created: Timestamp(0),
         demand: fuda_core::VerificationDemand::default(),
         recipients: Vec::new(),
+        office_hours: fuda_policy::OfficeHours::default(),
     };
     let tenant = Tenant { created: refused(gate.now())?, ..tenant };
     act(gate, "owner", 2, Action::CreateTenant, Body::CreateTenant(CreateTenant { tenant })).await?;

@@ -258,6 +258,7 @@ pub(crate) fn new_tenant(wire: &tenant_pb::Tenant, created: Timestamp) -> Result
         created,
         demand: wire.verification_demand.as_ref().map(verification_demand).transpose()?.unwrap_or_default(),
         recipients: Vec::new(),
+        office_hours: wire.office_hours.as_ref().map(condition::office_hours).transpose()?.unwrap_or_default(),
     };
     tenant.validate()?;
     Ok(tenant)
@@ -279,6 +280,7 @@ pub(crate) fn tenant_to_wire(tenant: &Tenant) -> tenant_pb::Tenant {
         create_time: Some(timestamp_to_wire(tenant.created)),
         verification_demand: (!tenant.demand.is_none()).then(|| verification_demand_to_wire(&tenant.demand)),
         recipients: tenant.recipients.iter().map(recipient::recipient_to_wire).collect(),
+        office_hours: Some(condition::office_hours_to_wire(&tenant.office_hours)),
     }
 }
 

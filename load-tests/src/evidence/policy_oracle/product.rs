@@ -53,6 +53,7 @@ pub(super) fn tenant(world: &World, place: usize) -> Result<Tenant> {
         created: Timestamp::EPOCH,
         demand: VerificationDemand::default(),
         recipients: Vec::new(),
+        office_hours: fuda_policy::OfficeHours::default(),
     })
 }
 

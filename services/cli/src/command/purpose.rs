@@ -168,6 +168,11 @@ fn order_row(order: &PurposeOrder) -> Vec<Value> {
     let changes = order.put.iter().map(|row| format!("~{}", row.code));
     let changes = changes.chain(order.retire.iter().chain(&order.disable).map(|code| format!("-{code}")));
     let changes = changes.chain(order.register.iter().map(|to| format!("+{} ({})", to.fingerprint, to.name)));
+    let settings = [
+        order.verification_demand.as_ref().map(|_| "~verification_demand".to_owned()),
+        order.office_hours.as_ref().map(|_| "~office_hours".to_owned()),
+    ];
+    let changes = changes.chain(settings.into_iter().flatten());
     let changes = changes.chain(order.withdraw.iter().map(|fingerprint| format!("-{fingerprint}")));
     let changes: Vec<String> = changes.chain(order.enable.iter().map(|code| format!("+{code}"))).collect();
     vec![
@@ -233,6 +238,8 @@ fn purpose(row: &fuda_core::Purpose) -> Purpose {
 
 #[cfg(test)]
 mod tests {
+    use fuda_client::tenant::OfficeHours;
+
     use super::*;
 
     const FILE: &str = r#"
@@ -267,9 +274,11 @@ mod tests {
             tenant: "acme".to_owned(),
             enable: vec!["tax.zaikei".to_owned()],
             disable: vec!["tax.fee_record".to_owned()],
+            office_hours: Some(OfficeHours::default()),
             ..PurposeOrder::default()
         };
         let cells = order_row(&order);
-        assert_eq!((&cells[1], &cells[2]), (&json!("acme"), &json!(["-tax.fee_record", "+tax.zaikei"])));
+        let changes = json!(["-tax.fee_record", "~office_hours", "+tax.zaikei"]);
+        assert_eq!((&cells[1], &cells[2]), (&json!("acme"), &changes));
     }
 }

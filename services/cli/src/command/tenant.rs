@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{ArgGroup, Args, Subcommand};
 use fuda_client::purpose::SetTenantPurposesRequest;
-use fuda_client::tenant::{CreateTenantRequest, GetTenantRequest, Tenant, VerificationDemand};
+use fuda_client::tenant::{
+    CreateTenantRequest, GetTenantRequest, Hours as Span, OfficeHours, Tenant, VerificationDemand,
+};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -38,6 +40,27 @@ pub(crate) enum Command {
         #[command(flatten)]
         demand: Demand,
     },
+    /// Store an order to say when people of a tenant work; reveals outside raise an alarm. It has no effect until `fuda
+    /// purpose approve`.
+    Hours(Hours),
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["open", "holidays", "default"])))]
+pub(crate) struct Hours {
+    /// The tenant.
+    #[arg(value_name = "ID")]
+    tenant: String,
+    /// Days and a span of hours of the tenant's time zone, such as `mon,tue,wed,thu,fri 09:00-18:00`; every day from
+    /// 06:00 to 22:00 when none is given.
+    #[arg(long, value_name = "DAYS FROM-TO", value_parser = wire::hours)]
+    open: Vec<Span>,
+    /// Days on which nobody works, such as 2027-01-01.
+    #[arg(long = "holiday", value_name = "DATE", num_args = 1..)]
+    holidays: Vec<String>,
+    /// Go back to every day from 06:00 to 22:00.
+    #[arg(long, conflicts_with_all = ["open", "holidays"])]
+    default: bool,
 }
 
 /// Of which numbers the record of an identity check is demanded.
@@ -112,14 +135,23 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
                 verification_demand: Some(demand),
                 ..SetTenantPurposesRequest::default()
             };
-            let answer = context.connection.client().await?.set_tenant_purposes(request).await?;
-            context.output.facts(vec![("order", text(answer.order)), ("entry_sequence", json!(answer.entry_sequence))])
+            order(request, context).await
+        }
+        Command::Hours(Hours { tenant, open, holidays, default: _ }) => {
+            let office_hours = Some(OfficeHours { hours: open, holidays });
+            let request = SetTenantPurposesRequest { tenant, office_hours, ..SetTenantPurposesRequest::default() };
+            order(request, context).await
         }
         Command::Show { tenant } => {
             let answer = context.connection.client().await?.get_tenant(GetTenantRequest { tenant }).await?;
             context.output.facts(facts(&answer.tenant.unwrap_or_default()))
         }
     }
+}
+
+async fn order(request: SetTenantPurposesRequest, context: &mut Context) -> Result<(), Failure> {
+    let answer = context.connection.client().await?.set_tenant_purposes(request).await?;
+    context.output.facts(vec![("order", text(answer.order)), ("entry_sequence", json!(answer.entry_sequence))])
 }
 
 fn facts(tenant: &Tenant) -> Vec<(&'static str, Value)> {
@@ -131,8 +163,14 @@ fn facts(tenant: &Tenant) -> Vec<(&'static str, Value)> {
         ("purposes", json!(tenant.purposes)),
         ("recovery", text(recovery)),
         ("verification_demand", tenant.verification_demand.as_ref().map_or(Value::Null, wire::verification_demand)),
+        ("office_hours", tenant.office_hours.as_ref().map_or(Value::Null, office_hours)),
         ("create_time", wire::moment_value(tenant.create_time.as_ref())),
     ]
+}
+
+fn office_hours(office: &OfficeHours) -> Value {
+    let hours: Vec<Value> = office.hours.iter().map(wire::hours_value).collect();
+    json!({"hours": hours, "holidays": office.holidays})
 }
 
 fn read_key(path: &Path) -> Result<Vec<u8>, Failure> {

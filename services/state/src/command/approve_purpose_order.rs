@@ -4,7 +4,7 @@ use fuda_ledger::{Detail, DetailKey, EntryItem};
 use minicbor::{Decode, Encode};
 
 use crate::key::{self, Meta};
-use crate::machine::Applying;
+use crate::machine::{Applying, TenantFacts};
 use crate::purpose_order::Effect;
 use crate::row::{CatalogueRow, PurposeChange, PurposeOrderRow, TenantRow};
 use crate::{OrderId, Outcome, Refusal, Table, TableError, Txn, reader};
@@ -49,7 +49,8 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApprovePurpos
         Ok(Effect::Tenant(tenant)) => {
             let row = reader::tenant(&*applying.txn, &tenant.id)?;
             let created = row.ok_or(TableError::corrupt(Table::Tenants, "a tenant that was there is gone"))?.created;
-            applying.put(key::tenant(&tenant.id), &TenantRow { tenant, created });
+            applying.machine.tenants.insert(tenant.id.clone(), TenantFacts::of(&tenant));
+            applying.put(key::tenant(&tenant.id), &TenantRow { tenant: *tenant, created });
         }
     }
     close(applying, order, detail)

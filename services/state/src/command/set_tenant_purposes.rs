@@ -1,5 +1,5 @@
-//! SetTenantPurposes: stores an order to enable and disable purposes of one tenant, or to demand the record of an
-//! identity check. Nothing changes until another person approves it ([`super::approve_purpose_order`]).
+//! SetTenantPurposes: stores an order to enable and disable purposes of one tenant, to demand the record of an identity
+//! check, or to say when its people work. Nothing changes until another person approves it ([`super::approve_purpose_order`]).
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,8 @@ use crate::purpose_order::{first_proposal, listed, propose};
 use crate::row::{PurposeChange, TenantPurposes};
 use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
 
-/// Proposes which purposes a tenant uses from now on, and which numbers it takes only with the record of a check.
+/// Proposes which purposes a tenant uses from now on, which numbers it takes only with the record of a check, and when
+/// its people work.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SetTenantPurposes {
     /// The order's id, minted by the node.
@@ -49,7 +50,9 @@ pub(crate) fn changed<T: Txn>(
     let demand = change.demand.as_ref();
     // Demanding what is demanded is a mistake, too.
     let demands = demand.is_none_or(|demand| demand.validate().is_ok() && *demand != row.tenant.demand);
-    if !few || !demands || (count == 0 && demand.is_none()) {
+    let office = change.office_hours.as_ref();
+    let works = office.is_none_or(|office| office.validate().is_ok() && *office != row.tenant.office_hours);
+    if !few || !demands || !works || (count == 0 && demand.is_none() && office.is_none()) {
         return Ok(Err(Refusal::PurposeChangeInvalid));
     }
     let catalogue = applying.catalogue()?;
@@ -68,6 +71,9 @@ pub(crate) fn changed<T: Txn>(
     if let Some(demand) = demand {
         tenant.demand.clone_from(demand);
     }
+    if let Some(office) = office {
+        tenant.office_hours.clone_from(office);
+    }
     Ok(if tenant.purposes.is_empty() { Err(Refusal::PurposeChangeInvalid) } else { Ok(tenant) })
 }
 
@@ -77,6 +83,7 @@ pub(crate) fn detail(change: &TenantPurposes) -> Vec<Detail> {
         listed(DetailKey::PurposeEnabled, change.enable.iter().map(fuda_core::PurposeCode::as_str)),
         listed(DetailKey::PurposeDisabled, change.disable.iter().map(fuda_core::PurposeCode::as_str)),
         change.demand.as_ref().map(|demand| Detail::new(DetailKey::VerificationDemand, &demand.to_string())),
+        change.office_hours.as_ref().map(|office| Detail::new(DetailKey::OfficeHours, &office.to_string())),
     ];
     facts.into_iter().flatten().collect()
 }
@@ -139,6 +146,7 @@ mod tests {
             enable: Vec::new(),
             disable: Vec::new(),
             demand: Some(demand.clone()),
+            office_hours: None,
         };
         // What is so already, and what makes no sense.
         let of_nobody = VerificationDemand { relations: fuda_core::RelationSet::EMPTY, ..law.clone() };

@@ -2,7 +2,8 @@
 
 use fuda_core::{Kind, PartyId, Timestamp, VerificationDemand, Window, WorkReference};
 use fuda_policy::{
-    Action, Circumstances, Conditions, Entrusted, Given, Grant, GrantId, Hours, Role, Subjects, Terms, Wish, samples,
+    Action, Circumstances, Conditions, Entrusted, Given, Grant, GrantId, Hours, OfficeHours, Role, Subjects, Terms,
+    Wish, samples,
 };
 
 use super::{act, golden_tenant, grant, line, tenant_purposes};
@@ -23,9 +24,11 @@ pub(super) fn bodies() -> Vec<Body> {
     let reason = || text("ticket 7");
     let succession = Some(keys());
     let demanding = TenantPurposes { demand: Some(VerificationDemand::of_the_law()), ..tenant_purposes() };
+    let working = TenantPurposes { office_hours: Some(office_hours()), ..tenant_purposes() };
     vec![
         Body::CreateTenant(CreateTenant { tenant: demanding_tenant() }),
         Body::SetTenantPurposes(SetTenantPurposes { order: ORDER, change: demanding }),
+        Body::SetTenantPurposes(SetTenantPurposes { order: ORDER, change: working }),
         Body::ProposeGrants(ProposeGrants { order: ORDER, grants: vec![handler()], revoke: Vec::new(), succession }),
         Body::RequestAccess(RequestAccess { id: ID, wish: wish(), reason: reason() }),
         Body::ApproveAccess(ApproveAccess { id: ID }),
@@ -77,6 +80,7 @@ pub(super) fn rows() -> Vec<(String, Vec<u8>)> {
     let cancelled = SuccessionRow { cancelled: Some(act(7)), ..waiting };
     vec![
         line("tenant_demanding", &TenantRow { tenant: demanding_tenant(), created: act(1) }),
+        line("tenant_with_office_hours", &TenantRow { tenant: working_tenant(), created: act(1) }),
         line("grant_with_circumstances", &GrantRow { grant: handler(), order: Some(ORDER), sequence: act(2).sequence }),
         line("grant_given", &GrantRow { grant: given(), order: None, sequence: act(2).sequence }),
         line("access", &open),
@@ -92,6 +96,15 @@ pub(super) fn rows() -> Vec<(String, Vec<u8>)> {
 
 fn demanding_tenant() -> fuda_policy::Tenant {
     fuda_policy::Tenant { demand: VerificationDemand::of_the_law(), ..golden_tenant() }
+}
+
+fn working_tenant() -> fuda_policy::Tenant {
+    fuda_policy::Tenant { office_hours: office_hours(), ..golden_tenant() }
+}
+
+fn office_hours() -> OfficeHours {
+    let hours = vec![Hours { days: 0b001_1111, from_minute: 540, to_minute: 1_080 }];
+    OfficeHours { hours, holidays: vec![fuda_core::Day::from_number(20_819)] }
 }
 
 /// A person of an entrusted party who may ask, under every sort of condition.

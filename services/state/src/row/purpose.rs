@@ -1,7 +1,7 @@
 //! Rows of orders about purposes, and about what a tenant asks of numbers and where it seals them.
 
 use fuda_core::{CatalogueChange, Fingerprint, PurposeCode, Sequence, TenantId, VerificationDemand};
-use fuda_policy::Recipient;
+use fuda_policy::{OfficeHours, Recipient};
 use minicbor::{Decode, Encode};
 
 use super::Act;
@@ -30,7 +30,7 @@ pub enum PurposeChange {
     /// The vault's catalogue.
     #[n(0)]
     Catalogue(#[n(0)] CatalogueChange),
-    /// Which purposes a tenant uses, and what it demands of numbers that come in.
+    /// Which purposes a tenant uses, what it demands of numbers that come in, and when its people work.
     #[n(1)]
     Tenant(#[n(0)] TenantPurposes),
     /// To whom numbers of a tenant may be sealed.
@@ -52,7 +52,7 @@ pub struct TenantRecipients {
     pub withdraw: Vec<Fingerprint>,
 }
 
-/// A change of the purposes of one tenant, and of what it demands of numbers that come in.
+/// A change of the purposes of one tenant, of what it demands of numbers that come in, and of when its people work.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TenantPurposes {
     /// The tenant.
@@ -67,6 +67,9 @@ pub struct TenantPurposes {
     /// Which numbers it takes only with the record of an identity check from then on; `None` leaves it as it is.
     #[n(3)]
     pub demand: Option<VerificationDemand>,
+    /// When its people work from then on; `None` leaves it as it is.
+    #[n(4)]
+    pub office_hours: Option<OfficeHours>,
 }
 
 /// Where a change of purposes stands in the history.

@@ -108,7 +108,8 @@ impl PurposeService for Purposes {
             let tenant = permit.tenant().cloned().ok_or(Refusal::new(Code::DeniedOrNotFound))?;
             let (enable, disable) = (codes("enable", &message.enable)?, codes("disable", &message.disable)?);
             let demand = message.verification_demand.as_ref().map(wire::verification_demand).transpose()?;
-            let change = TenantPurposes { tenant, enable, disable, demand };
+            let office_hours = message.office_hours.as_ref().map(wire::condition::office_hours).transpose()?;
+            let change = TenantPurposes { tenant, enable, disable, demand, office_hours };
             Ok(Body::SetTenantPurposes(SetTenantPurposes { order, change }))
         })
         .await

@@ -1,14 +1,11 @@
 //! Conditions of grants between the wire and the words of the domain.
 
-use fuda_core::{Invalid, RecordLabel, Relation, SourceZone, SubjectRef};
-use fuda_policy::{Conditions, Hours, Subjects, condition_limits};
+use fuda_core::{Day, Invalid, RecordLabel, Relation, SourceZone, SubjectRef};
+use fuda_policy::{Conditions, Hours, OfficeHours, Subjects, condition_limits};
 use fuda_proto::tenant::v1 as pb;
 
 use crate::refusal::Refusal;
 use crate::wire;
-
-/// The days of a week in the order of their bits.
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// The conditions of a grant to be proposed. What does not depend on other state is checked with the whole grant.
 pub(crate) fn conditions(grant: &pb::Grant) -> Result<Conditions, Refusal> {
@@ -62,11 +59,7 @@ fn subjects(listed: &[String], label: &str) -> Result<Subjects, Refusal> {
 }
 
 fn hours(hours: &pb::Hours) -> Result<Hours, Refusal> {
-    let mut days = if hours.days.is_empty() { Hours::EVERY_DAY } else { 0 };
-    for day in &hours.days {
-        let bit = DAYS.iter().position(|known| known == day);
-        days |= 1 << bit.ok_or(Invalid::new("hours.days", "must be mon, tue, wed, thu, fri, sat or sun"))?;
-    }
+    let days = Hours::days_named(hours.days.iter().map(String::as_str))?;
     let minute = |minute: u32| {
         u16::try_from(minute).map_err(|_| Invalid::new("hours", "must be minutes of a day, at most 1440"))
     };
@@ -74,11 +67,30 @@ fn hours(hours: &pb::Hours) -> Result<Hours, Refusal> {
 }
 
 fn hours_to_wire(hours: Hours) -> pb::Hours {
-    let days = DAYS.iter().enumerate().filter(|(bit, _)| hours.days & 1 << bit != 0);
     pb::Hours {
-        days: days.map(|(_, day)| (*day).to_owned()).collect(),
+        days: hours.day_names().map(str::to_owned).collect(),
         from_minute: hours.from_minute.into(),
         to_minute: hours.to_minute.into(),
+    }
+}
+
+/// When people of a tenant work.
+pub(crate) fn office_hours(wire: &pb::OfficeHours) -> Result<OfficeHours, Refusal> {
+    let default = OfficeHours::default();
+    let spans = wire.hours.iter().map(hours).collect::<Result<Vec<_>, _>>()?;
+    let mut holidays = wire.holidays.iter().map(|day| Day::parse(day)).collect::<Result<Vec<_>, _>>()?;
+    holidays.sort_unstable();
+    holidays.dedup();
+    let office = OfficeHours { hours: if spans.is_empty() { default.hours } else { spans }, holidays };
+    office.validate()?;
+    Ok(office)
+}
+
+/// The same as the API writes it.
+pub(crate) fn office_hours_to_wire(office: &OfficeHours) -> pb::OfficeHours {
+    pb::OfficeHours {
+        hours: office.hours.iter().map(|hours| hours_to_wire(*hours)).collect(),
+        holidays: office.holidays.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -105,6 +117,22 @@ mod tests {
         let labelled = pb::Grant { label: "executives".to_owned(), ..pb::Grant::default() };
         assert_eq!(conditions_to_wire(&conditions(&labelled).unwrap_or_default()), labelled);
         assert!(conditions(&pb::Grant::default()).is_ok_and(|conditions| conditions.are_none()));
+    }
+
+    #[test]
+    fn office_hours_come_back_in_order() {
+        let span = pb::Hours { days: vec!["mon".to_owned(), "fri".to_owned()], from_minute: 540, to_minute: 1_080 };
+        let sent = |holidays: &[&str]| pb::OfficeHours {
+            hours: vec![span.clone()],
+            holidays: holidays.iter().map(|day| (*day).to_owned()).collect(),
+        };
+        let read = office_hours(&sent(&["2027-01-02", "2027-01-01", "2027-01-02"])).unwrap();
+        assert_eq!(office_hours_to_wire(&read), sent(&["2027-01-01", "2027-01-02"]));
+        assert!(office_hours(&pb::OfficeHours::default()).is_ok_and(|office| office.is_default()));
+        let late = pb::Hours { days: Vec::new(), from_minute: 0, to_minute: 1_441 };
+        for wrong in [sent(&["2027-02-30"]), pb::OfficeHours { hours: vec![late], holidays: Vec::new() }] {
+            assert!(office_hours(&wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use fuda_core::{
 use fuda_proto::purpose::v1 as pb;
 use fuda_state::row::{PurposeChange, PurposeOrderRow};
 
+use super::condition::office_hours_to_wire;
 use super::recipient::recipient_to_wire;
 use crate::refusal::Refusal;
 use crate::wire::{timestamp_to_wire, verification_demand_to_wire};
@@ -137,6 +138,7 @@ pub(crate) fn order_to_wire(row: &PurposeOrderRow) -> pb::PurposeOrder {
             enable: texts(&change.enable),
             disable: texts(&change.disable),
             verification_demand: change.demand.as_ref().map(verification_demand_to_wire),
+            office_hours: change.office_hours.as_ref().map(office_hours_to_wire),
             ..order
         },
         PurposeChange::Recipients(change) => pb::PurposeOrder {
