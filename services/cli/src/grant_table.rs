@@ -50,6 +50,8 @@ pub(crate) struct GrantTable {
     trained_until: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recipients: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    calls_per_minute_max: u32,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     person: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -141,6 +143,7 @@ impl From<pb::Grant> for GrantTable {
             label: grant.label,
             source_zones: grant.source_zones,
             recipients: grant.recipients,
+            calls_per_minute_max: grant.calls_per_minute_max,
             person: grant.person,
             party: grant.party,
             sub_of: grant.sub_of,
@@ -227,6 +230,7 @@ impl GrantTable {
             hours: self.hours.iter().map(HoursTable::to_wire).collect::<Result<_, _>>()?,
             source_zones: self.source_zones,
             recipients: self.recipients,
+            calls_per_minute_max: self.calls_per_minute_max,
             trained_until: moment("trained_until", self.trained_until)?,
             person: self.person,
             party: self.party,
@@ -326,6 +330,7 @@ impl GrantTable {
             source_zones: all(&self.source_zones, SourceZone::parse)?,
             trained_until: self.trained_until.as_deref().map(moment).transpose()?,
             recipients: all(&self.recipients, Fingerprint::parse)?,
+            calls_per_minute_max: (self.calls_per_minute_max != 0).then_some(self.calls_per_minute_max),
         })
     }
 }
@@ -397,6 +402,7 @@ mod tests {
         label = "executives"
         source_zones = ["hq"]
         recipients = ["abababababababababababababababababababababababababababababababab"]
+        calls_per_minute_max = 60
         trained_until = "2027-03-31T14:59:59.000Z"
         budget = { persons_max = 500, window_days = 31, alarm_percent = 90 }
         approved_job = { job = "payroll-monthly", handler = "oidc:corp/tanaka" }
@@ -412,6 +418,7 @@ mod tests {
         let (one, other) = (exported.to_policy(7).unwrap(), again.to_policy(7).unwrap());
         assert_eq!(one, other);
         assert_eq!((one.budget, one.conditions.hours.len()), (Some(Budget::new(500, 31)), 1));
+        assert_eq!(one.conditions.calls_per_minute_max, Some(60));
         assert_eq!(again.into_wire().unwrap(), wire, "an export of an ordinary grant can be proposed");
     }
 

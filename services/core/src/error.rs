@@ -238,6 +238,8 @@ codes! {
         "the caller makes more calls per second than this node allows it"
     4032 CallerConcurrency "CALLER_CONCURRENCY" ResourceExhausted Backoff
         "the caller has as many calls in flight as this node allows it"
+    4033 GrantRate "GRANT_RATE" ResourceExhausted Backoff
+        "as many calls were made under the grant within the minute as it allows"
 
     5001 Internal "INTERNAL" Internal Never
         "an internal error; the operator finds the cause in the log under the request id"

@@ -155,6 +155,9 @@ pub const DENIALS_ENTERED_PER_MINUTE_MAX: u32 = 100;
 pub const DENIAL_FOLDS_OPEN_MAX: usize = 10_000;
 /// Minutes of counted denials that one command closes; the rest is left to the next one.
 pub const DENIAL_FOLDS_CLOSED_MAX: usize = 1_000;
+/// Counts of calls per grant, and of denials per caller, that one step of bookkeeping removes once they mean nothing any
+/// more; the rest is left to the next one.
+pub const BRAKE_ROWS_FORGOTTEN_MAX: usize = 1_000;
 /// Denials that are found by their request id, the newest ones. All are in the ledger.
 pub const DENIALS_EXPLAINED_MAX: usize = 100_000;
 /// Unknown tokens presented by one caller within [`ENUMERATION_MINUTES`] that raise an alarm.

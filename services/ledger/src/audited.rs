@@ -107,6 +107,9 @@ pub struct Header {
     /// To whom numbers are sealed: the fingerprint of the registered key.
     #[n(24)]
     pub recipient: Option<Fingerprint>,
+    /// Calls that the grant allows in a minute, counted in apply; `None` means that there is no limit.
+    #[n(25)]
+    pub calls_per_minute_max: Option<u32>,
 }
 
 impl Header {
@@ -132,6 +135,7 @@ impl Header {
             assertion: facts.assertion,
             source_zone: permit.source().cloned(),
             recipient: permit.recipient(),
+            calls_per_minute_max: permit.calls_per_minute_max(),
         }
     }
 
@@ -157,6 +161,7 @@ impl Header {
             assertion: facts.assertion,
             source_zone: denial.source().cloned(),
             recipient: denial.recipient(),
+            calls_per_minute_max: None,
         }
     }
 }
@@ -272,7 +277,7 @@ pub enum Bookkeeping {
     /// A signed note with the tree head, see [`crate::Checkpoint`]. Apply verifies it against its own history.
     #[n(0)]
     Checkpoint(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
-    /// Deletes stored replies that expired before this time.
+    /// Deletes stored replies that expired before this time, and counts of calls and denials that are over.
     #[n(1)]
     ExpireReplies {
         /// Replies with an expiry before this time are deleted.

@@ -42,6 +42,7 @@ fn a_permit_and_the_facts_of_the_call_become_the_header() {
         assertion: facts().assertion,
         source_zone: None,
         recipient: None,
+        calls_per_minute_max: None,
     };
     assert_eq!(*audited.header(), expected);
     assert_eq!(audited.into_parts(), (expected, "body"));

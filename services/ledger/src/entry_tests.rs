@@ -229,6 +229,7 @@ fn common_takes_the_entry_fields_of_a_header() {
         assertion: None,
         source_zone: None,
         recipient: None,
+        calls_per_minute_max: None,
     };
     assert_eq!(Common::from_header(&header, samples::TIME), expected);
 

@@ -20,6 +20,8 @@ pub mod limits {
     pub const GRANT_RECIPIENTS_MAX: usize = 16;
     /// Source zones in one grant.
     pub const GRANT_SOURCE_ZONES_MAX: usize = 16;
+    /// Calls per minute of one grant, upper bound: more are no limit.
+    pub const GRANT_CALLS_PER_MINUTE_MAX: u32 = 1_000_000;
     /// Minutes of a day; the end of a span that lasts until midnight.
     pub const DAY_MINUTES: u16 = 1_440;
 }
@@ -45,6 +47,9 @@ pub struct Conditions {
     /// To whom the caller may seal numbers; empty: to every recipient that the tenant registered for the purpose.
     #[cbor(n(5), skip_if = "Vec::is_empty")]
     pub recipients: Vec<Fingerprint>,
+    /// Calls in a minute, over all nodes, counted in apply; a batch is one. `None`: any number.
+    #[n(6)]
+    pub calls_per_minute_max: Option<u32>,
 }
 
 /// The people a grant is for.
@@ -150,6 +155,8 @@ impl Conditions {
             ensure(ascending, "grant.subjects", "must ascend without repetition")?;
         }
         check_hours("grant.hours", &self.hours)?;
+        let calls = self.calls_per_minute_max.is_none_or(|max| (1..=limits::GRANT_CALLS_PER_MINUTE_MAX).contains(&max));
+        ensure(calls, "grant.calls_per_minute_max", "must be from 1 to 1000000 when it is given")?;
         let zones = &self.source_zones;
         ensure(zones.len() <= limits::GRANT_SOURCE_ZONES_MAX, "grant.source_zones", "must be at most 16")?;
         let distinct = zones.iter().enumerate().all(|(at, zone)| !zones.iter().skip(at + 1).any(|other| other == zone));

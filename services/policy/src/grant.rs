@@ -254,6 +254,9 @@ impl Grant {
         ensure(self.scopes.is_empty(), "grant.scopes", "must be empty unless the role handles numbers")?;
         ensure(self.budget.is_none(), "grant.budget", "must not be set unless the role handles numbers")?;
         ensure(self.end_user.is_none(), "grant.end_user", "must not be set unless the role handles numbers")?;
+        // Whoever freezes, revokes and looks after the vault is never told to come again later.
+        let unhurried = self.conditions.calls_per_minute_max.is_none();
+        ensure(unhurried, "grant.calls_per_minute_max", "must not be set unless the role handles numbers")?;
         let nobody = !self.conditions.pick_people();
         ensure(nobody, "grant.subjects", "must not pick people unless the role handles numbers")?;
         ensure(
@@ -393,7 +396,7 @@ mod tests {
     #[test]
     fn each_rule_refuses_its_breach() {
         type Breach<'a> = (&'a str, &'a dyn Fn(&mut Grant));
-        let broken: [Breach<'_>; 25] = [
+        let broken: [Breach<'_>; 27] = [
             ("grant.actions", &|grant| grant.actions.clear()),
             ("grant.actions", &|grant| grant.actions.push(Action::ReadLedger)),
             ("grant.actions", &|grant| grant.actions.push(Action::Bootstrap)),
@@ -427,6 +430,8 @@ mod tests {
             ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 0),
             ("grant.verify_guesses_per_day", &|grant| grant.verify_guesses_per_day = 101),
             ("grant.verify_guesses_per_day", &|grant| grant.actions.retain(|action| *action != Action::VerifyNumber)),
+            ("grant.calls_per_minute_max", &|grant| grant.conditions.calls_per_minute_max = Some(0)),
+            ("grant.calls_per_minute_max", &|grant| grant.conditions.calls_per_minute_max = Some(1_000_001)),
             ("grant.end_user", &|grant| grant.end_user = None),
             ("grant.end_user", &|grant| {
                 let caller = grant.caller.clone();
@@ -518,8 +523,11 @@ mod tests {
         assert_eq!(with_kinds.check_shape().unwrap_err().field, "grant.kinds");
         let with_end_user = Grant { end_user: Some(EndUserRule::Required), ..auditor.clone() };
         assert_eq!(with_end_user.check_shape().unwrap_err().field, "grant.end_user");
-        let with_guesses = Grant { verify_guesses_per_day: 1, ..auditor };
+        let with_guesses = Grant { verify_guesses_per_day: 1, ..auditor.clone() };
         assert_eq!(with_guesses.check_shape().unwrap_err().field, "grant.verify_guesses_per_day");
+        let conditions = Conditions { calls_per_minute_max: Some(1), ..Conditions::default() };
+        let hurried = Grant { conditions, ..auditor };
+        assert_eq!(hurried.check_shape().unwrap_err().field, "grant.calls_per_minute_max");
     }
 
     #[test]

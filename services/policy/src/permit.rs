@@ -178,6 +178,12 @@ impl Permit {
         self.grant.budget
     }
 
+    /// The grant's calls in a minute; `None` is no limit.
+    #[must_use]
+    pub fn calls_per_minute_max(&self) -> Option<u32> {
+        self.grant.conditions.calls_per_minute_max
+    }
+
     /// VerifyNumber guesses per record and day.
     #[must_use]
     pub fn verify_guesses_per_day(&self) -> u16 {

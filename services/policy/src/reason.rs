@@ -200,11 +200,14 @@ pub enum DenyReason {
     /// One's own number is disclosed to oneself, and the end user's assertion names somebody else.
     #[n(101)]
     NotOwnNumber = 101,
+    /// As many calls were made under the grant within the minute as it allows.
+    #[n(125)]
+    GrantRate = 125,
 }
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 64] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -268,6 +271,7 @@ impl DenyReason {
         Self::RecipientInvalid,
         Self::VerificationMissing,
         Self::NotOwnNumber,
+        Self::GrantRate,
     ];
 
     /// The stable name in exports, reports and the audit console.
@@ -337,6 +341,7 @@ impl DenyReason {
             Self::RecipientInvalid => "recipient_invalid",
             Self::VerificationMissing => "verification_missing",
             Self::NotOwnNumber => "not_own_number",
+            Self::GrantRate => "grant_rate",
         }
     }
 

@@ -123,6 +123,7 @@ fn header() -> Header {
         assertion: None,
         source_zone: None,
         recipient: None,
+        calls_per_minute_max: None,
     }
 }
 

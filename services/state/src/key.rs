@@ -44,6 +44,8 @@ pub enum Meta {
     Fold = 35,
     /// First byte of the keys of the places of denials, by which the oldest is found.
     DenialPlaces = 36,
+    /// First byte of the keys of [`crate::rates::RateRow`]s.
+    Rate = 37,
     /// [`crate::access::AccessRow`], one per request: followed by its id.
     AccessRequest = 60,
     /// [`crate::access::ConsentRow`], one per tenant and pair of parties: followed by all three.
@@ -113,6 +115,16 @@ pub fn burst(caller: &CallerId) -> Vec<u8> {
     key
 }
 
+/// The range `[from, to)` of the keys of [`burst`].
+pub fn burst_range() -> (Vec<u8>, Vec<u8>) {
+    (meta(Meta::Burst), vec![Meta::Burst as u8 + 1])
+}
+
+/// Reads a key of [`burst`].
+pub fn burst_of(key: &[u8]) -> Option<CallerId> {
+    CallerId::parse(std::str::from_utf8(key.get(1..)?).ok()?).ok()
+}
+
 /// Key of a canary token: the fact ‖ its lookup key.
 pub fn canary(lookup: &LookupKey) -> Vec<u8> {
     let mut key = meta(Meta::Canary);
@@ -143,6 +155,18 @@ pub fn fold(sort: &Sort) -> Vec<u8> {
 /// The range `[from, to)` of the keys of [`fold`].
 pub fn fold_range() -> (Vec<u8>, Vec<u8>) {
     (meta(Meta::Fold), vec![Meta::Fold as u8 + 1])
+}
+
+/// Key of the calls of a grant within a minute: the fact ‖ its id.
+pub fn rate(grant: GrantId) -> Vec<u8> {
+    let mut key = meta(Meta::Rate);
+    key.extend_from_slice(grant.as_bytes());
+    key
+}
+
+/// The range `[from, to)` of the keys of [`rate`].
+pub fn rate_range() -> (Vec<u8>, Vec<u8>) {
+    (meta(Meta::Rate), vec![Meta::Rate as u8 + 1])
 }
 
 /// Key of the place of a denial: the fact ‖ the sequence of its first entry.

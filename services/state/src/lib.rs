@@ -26,6 +26,7 @@ mod memory;
 mod order;
 mod outcome;
 mod purpose_order;
+pub mod rates;
 pub mod reader;
 pub mod row;
 pub mod succession;

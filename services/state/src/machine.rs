@@ -21,6 +21,7 @@ use crate::explained::Explained;
 use crate::folds::Folds;
 use crate::freezes::Freezes;
 use crate::key::{self, Meta};
+use crate::rates::Rates;
 use crate::reader;
 use crate::row::{Act, PolicyVersionRow, ProgressRow, Row, VaultRow};
 use crate::watch::Watch;
@@ -54,6 +55,7 @@ pub struct Machine {
     pub(crate) watch: Watch,
     pub(crate) canaries: Canaries,
     pub(crate) folds: Folds,
+    pub(crate) rates: Rates,
     pub(crate) explained: Explained,
     pub(crate) checkpoint_size: u64,
 }
@@ -93,6 +95,7 @@ impl Machine {
             watch: Watch::load(view)?,
             canaries: Canaries::load(view)?,
             folds: Folds::load(view)?,
+            rates: Rates::load(view)?,
             explained: Explained::load(view)?,
             checkpoint_size: checkpoint.map_or(0, |checkpoint| checkpoint.size),
         })
@@ -282,6 +285,9 @@ impl<T: Txn> Applying<'_, T> {
         if self.is_frozen() {
             return self.refuse(Refusal::Frozen, Vec::new());
         }
+        if let Err(refusal) = self.machine.rates.take(self.txn, self.header, self.time) {
+            return self.refuse(refusal, Vec::new());
+        }
         if let Err(refusal) = self.take_assertion() {
             return self.refuse(refusal, Vec::new());
         }
@@ -396,7 +402,7 @@ impl<T: Txn> Applying<'_, T> {
         let leaked = canaries::report(self, &mut items)?;
         let machine = &mut *self.machine;
         let tenant = self.header.tenant.as_ref().and_then(|tenant| machine.tenants.get(tenant));
-        machine.watch.look(self.txn, self.header, tenant, self.time, &mut items)?;
+        machine.watch.look(self.txn, self.header, tenant, self.time, &mut items);
         let common = Common::from_header(self.header, self.time);
         self.machine.append_block(self.txn, common, items, &leaked)
     }

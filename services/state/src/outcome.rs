@@ -250,6 +250,9 @@ pub enum Refusal {
     /// There are no keys for a succession, none waits, another one does, or its delay is not over.
     #[n(79)]
     SuccessionState = 79,
+    /// As many calls were made under the grant within the minute as it allows.
+    #[n(125)]
+    GrantRate = 125,
 }
 
 impl Refusal {
@@ -305,6 +308,7 @@ impl Refusal {
             Self::RecipientInvalid => "recipient_invalid",
             Self::SuccessionInvalid => "succession_invalid",
             Self::SuccessionState => "succession_state",
+            Self::GrantRate => "grant_rate",
         }
     }
 
@@ -337,6 +341,7 @@ impl Refusal {
             Self::AssertionReplayed => Code::EndUserRequired,
             Self::AssertionsFull => Code::Overloaded,
             Self::ItemCount => Code::TooManyItems,
+            Self::GrantRate => Code::GrantRate,
             Self::ActionMismatch
             | Self::CheckpointUnsigned
             | Self::CheckpointWrongRoot
@@ -391,6 +396,7 @@ impl Refusal {
             Self::CatalogueMoved | Self::PurposeChangeInvalid => Some(DenyReason::PurposeChangeInvalid),
             Self::PurposeForbidden => Some(DenyReason::PurposeForbidden),
             Self::RecipientInvalid => Some(DenyReason::RecipientInvalid),
+            Self::GrantRate => Some(DenyReason::GrantRate),
             _ => None,
         }
     }

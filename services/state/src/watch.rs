@@ -2,12 +2,12 @@
 //!
 //! Every command's entries pass here before they are appended, on every replica alike; an alarm is added to the entry
 //! that raised it. Habits (purposes a caller has named, nights on which it revealed) live in memory and in one row per
-//! tenant and caller, written when they change; bursts live in one row per caller, touched only by denials. So the hot
-//! path costs one look-up in memory.
+//! tenant and caller, written when they change; bursts live in memory and in one row per caller, touched only by denials
+//! and removed by bookkeeping once they could raise no alarm any more. So the hot path costs one look-up in memory.
 
 use std::collections::BTreeMap;
 
-use fuda_core::{CallerId, Day, PurposeCode, TenantId, Timestamp, limits};
+use fuda_core::{CallerId, Day, PurposeCode, TenantId, Timestamp, limits, time::MINUTE_MS};
 use fuda_ledger::{Alarm, AlarmCode, Decision, EntryItem, Header};
 use fuda_policy::DenyReason;
 use minicbor::{Decode, Encode};
@@ -47,6 +47,16 @@ impl Row for BurstRow {
     const TABLE: Table = Table::Meta;
 }
 
+impl BurstRow {
+    /// Whether nothing in it can have a part in an alarm any more, or keep one from being raised.
+    fn is_over(&self, now: Timestamp) -> bool {
+        let minutes = DENIALS.minutes.max(UNKNOWN.minutes);
+        let since = Timestamp(now.as_millis().saturating_sub(minutes * MINUTE_MS));
+        let last = |burst: &Burst| burst.times.last().copied().max(burst.alarm);
+        last(&self.denials).max(last(&self.unknown)).is_none_or(|last| last < since)
+    }
+}
+
 /// The last so many events and the last alarm about them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Burst {
@@ -80,7 +90,7 @@ impl Burst {
         self.times.extend(std::iter::repeat_n(time, events.min(rule.events)));
         let beyond = self.times.len().saturating_sub(rule.events);
         self.times.drain(..beyond);
-        let since = Timestamp(time.as_millis().saturating_sub(rule.minutes * 60_000));
+        let since = Timestamp(time.as_millis().saturating_sub(rule.minutes * MINUTE_MS));
         let full = self.times.len() == rule.events && self.times.first().is_some_and(|oldest| *oldest >= since);
         if !full || self.alarm.is_some_and(|alarm| alarm > since) {
             return None;
@@ -91,10 +101,11 @@ impl Burst {
     }
 }
 
-/// The habits of all callers.
+/// The habits of all callers, and the last denials of those who were denied anything lately.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Watch {
     habits: BTreeMap<TenantId, BTreeMap<CallerId, HabitRow>>,
+    bursts: BTreeMap<CallerId, BurstRow>,
 }
 
 impl Watch {
@@ -107,6 +118,11 @@ impl Watch {
             let (tenant, caller) = of?;
             watch.habits.entry(tenant).or_default().insert(caller, HabitRow::from_bytes(&value)?);
         }
+        let (from, to) = key::burst_range();
+        for (key, value) in view.scan(Table::Meta, &from, Some(&to), usize::MAX)? {
+            let caller = key::burst_of(&key).ok_or(TableError::corrupt(Table::Meta, "key of a burst is no caller"))?;
+            watch.bursts.insert(caller, BurstRow::from_bytes(&value)?);
+        }
         Ok(watch)
     }
 
@@ -118,14 +134,14 @@ impl Watch {
         facts: Option<&TenantFacts>,
         time: Timestamp,
         items: &mut [EntryItem],
-    ) -> Result<(), TableError> {
+    ) {
         if let (Some(tenant), Some(facts)) = (&header.tenant, facts) {
             let allowed = items.iter_mut().find(|item| item.decision == Decision::Allowed);
             if let Some(first) = allowed {
                 self.look_at_habits(txn, header, (tenant, facts), time, first);
             }
         }
-        look_at_denials(txn, &header.caller, time, items)
+        self.look_at_denials(txn, &header.caller, time, items);
     }
 
     fn look_at_habits<T: Txn>(
@@ -157,34 +173,39 @@ impl Watch {
         }
         txn.put(Table::Meta, key::habit(tenant, &header.caller), habit.to_bytes());
     }
-}
 
-fn look_at_denials<T: Txn>(
-    txn: &mut T,
-    caller: &CallerId,
-    time: Timestamp,
-    items: &mut [EntryItem],
-) -> Result<(), TableError> {
-    // A second Tokenize of a person is denied too, and is no sign of anything.
-    let denied =
-        |item: &&mut EntryItem| item.decision == Decision::Denied && item.reason != Some(DenyReason::AlreadyExists);
-    let unknown = |item: &&mut EntryItem| {
-        matches!(item.reason, Some(DenyReason::UnknownToken | DenyReason::TokenOfOtherTenant | DenyReason::CanaryToken))
-    };
-    let denials = items.iter_mut().filter(denied).count();
-    if denials == 0 {
-        return Ok(());
+    fn look_at_denials<T: Txn>(&mut self, txn: &mut T, caller: &CallerId, time: Timestamp, items: &mut [EntryItem]) {
+        // A second Tokenize of a person is denied too, and is no sign of anything.
+        let denied =
+            |item: &&mut EntryItem| item.decision == Decision::Denied && item.reason != Some(DenyReason::AlreadyExists);
+        let unknown = |item: &&mut EntryItem| {
+            matches!(
+                item.reason,
+                Some(DenyReason::UnknownToken | DenyReason::TokenOfOtherTenant | DenyReason::CanaryToken)
+            )
+        };
+        let denials = items.iter_mut().filter(denied).count();
+        if denials == 0 {
+            return;
+        }
+        let unknowns = items.iter_mut().filter(unknown).count();
+        let row = self.bursts.entry(caller.clone()).or_default();
+        let raised = [row.denials.count(DENIALS, denials, time), row.unknown.count(UNKNOWN, unknowns, time)];
+        txn.put(Table::Meta, key::burst(caller), row.to_bytes());
+        if let Some(last) = items.iter_mut().filter(denied).last() {
+            raised.into_iter().flatten().for_each(|alarm| last.raise(alarm));
+        }
     }
-    let unknowns = items.iter_mut().filter(unknown).count();
-    let key = key::burst(caller);
-    let row = txn.get(Table::Meta, &key)?.map(|bytes| BurstRow::from_bytes(&bytes)).transpose()?;
-    let mut row = row.unwrap_or_default();
-    let raised = [row.denials.count(DENIALS, denials, time), row.unknown.count(UNKNOWN, unknowns, time)];
-    txn.put(Table::Meta, key, row.to_bytes());
-    if let Some(last) = items.iter_mut().filter(denied).last() {
-        raised.into_iter().flatten().for_each(|alarm| last.raise(alarm));
+
+    /// Removes bursts that are over, at most [`limits::BRAKE_ROWS_FORGOTTEN_MAX`]; the rest is left to the next time.
+    pub(crate) fn forget(&mut self, txn: &mut impl Txn, now: Timestamp) {
+        let over = self.bursts.iter().filter(|(_, row)| row.is_over(now)).take(limits::BRAKE_ROWS_FORGOTTEN_MAX);
+        let over: Vec<CallerId> = over.map(|(caller, _)| caller.clone()).collect();
+        for caller in over {
+            txn.delete(Table::Meta, &key::burst(&caller));
+            self.bursts.remove(&caller);
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

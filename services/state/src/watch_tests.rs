@@ -144,3 +144,47 @@ fn denials_in_a_row_are_a_burst_whatever_was_denied() {
     assert_eq!(raised(&world, from).len(), 1);
     assert_eq!(Watch::load(&world.tables).unwrap(), world.machine.watch);
 }
+
+/// The bursts that are stored.
+fn rows(world: &World) -> usize {
+    let (from, to) = key::burst_range();
+    world.tables.scan(Table::Meta, &from, Some(&to), usize::MAX).unwrap().len()
+}
+
+#[test]
+fn bursts_that_are_over_are_removed_and_change_no_alarm_by_it() {
+    let many = limits::DENIAL_BURST_DENIALS as i64;
+    let window_ms = limits::DENIAL_BURST_MINUTES * MINUTE_MS;
+    let mut seen = Vec::new();
+    for removes in [false, true] {
+        let mut world = World::demo();
+        let from = world.machine.next_sequence();
+        // Denials that are a burst, the silence after its alarm, and another one; bookkeeping in between and at the edge.
+        let bursts = [0, 1, window_ms - 1, window_ms, window_ms + 1, 2 * window_ms + 1, 3 * window_ms + 5];
+        for (turn, start) in bursts.into_iter().enumerate() {
+            at(&mut world, start);
+            if removes {
+                let step = fuda_ledger::Bookkeeping::ExpireReplies { before: world.now };
+                world.apply(&fuda_ledger::Kept::new(step).into());
+                world.restart();
+            }
+            let denials = if turn % 2 == 0 { many } else { many / 2 };
+            world.revealed(Action::Detokenize, &(0..denials as u16).map(|seed| 500 + seed).collect::<Vec<_>>());
+        }
+        seen.push((raised(&world, from), world.machine.tree_head()));
+    }
+    assert!(seen[0].0.iter().any(|(_, code)| *code == AlarmCode::DenialBurst));
+    assert_eq!(seen[0], seen[1]);
+
+    let mut world = World::demo();
+    world.revealed(Action::Detokenize, &[500]);
+    let forget = |world: &mut World, ms| {
+        at(world, ms);
+        let step = fuda_ledger::Bookkeeping::ExpireReplies { before: world.now };
+        world.apply(&fuda_ledger::Kept::new(step).into());
+        (rows(world), world.machine.watch.bursts.len())
+    };
+    assert_eq!(forget(&mut world, window_ms), (1, 1), "its last moment still counts");
+    assert_eq!(forget(&mut world, window_ms + 1), (0, 0));
+    assert_eq!(Watch::load(&world.tables).unwrap(), world.machine.watch);
+}

@@ -14,6 +14,8 @@ use crate::gate::Call;
 
 /// How long a client should wait before it tries again, in milliseconds.
 const RETRY_DELAY_MS: u64 = 100;
+/// The same where a minute has to pass: asking again costs an entry.
+const RETRY_NEXT_MINUTE_MS: u64 = 10_000;
 const DOMAIN: &str = "fuda";
 
 /// Why a call or an item of it was refused.
@@ -84,7 +86,8 @@ impl Refusal {
             details.set_request_info(request_id.to_string(), "");
         }
         if self.code.retry() != Retry::Never {
-            details.set_retry_info(Some(Duration::from_millis(RETRY_DELAY_MS)));
+            let delay_ms = if self.code == Code::GrantRate { RETRY_NEXT_MINUTE_MS } else { RETRY_DELAY_MS };
+            details.set_retry_info(Some(Duration::from_millis(delay_ms)));
         }
         Status::with_error_details(grpc_code(self.code.status()), self.message(), details)
     }

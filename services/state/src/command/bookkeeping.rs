@@ -25,6 +25,8 @@ pub(crate) fn apply<T: Txn>(
         Bookkeeping::Checkpoint(note) => checkpoint(machine, txn, note)?,
         Bookkeeping::ExpireReplies { before } => {
             expire_replies(txn, (*before).min(time))?;
+            machine.rates.forget(txn, time);
+            machine.watch.forget(txn, time);
             Ok(())
         }
         // Done before every command.

@@ -116,6 +116,7 @@ fn handler() -> Grant {
         source_zones: vec![fuda_core::SourceZone::parse("hq").unwrap()],
         trained_until: Some(Timestamp(5_000)),
         recipients: Vec::new(),
+        calls_per_minute_max: None,
     };
     let circumstances = Circumstances {
         person: Some("Yamada Taro".to_owned()),

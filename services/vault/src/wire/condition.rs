@@ -17,6 +17,7 @@ pub(crate) fn conditions(grant: &pb::Grant) -> Result<Conditions, Refusal> {
         source_zones: grant.source_zones.iter().map(|zone| SourceZone::parse(zone)).collect::<Result<_, _>>()?,
         trained_until: grant.trained_until.as_ref().map(wire::timestamp).transpose()?,
         recipients: wire::recipient::fingerprints(&grant.recipients)?,
+        calls_per_minute_max: (grant.calls_per_minute_max != 0).then_some(grant.calls_per_minute_max),
     })
 }
 
@@ -37,6 +38,7 @@ pub(crate) fn conditions_to_wire(conditions: &Conditions) -> pb::Grant {
         source_zones: conditions.source_zones.iter().map(ToString::to_string).collect(),
         trained_until: conditions.trained_until.map(wire::timestamp_to_wire),
         recipients: conditions.recipients.iter().map(ToString::to_string).collect(),
+        calls_per_minute_max: conditions.calls_per_minute_max.unwrap_or_default(),
         ..pb::Grant::default()
     }
 }
@@ -111,6 +113,7 @@ mod tests {
             source_zones: vec!["hq".to_owned()],
             trained_until: Some(prost_types::Timestamp { seconds: 7, nanos: 0 }),
             recipients: vec!["ab".repeat(32)],
+            calls_per_minute_max: 60,
             ..pb::Grant::default()
         };
         assert_eq!(conditions_to_wire(&conditions(&sent).unwrap_or_default()), sent);
