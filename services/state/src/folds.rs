@@ -1,4 +1,4 @@
-//! Floods of denials, folded: of one sort, the first [`limits::DENIALS_ENTERED_PER_MINUTE_MAX`] within a minute are entries
+//! Floods of denials and refusals, folded: of one sort, the first [`limits::DENIALS_ENTERED_PER_MINUTE_MAX`] within a minute are entries
 //! of their own; the others are counted, and entered as one when the minute is over.
 //!
 //! ```text
@@ -12,13 +12,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fuda_core::{CallerId, PolicyVersion, RequestId, Sequence, TenantId, Timestamp, limits, time::MINUTE_MS};
-use fuda_ledger::{Common, Detail, DetailKey, EntryItem, Header};
+use fuda_ledger::{Common, Decision, Detail, DetailKey, EntryItem, Header};
 use fuda_policy::{Action, DenyReason};
 use minicbor::{Decode, Encode};
 
 use crate::key;
 use crate::row::Row;
-use crate::{Table, TableError, Txn, View};
+use crate::{Refusal, Table, TableError, Txn, View};
 
 /// What the denials of one fold have in common.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -32,9 +32,27 @@ pub struct Sort {
     /// What was asked.
     #[n(2)]
     pub action: Action,
-    /// Why it was denied.
+    /// Why it was denied; `None` for a refusal that policy has no word for.
     #[n(3)]
-    pub reason: DenyReason,
+    pub reason: Option<DenyReason>,
+    /// The refusal, where a whole command was refused.
+    #[n(4)]
+    pub refusal: Option<Refusal>,
+}
+
+impl Sort {
+    /// The sort of a denied item or call; `known` says whether its tenant exists.
+    pub(crate) fn denied(header: &Header, known: bool, reason: DenyReason) -> Self {
+        let tenant = header.tenant.clone().filter(|_| known);
+        Self { caller: header.caller.clone(), tenant, action: header.action, reason: Some(reason), refusal: None }
+    }
+
+    /// The sort of a refused command.
+    pub(crate) fn refused(header: &Header, known: bool, refusal: Refusal) -> Self {
+        let tenant = header.tenant.clone().filter(|_| known);
+        let (reason, refusal) = (refusal.deny_reason(), Some(refusal));
+        Self { caller: header.caller.clone(), tenant, action: header.action, reason, refusal }
+    }
 }
 
 /// The denials of one sort since its minute began.
@@ -85,13 +103,14 @@ impl FoldRow {
 
     /// The counted entry; `None` when nothing was folded.
     pub(crate) fn entry(self, sequence: Sequence, time: Timestamp) -> Option<(Common, EntryItem)> {
-        let Sort { caller, tenant, action, reason } = self.sort;
+        let Sort { caller, tenant, action, reason, refusal } = self.sort;
         let folded = self.folded?;
-        let detail = vec![
+        let mut detail = vec![
             Detail::new(DetailKey::FoldedDenials, &folded.denials.to_string()),
             Detail::new(DetailKey::FoldedFirst, &folded.first.to_rfc3339()),
             Detail::new(DetailKey::FoldedLast, &folded.last.to_rfc3339()),
         ];
+        detail.extend(refusal.map(|refusal| Detail::new(DetailKey::Refusal, refusal.code())));
         let common = Common {
             time,
             tenant,
@@ -110,7 +129,7 @@ impl FoldRow {
             source_zone: None,
             recipient: None,
         };
-        Some((common, EntryItem { detail, ..EntryItem::denied(sequence, reason) }))
+        Some((common, EntryItem { reason, detail, ..EntryItem::new(sequence, Decision::Denied) }))
     }
 }
 
@@ -146,13 +165,11 @@ impl Folds {
     }
 
     /// Counts a denial. Whether it makes no entry of its own.
-    pub(crate) fn takes(&mut self, header: &Header, known: bool, reason: DenyReason, time: Timestamp) -> bool {
+    pub(crate) fn takes(&mut self, sort: Sort, header: &Header, time: Timestamp) -> bool {
         // A canary is never one of many.
-        if reason == DenyReason::CanaryToken {
+        if sort.reason == Some(DenyReason::CanaryToken) {
             return false;
         }
-        let tenant = header.tenant.clone().filter(|_| known);
-        let sort = Sort { caller: header.caller.clone(), tenant, action: header.action, reason };
         if !self.open.contains_key(&sort) && self.open.len() >= limits::DENIAL_FOLDS_OPEN_MAX {
             return false;
         }

@@ -6,7 +6,7 @@ use fuda_policy::{Budget, Request, samples};
 use super::*;
 use crate::command::{CreateCanary, Denied};
 use crate::testing::{START, World, caller, facts, items_of, lookup, record, scope, subject, tenant, workload_grants};
-use crate::{Body, Command, ItemOutcome, Outcome, reader};
+use crate::{Body, Command, ItemOutcome, Outcome, Refusal, reader};
 
 const MAX: u32 = limits::DENIALS_ENTERED_PER_MINUTE_MAX;
 
@@ -170,4 +170,74 @@ fn a_canary_and_an_alarm_are_entries_in_the_worst_flood() {
     let reasons: Vec<_> = entries(&world, from).iter().map(|entry| entry.item.reason).collect();
     let (canary, stopped) = (Some(DenyReason::CanaryToken), Some(DenyReason::BudgetExhausted));
     assert_eq!(reasons, [canary, canary, None, stopped]);
+}
+
+#[test]
+fn persons_who_are_there_already_are_counted_too() {
+    let mut world = World::demo();
+    world.store(20, &[("E-1", 1)]);
+    let (from, all) = (world.machine.next_sequence(), MAX + 30);
+    let again: Vec<(&str, u16)> = (0..all).map(|number| ("E-1", 1_000 + u16::try_from(number).unwrap())).collect();
+    let outcomes = world.store(21, &again);
+    let own = outcomes.iter().filter(|item| matches!(item, ItemOutcome::AlreadyExists { sequence: Some(_) }));
+    let counted = outcomes.iter().filter(|item| matches!(item, ItemOutcome::AlreadyExists { sequence: None }));
+    assert_eq!((own.count(), counted.count()), (MAX as usize, 30));
+    // Among them another person is stored, under the entry that says so.
+    let outcomes = world.store(22, &[("E-1", 2_000), ("E-2", 2), ("E-1", 2_001)]);
+    let [_, ItemOutcome::Done { sequence }, _] = outcomes[..] else { panic!("{outcomes:?}") };
+    let entry = reader::entry(&world.tables, sequence).unwrap().unwrap();
+    assert_eq!((entry.item.decision, entry.item.record), (Decision::Allowed, Some(record(2))));
+    at(&mut world, 60_000);
+    nudge(&mut world);
+    let entries = entries(&world, from);
+    let last = entries.last().unwrap();
+    assert_eq!((entries.len(), count(last)), (MAX as usize + 2, Some(32)));
+    assert_eq!(last.item.reason, Some(DenyReason::AlreadyExists));
+}
+
+#[test]
+fn refusals_are_counted_by_what_was_refused() {
+    let mut heads = Vec::new();
+    for restarts in [false, true] {
+        let mut world = World::demo();
+        let from = world.machine.next_sequence();
+        // Two refusals of one action: one that policy has a word for, and two without.
+        let bodies = |world: &World| {
+            let good = world.tokenize_body(&[("E-1", 1)]);
+            [
+                (Refusal::Invalid, crate::command::Tokenize { reply_days: 0, ..good.clone() }),
+                (Refusal::ItemCount, crate::command::Tokenize { items: Vec::new(), ..good }),
+            ]
+        };
+        for number in 0..MAX + 7 {
+            for (refusal, body) in bodies(&world) {
+                let command = world.tokenize(u8::try_from(number).unwrap(), body);
+                let expected = number < MAX;
+                let outcome = world.apply(&command);
+                let entered =
+                    matches!(outcome, Outcome::Refused { sequence: Some(_), refusal: found } if found == refusal);
+                let silent = matches!(outcome, Outcome::Refused { sequence: None, refusal: found } if found == refusal);
+                assert_eq!((entered, silent), (expected, !expected), "{number}: {outcome:?}");
+            }
+            if restarts && number % 50 == 49 {
+                world.restart();
+            }
+        }
+        at(&mut world, 60_000);
+        nudge(&mut world);
+        let all = entries(&world, from);
+        let folded: Vec<(Option<u64>, Option<DenyReason>, String)> = all
+            .iter()
+            .filter(|entry| count(entry).is_some())
+            .map(|entry| {
+                let said = entry.item.detail.iter().find(|fact| fact.key() == DetailKey::Refusal).unwrap();
+                (count(entry), entry.item.reason, said.value().to_owned())
+            })
+            .collect();
+        let expected = ["invalid", "item_count"].map(|code| (Some(7), None, code.to_owned()));
+        assert_eq!((all.len(), folded), (2 * MAX as usize + 2, expected.to_vec()));
+        assert_eq!((open_rows(&world), world.machine.fold_due()), (0, None));
+        heads.push(world.machine.tree_head());
+    }
+    assert_eq!(heads[0], heads[1]);
 }

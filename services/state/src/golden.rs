@@ -67,7 +67,7 @@ fn outcomes_have_their_golden_bytes() {
         ItemOutcome::Done { sequence: Sequence(7) },
         ItemOutcome::Denied { sequence: Some(Sequence(8)), reason: DenyReason::UnknownToken },
         ItemOutcome::Stale,
-        ItemOutcome::AlreadyExists { sequence: Sequence(9) },
+        ItemOutcome::AlreadyExists { sequence: Some(Sequence(9)) },
         ItemOutcome::Replayed {
             sequence: Sequence(10),
             record: record(1),
@@ -446,7 +446,13 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
 fn fold() -> FoldRow {
     let (action, reason) = (Action::Detokenize, DenyReason::UnknownToken);
     FoldRow {
-        sort: Sort { caller: caller(samples::PAYROLL), tenant: Some(tenant()), action, reason },
+        sort: Sort {
+            caller: caller(samples::PAYROLL),
+            tenant: Some(tenant()),
+            action,
+            reason: Some(reason),
+            refusal: None,
+        },
         opened: Timestamp(1_000),
         entered: 100,
         folded: Some(Folded {

@@ -5,7 +5,7 @@ use fuda_core::{
     BucketId, CallerId, KeyDomainId, Kind, LookupKey, PartyId, RecordId, RecordVersion, RequestId, Sequence,
     SubjectRef, TenantId, Timestamp,
 };
-use fuda_policy::GrantId;
+use fuda_policy::{DenyReason, GrantId};
 
 use crate::folds::Sort;
 use crate::{OrderId, TextVersion};
@@ -142,13 +142,15 @@ pub fn canary_of(key: &[u8]) -> Option<LookupKey> {
     Some(LookupKey::from_bytes(key.get(1..)?.try_into().ok()?))
 }
 
-/// Key of the denials of one sort within a minute: the fact ‖ caller ‖ 0 ‖ tenant ‖ 0 ‖ action ‖ reason.
+/// Key of the denials of one sort within a minute: the fact ‖ caller ‖ 0 ‖ tenant ‖ 0 ‖ action ‖ reason or 0 ‖
+/// refusal or 0.
 pub fn fold(sort: &Sort) -> Vec<u8> {
     let mut key = meta(Meta::Fold);
     key.extend(text(sort.caller.as_str(), 0));
     key.extend(text(sort.tenant.as_ref().map_or("", TenantId::as_str), 2));
     key.push(sort.action.number());
-    key.push(sort.reason.number());
+    key.push(sort.reason.map_or(0, DenyReason::number));
+    key.push(sort.refusal.map_or(0, |refusal| refusal as u8));
     key
 }
 

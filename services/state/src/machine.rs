@@ -18,7 +18,7 @@ use crate::budget::Budgets;
 use crate::canaries::{self, Canaries, Hits};
 use crate::command::{self, Body, Command, Inner};
 use crate::explained::Explained;
-use crate::folds::Folds;
+use crate::folds::{Folds, Sort};
 use crate::freezes::Freezes;
 use crate::key::{self, Meta};
 use crate::rates::Rates;
@@ -388,8 +388,12 @@ impl<T: Txn> Applying<'_, T> {
 
     /// Counts a denial. Whether it makes no entry of its own.
     pub(crate) fn folds(&mut self, reason: DenyReason) -> bool {
-        let known = self.header.tenant.as_ref().is_some_and(|tenant| self.machine.tenants.contains_key(tenant));
-        self.machine.folds.takes(self.header, known, reason, self.time)
+        let known = self.tenant_is_known();
+        self.machine.folds.takes(Sort::denied(self.header, known, reason), self.header, self.time)
+    }
+
+    fn tenant_is_known(&self) -> bool {
+        self.header.tenant.as_ref().is_some_and(|tenant| self.machine.tenants.contains_key(tenant))
     }
 
     /// The sequence of the next entry.
@@ -413,8 +417,12 @@ impl<T: Txn> Applying<'_, T> {
         self.append(vec![item])
     }
 
-    /// Refuses the whole command with a denial entry that names the refusal beside `detail`.
+    /// Refuses the whole command with a denial entry that names the refusal beside `detail`; one of many is counted.
     pub(crate) fn refuse(&mut self, refusal: Refusal, mut detail: Vec<Detail>) -> Result<Outcome, TableError> {
+        let sort = Sort::refused(self.header, self.tenant_is_known(), refusal);
+        if self.machine.folds.takes(sort, self.header, self.time) {
+            return Ok(Outcome::refused_silently(refusal));
+        }
         detail.push(Detail::new(DetailKey::Refusal, refusal.code()));
         let denied = EntryItem::new(self.next_sequence(), fuda_ledger::Decision::Denied);
         let item = EntryItem { reason: refusal.deny_reason(), detail, ..denied };

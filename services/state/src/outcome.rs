@@ -38,7 +38,7 @@ pub enum Outcome {
         /// Why.
         #[n(0)]
         refusal: Refusal,
-        /// Sequence of the denial entry, if one was made.
+        /// Sequence of the denial entry, if one was made; many of one sort are counted ([`crate::folds`]).
         #[n(1)]
         sequence: Option<Sequence>,
     },
@@ -70,9 +70,9 @@ pub enum ItemOutcome {
     /// The subject already has a live record of this kind.
     #[n(3)]
     AlreadyExists {
-        /// Its (denial) entry.
+        /// Its (denial) entry; `None` when it was counted with others of its sort ([`crate::folds`]).
         #[n(0)]
-        sequence: Sequence,
+        sequence: Option<Sequence>,
     },
     /// The request came before; this is its reply, sealed for whoever holds the retry secret.
     #[n(4)]
@@ -408,7 +408,7 @@ impl Outcome {
         Self::Applied { first: Some(first), items: Vec::new(), node_id: None }
     }
 
-    /// A refusal without an entry.
+    /// A refusal without an entry of its own.
     pub(crate) const fn refused_silently(refusal: Refusal) -> Self {
         Self::Refused { refusal, sequence: None }
     }

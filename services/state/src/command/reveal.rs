@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 
 use crate::access;
 use crate::budget::Meter;
+use crate::folds::Sort;
 use crate::machine::Applying;
 use crate::row::{RecordStatus, Row, TokenRow};
 use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn, View, reader};
@@ -84,6 +85,7 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
     let sealable = is_sealable(&*applying.txn, header, time)?;
     let life = access::life_of_budget(&*applying.txn, header)?;
     let mut meter = reveals.then(|| applying.machine.budgets.meter(header, tenant, &zone, time, life));
+    let sort = |reason| Sort::denied(header, true, reason);
     let mut entries = Vec::with_capacity(body.items.len());
     let mut items = Vec::with_capacity(body.items.len());
     for (item, token) in body.items.iter().zip(&tokens) {
@@ -100,7 +102,7 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Reveal) -> Re
         let alarm = meter.as_mut().and_then(Meter::take_alarm);
         let decided = match denied {
             // What raises an alarm is an entry of its own, however many there were.
-            Some(reason) if alarm.is_none() && applying.machine.folds.takes(header, true, reason, time) => {
+            Some(reason) if alarm.is_none() && applying.machine.folds.takes(sort(reason), header, time) => {
                 items.push(ItemOutcome::Denied { sequence: None, reason });
                 continue;
             }

@@ -268,8 +268,9 @@ impl<'a> Batch<'a> {
             return Ok(ItemOutcome::Replayed { sequence, record, bucket, bucket_version, sealed });
         }
         if applying.machine.freezes.frozen().scope(self.tenant, &item.scope) {
-            let sequence = self.enter_denied(item)?;
-            return Ok(ItemOutcome::Denied { sequence: Some(sequence), reason: DenyReason::Frozen });
+            let reason = DenyReason::Frozen;
+            // Nothing was looked up for it.
+            return Ok(ItemOutcome::Denied { sequence: self.deny(applying, item, None, reason)?, reason });
         }
         let current = applying.machine.bucket_version(item.domain, item.bucket);
         if item.domain != self.domain || current != Some(item.bucket_version) {
@@ -277,7 +278,8 @@ impl<'a> Batch<'a> {
         }
         let taken = found.taken.or_else(|| self.subjects.get(&(&item.subject, item.kind)).copied());
         if let Some(record) = taken {
-            return Ok(ItemOutcome::AlreadyExists { sequence: self.enter(item, record, Decision::Denied)? });
+            let sequence = self.deny(applying, item, Some(record), DenyReason::AlreadyExists)?;
+            return Ok(ItemOutcome::AlreadyExists { sequence });
         }
         let revision = applying.machine.next_revision()?;
         write_item(applying, self, item, revision);
@@ -287,15 +289,23 @@ impl<'a> Batch<'a> {
         Ok(ItemOutcome::Done { sequence })
     }
 
-    /// Makes the item's entry. A denied item is always one whose subject has a record already.
+    /// Makes the entry of an item that is not denied.
     fn enter(&mut self, item: &TokenizeItem, record: RecordId, decision: Decision) -> Result<Sequence, TableError> {
-        let reason = (decision == Decision::Denied).then_some(DenyReason::AlreadyExists);
-        self.push(item, Some(record), decision, reason)
+        self.push(item, Some(record), decision, None)
     }
 
-    /// Makes the entry of an item for a frozen scope: nothing was looked up for it.
-    fn enter_denied(&mut self, item: &TokenizeItem) -> Result<Sequence, TableError> {
-        self.push(item, None, Decision::Denied, Some(DenyReason::Frozen))
+    /// Makes the entry of a denied item, unless it is one of many.
+    fn deny<T: Txn>(
+        &mut self,
+        applying: &mut Applying<'_, T>,
+        item: &TokenizeItem,
+        record: Option<RecordId>,
+        reason: DenyReason,
+    ) -> Result<Option<Sequence>, TableError> {
+        if applying.folds(reason) {
+            return Ok(None);
+        }
+        self.push(item, record, Decision::Denied, Some(reason)).map(Some)
     }
 
     fn push(

@@ -76,8 +76,11 @@ fn a_subject_has_one_live_record_per_kind() {
     let mut world = World::demo();
     world.store(20, &[("E-1", 1)]);
     let outcomes = world.store(21, &[("E-1", 2), ("E-2", 3), ("E-2", 4)]);
-    let [ItemOutcome::AlreadyExists { sequence }, ItemOutcome::Done { .. }, ItemOutcome::AlreadyExists { .. }] =
-        outcomes[..]
+    let [
+        ItemOutcome::AlreadyExists { sequence: Some(sequence) },
+        ItemOutcome::Done { .. },
+        ItemOutcome::AlreadyExists { .. },
+    ] = outcomes[..]
     else {
         panic!("{outcomes:?}")
     };
