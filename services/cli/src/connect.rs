@@ -44,7 +44,8 @@ pub(crate) struct Connection {
     #[arg(long, global = true, value_name = "FILE")]
     end_user_assertion_file: Option<PathBuf>,
 
-    /// How long one call may take, retries included; 10 s by default, `cluster join` 10 minutes.
+    /// How long one call may take, retries included: 10 s by default, 60 s in `token` commands, which is also where the
+    /// vault ends a call; `cluster join` asks again for 10 minutes.
     #[arg(long, global = true, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline_ms: Option<u64>,
 }
@@ -60,13 +61,18 @@ impl Connection {
         self.client_within(Duration::from_millis(DEADLINE_MS_MAX)).await
     }
 
+    /// How long a command may take that asks again until something is done, unless the command line says otherwise.
+    pub(crate) fn patience(&self, default: Duration) -> Duration {
+        self.deadline_ms.map_or(default, Duration::from_millis)
+    }
+
     /// A client whose calls may take `deadline`, unless the command line says otherwise.
     pub(crate) async fn client_within(&self, deadline: Duration) -> Result<Client, Failure> {
         if self.address.is_empty() {
             return Err(Failure::Usage("no address: give --address or set FUDA_ADDRESS".to_owned()));
         }
         let mut options = Options::new(self.address.iter().map(String::as_str), self.identity()?);
-        options.deadline = self.deadline_ms.map_or(deadline, Duration::from_millis);
+        options.deadline = self.patience(deadline);
         let nodes = |domain: &String| SpiffeMatcher::Under { trust_domain: domain.clone(), path: "node".to_owned() };
         options.expected_server = self.node_domain.as_ref().map(nodes);
         let client = Client::connect(options).await?;

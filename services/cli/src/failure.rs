@@ -82,6 +82,8 @@ pub(crate) enum Failure {
     Verification(String),
     /// A fault on this machine.
     Internal(String),
+    /// What was asked for is not done yet and goes on; the text says how to go on from there.
+    Pending(String),
     /// Items of a job without a result; the results of the others are written.
     Items {
         /// How many items have none.
@@ -107,6 +109,7 @@ impl Failure {
             Self::Identity(_) => Exit::Identity,
             Self::Verification(_) => Exit::Refused,
             Self::Internal(_) => Exit::Internal,
+            Self::Pending(_) => Exit::Unavailable,
             Self::Items { exit, .. } => *exit,
         }
     }
@@ -117,7 +120,9 @@ impl Failure {
             Self::Client(Error::Refused(refused)) => report_refused(refused, out),
             Self::Client(error) => writeln!(out, "error: {error}"),
             Self::Verification(text) => writeln!(out, "error: verification failed: {text}"),
-            Self::Usage(text) | Self::Identity(text) | Self::Internal(text) => writeln!(out, "error: {text}"),
+            Self::Usage(text) | Self::Identity(text) | Self::Internal(text) | Self::Pending(text) => {
+                writeln!(out, "error: {text}")
+            }
             Self::Items { refused, items, .. } => {
                 writeln!(out, "error: {refused} of {items} items have no result; the column `error` says why")
             }

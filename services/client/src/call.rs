@@ -237,7 +237,9 @@ pub(crate) struct Method {
 impl Method {
     /// Whether a refused attempt may be followed by another.
     pub(crate) fn may_repeat(&self, refused: &Refused) -> bool {
-        refused.retry != Retry::Never && (self.repeatable || refused.without_effect)
+        // Who asks to wait longer than we ever do is not asked again: the caller decides.
+        let soon = refused.retry_after.is_none_or(|after| after <= WAIT_MAX);
+        soon && refused.retry != Retry::Never && (self.repeatable || refused.without_effect)
     }
 }
 

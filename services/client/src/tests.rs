@@ -157,6 +157,12 @@ async fn an_act_is_repeated_only_when_it_had_no_effect() {
         assert!(method("/Tokenize").may_repeat(&refused(code)), "{code}");
     }
     assert!(!method("/Tokenize").may_repeat(&refused(Code::DeniedOrNotFound)));
+    // Asked to wait for the next minute, the client leaves that to its caller.
+    let later = |seconds| {
+        let retry_after = Some(Duration::from_secs(seconds));
+        crate::Refused { retry_after, ..refused(Code::GrantRate) }
+    };
+    assert!(method("/Tokenize").may_repeat(&later(1)) && !method("/Tokenize").may_repeat(&later(10)));
 }
 
 #[tokio::test]

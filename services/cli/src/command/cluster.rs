@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use fuda_client::Error;
 use fuda_client::cluster::{
     BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest,
 };
 use fuda_client::tenant::SuccessionKeys;
-use fuda_core::limits::APPROVERS_MIN;
+use fuda_core::{Code, limits::APPROVERS_MIN};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -18,7 +19,7 @@ use crate::failure::Failure;
 use crate::output::{create_public, text};
 
 /// A joining node may first have to receive a snapshot.
-const JOIN_DEADLINE: Duration = Duration::from_secs(600);
+const JOIN_WITHIN: Duration = Duration::from_secs(600);
 /// A digest reads the whole state: a gigabyte takes seconds on an idle node and minutes on a busy one.
 const DIGEST_WITHIN: Duration = Duration::from_secs(600);
 /// One call waits 10 seconds for it.
@@ -82,11 +83,7 @@ pub(crate) struct Init {
 pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
         Command::Init(init) => self::init(init, context).await,
-        Command::Join { peer_address } => {
-            let client = context.connection.client_within(JOIN_DEADLINE).await?;
-            let answer = client.join_node(JoinNodeRequest { peer_address }).await?;
-            context.output.facts(vec![("node_id", json!(answer.node_id)), ("name", text(answer.name))])
-        }
+        Command::Join { peer_address } => join(peer_address, context).await,
         Command::Remove { node_id } => {
             context.connection.client().await?.remove_node(RemoveNodeRequest { node_id }).await?;
             context.output.facts(vec![("removed", json!(node_id))])
@@ -98,6 +95,35 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
             };
             show(&status, context)
         }
+    }
+}
+
+/// The vault ends a call after a minute. A node that still has much to receive goes on with it, and is asked for again.
+async fn join(peer_address: String, context: &mut Context) -> Result<(), Failure> {
+    let client = context.connection.client_for_batches().await?;
+    let patience = context.connection.patience(JOIN_WITHIN);
+    let until = Instant::now() + patience;
+    loop {
+        let request = JoinNodeRequest { peer_address: peer_address.clone() };
+        match client.join_node(request).await {
+            Ok(answer) => {
+                return context.output.facts(vec![("node_id", json!(answer.node_id)), ("name", text(answer.name))]);
+            }
+            Err(error) => still_joining(error, &peer_address, patience, Instant::now() < until)?,
+        }
+    }
+}
+
+/// Whether the error only says that it takes longer, and there is time left.
+fn still_joining(error: Error, peer_address: &str, patience: Duration, time_left: bool) -> Result<(), Failure> {
+    match (error.code(), time_left) {
+        (Some(Code::Deadline), true) => Ok(()),
+        (Some(Code::Deadline), false) => Err(Failure::Pending(format!(
+            "`{peer_address}` is not a voter after {} s; it goes on receiving what it lacks: `fuda cluster status` shows \
+             how far it is, and the same command again waits for it",
+            patience.as_secs()
+        ))),
+        _ => Err(error.into()),
     }
 }
 
@@ -213,4 +239,48 @@ fn member_line(member: &Member) -> String {
         "{} {} {role} peer {} client {} matched {matched}",
         member.node_id, member.name, member.peer_address, member.client_address
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use fuda_client::Refused;
+
+    use super::*;
+    use crate::failure::Exit;
+
+    #[test]
+    fn a_join_that_takes_longer_is_asked_for_again_and_then_says_what_goes_on() {
+        let refused = |code: Code| {
+            let status = tonic::Code::from(code.status().number());
+            let refused = Refused { status, code: code.id().to_owned(), ..pending() };
+            Error::Refused(Box::new(refused))
+        };
+        let check = |code, time_left| still_joining(refused(code), "n4:7101", Duration::from_secs(600), time_left);
+        assert!(check(Code::Deadline, true).is_ok());
+        let failure = check(Code::Deadline, false).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Unavailable);
+        let mut told = Vec::new();
+        failure.report(&mut told).unwrap();
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains("n4:7101") && told.contains("600 s") && told.contains("again"), "{told}");
+        for time_left in [false, true] {
+            assert_eq!(check(Code::DeniedOrNotFound, time_left).unwrap_err().exit(), Exit::Denied);
+        }
+    }
+
+    fn pending() -> Refused {
+        Refused {
+            status: tonic::Code::Unknown,
+            code: String::new(),
+            reason: String::new(),
+            message: String::new(),
+            fields: Vec::new(),
+            request_id: String::new(),
+            docs_page: String::new(),
+            retry: fuda_core::Retry::Backoff,
+            retry_after: None,
+            endpoint: String::new(),
+            without_effect: false,
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::output::{create_private, text};
 use crate::wire;
 
-/// Entries shown by `tail` without --from.
+/// Entries that `tail` looks at when it is told neither how many nor from where.
 const TAIL_ENTRIES: u64 = 20;
 /// Time between two looks of `tail --follow`.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,8 +50,11 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
     /// First sequence to show.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "entries")]
     from: Option<u64>,
+    /// How many of the newest entries to show; with --tenant those of them that are the tenant's.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = TAIL_ENTRIES)]
+    entries: u64,
     /// Go on showing new entries; looks every second.
     #[arg(long)]
     follow: bool,
@@ -112,7 +115,7 @@ async fn tail(arguments: Tail, context: &mut Context) -> Result<(), Failure> {
     let client = context.connection.client().await?;
     let mut from = match arguments.from {
         Some(from) => from,
-        None => page(&client, &arguments.tenant, 0, 1).await?.ledger_size.saturating_sub(TAIL_ENTRIES),
+        None => page(&client, &arguments.tenant, 0, 1).await?.ledger_size.saturating_sub(arguments.entries),
     };
     loop {
         let page = page(&client, &arguments.tenant, from, PAGE_SIZE_MAX).await?;
@@ -302,6 +305,8 @@ fn entry_value(entry: &Entry) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
     use crate::export::tests::{key, log};
 
@@ -321,6 +326,24 @@ mod tests {
         assert!(line.contains("denied") && line.contains("work=a b") && line.contains("budget=3/5"), "{line}");
         assert_eq!(line.lines().count(), 1);
         assert_eq!(entry_value(&entry)["reason"], Value::Null);
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        tail: Tail,
+    }
+
+    #[test]
+    fn a_tail_is_as_long_as_it_is_told() {
+        let entries = |line: &[&str]| Line::try_parse_from(line).map(|line| (line.tail.entries, line.tail.from)).ok();
+        assert_eq!(entries(&["tail"]), Some((20, None)));
+        assert_eq!(entries(&["tail", "-n", "5"]), Some((5, None)));
+        assert_eq!(entries(&["tail", "--entries", "0"]), Some((0, None)));
+        assert_eq!(entries(&["tail", "--from", "7"]), Some((20, Some(7))));
+        for wrong in [&["tail", "-n", "-1"][..], &["tail", "-n", "some"], &["tail", "-n", "5", "--from", "7"]] {
+            assert_eq!(entries(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]
