@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     forbidden::ForbiddenUse,
@@ -30,7 +30,10 @@ pub const TRANSFER: &str = "op.transfer_19_4";
 pub const COPY_TO_PERSON: &str = ".copy_to_person";
 
 /// One entry of the catalogue: a duty or procedure (事務 / 手続) for which a number may be used.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+///
+/// In files it is a table, without the marks that only the vault sets.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(from = "Row", into = "Row")]
 pub struct Purpose {
     /// The code requests and grants name.
     #[n(0)]
@@ -88,7 +91,7 @@ pub struct Purpose {
 }
 
 /// How a number may leave the vault for a purpose. The number is stored and never changes its meaning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
 #[repr(u8)]
@@ -106,7 +109,7 @@ pub enum Delivery {
 }
 
 /// A part of a row that can be verified or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
 #[repr(u8)]
@@ -233,8 +236,7 @@ impl Catalogue {
             return Err(CatalogueError::Catalogue("must have 1 to 1024 purposes"));
         }
         let mut purposes = BTreeMap::new();
-        for row in file.purpose {
-            let purpose = Purpose::from(row);
+        for purpose in file.purpose {
             check(&purpose).map_err(|rule| CatalogueError::Purpose { code: purpose.code.clone(), rule })?;
             let code = purpose.code.clone();
             if let Some(forbidden) = purpose.forbidden_use() {
@@ -337,10 +339,11 @@ fn check_text(text: &str) -> Result<(), &'static str> {
 struct File {
     version: u32,
     #[serde(default)]
-    purpose: Vec<Row>,
+    purpose: Vec<Purpose>,
 }
 
-#[derive(Deserialize)]
+/// The table is the last field: TOML wants values before tables.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
     code: PurposeCode,
@@ -349,17 +352,43 @@ struct Row {
     basis: String,
     relations: Vec<Relation>,
     reveals: bool,
-    retention: Option<RetentionRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     retention_text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     verified_on: Option<Day>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     verified_by: Option<String>,
     #[serde(default)]
     two_person: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     persons_max: Option<u32>,
     #[serde(default)]
     delivery: Delivery,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unverified: Vec<Aspect>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<RetentionRule>,
+}
+
+impl From<Purpose> for Row {
+    fn from(purpose: Purpose) -> Self {
+        Self {
+            code: purpose.code,
+            ja: purpose.ja,
+            en: purpose.en,
+            basis: purpose.basis,
+            relations: purpose.relations.iter().collect(),
+            reveals: purpose.reveals,
+            retention_text: purpose.retention_text,
+            verified_on: purpose.verified_on,
+            verified_by: purpose.verified_by,
+            two_person: purpose.two_person,
+            persons_max: purpose.persons_max,
+            delivery: purpose.delivery,
+            unverified: purpose.unverified,
+            retention: purpose.retention,
+        }
+    }
 }
 
 impl From<Row> for Purpose {

@@ -209,7 +209,8 @@ fn request(change: &CatalogueChange) -> ProposeCatalogueChangeRequest {
     }
 }
 
-fn purpose(row: &fuda_core::Purpose) -> Purpose {
+/// A row as the API writes it, without the marks that only the vault sets.
+pub(super) fn purpose(row: &fuda_core::Purpose) -> Purpose {
     Purpose {
         code: row.code.to_string(),
         ja: row.ja.clone(),
@@ -234,6 +235,30 @@ fn purpose(row: &fuda_core::Purpose) -> Purpose {
         delivery: row.delivery.code().to_owned(),
         ..Purpose::default()
     }
+}
+
+/// A row of the vault, without the marks that only the vault sets.
+pub(super) fn purpose_of(row: &Purpose) -> Result<fuda_core::Purpose, Failure> {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let retention = row.retention.as_ref().map(|rule| json!({"years": rule.years, "from": rule.from}));
+    let table = json!({
+        "code": row.code,
+        "ja": row.ja,
+        "en": row.en,
+        "basis": row.basis,
+        "relations": row.relations,
+        "reveals": row.reveals,
+        "retention": retention,
+        "retention_text": some(&row.retention_text),
+        "verified_on": some(&row.verified_on),
+        "verified_by": some(&row.verified_by),
+        "two_person": row.two_person,
+        "persons_max": (row.persons_max > 0).then_some(row.persons_max),
+        "delivery": row.delivery,
+        "unverified": row.unverified,
+    });
+    let unknown = |error| Failure::Internal(format!("purpose `{}` is of a later release: {error}", row.code));
+    serde_json::from_value(table).map_err(unknown)
 }
 
 #[cfg(test)]
@@ -266,6 +291,16 @@ mod tests {
         assert_eq!((row.code.as_str(), row.relations.len(), row.persons_max), ("op.audit_visit", 2, 50));
         assert_eq!(row.retention, Some(Retention { years: 2, from: "completion".to_owned() }));
         assert_eq!(row.delivery, "shown");
+    }
+
+    #[test]
+    fn a_row_of_the_vault_is_read_as_it_is_written() {
+        let catalogue = fuda_core::Catalogue::from_toml(fuda_core::Catalogue::default_text()).unwrap();
+        for row in catalogue.iter() {
+            assert_eq!(purpose_of(&purpose(row)).unwrap(), *row);
+        }
+        let row = catalogue.iter().next().unwrap();
+        assert!(purpose_of(&Purpose { delivery: "posted".to_owned(), ..purpose(row) }).is_err());
     }
 
     #[test]

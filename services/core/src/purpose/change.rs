@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::Deserialize;
 
-use super::{Catalogue, Purpose, Row, check, check_text};
+use super::{Catalogue, Purpose, check, check_text};
 use crate::{
     forbidden::ForbiddenUse,
     ids::PurposeCode,
@@ -67,7 +67,7 @@ pub enum ChangeError {
 struct File {
     base: u32,
     #[serde(default)]
-    purpose: Vec<Row>,
+    purpose: Vec<Purpose>,
     #[serde(default)]
     retire: Vec<PurposeCode>,
     override_reason: Option<String>,
@@ -84,8 +84,7 @@ impl CatalogueChange {
             return Err(ChangeError::Change("must have at most 524288 bytes"));
         }
         let file: File = toml::from_str(text).map_err(|error| ChangeError::Syntax(error.to_string()))?;
-        let put = file.purpose.into_iter().map(Purpose::from).collect();
-        Ok(Self { base: file.base, put, retire: file.retire, override_reason: file.override_reason })
+        Ok(Self { base: file.base, put: file.purpose, retire: file.retire, override_reason: file.override_reason })
     }
 
     /// How many rows the change touches.

@@ -7,10 +7,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use fuda_client::guard::ListFreezesRequest;
 use fuda_client::policy::{
     ApprovePolicyRequest, ExplainDenialRequest, GetPolicyRequest, GetShadowReportRequest, ListPolicyVersionsRequest,
     ProposePolicyRequest, ShadowDifference, ShadowPolicyRequest,
 };
+use fuda_client::purpose::ListPurposesRequest;
 use fuda_client::tenant::GetTenantRequest;
 use fuda_policy::Policy;
 use serde_json::{Value, json};
@@ -62,16 +64,17 @@ pub(crate) enum Command {
         /// Cedar policies; without it, those of a new vault.
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
-        /// TOML with [[tenant]] and [[grant]] tables: a file of `export`, or one written by hand.
+        /// TOML with [[tenant]], [[grant]], [[freeze]] and [[purpose]] tables: a file of `export`, or one written by hand.
         #[arg(long, value_name = "FILE")]
         data: PathBuf,
     },
-    /// Write tenants and grants of the vault as the data of `test`.
+    /// Write what the vault decides by as the data of `test`: tenants, grants, what is frozen, and the purposes that are
+    /// not as shipped.
     Export {
-        /// A tenant: its purposes, its time zone and its grants.
+        /// A tenant: its purposes, its time zone, its grants and what of it is frozen.
         #[arg(long = "tenant", value_name = "ID", required_unless_present = "vault")]
         tenants: Vec<String>,
-        /// The grants of the whole vault.
+        /// The grants of the whole vault, and everything that is frozen.
         #[arg(long)]
         vault: bool,
         /// New file to write; without it, standard output.
@@ -182,10 +185,15 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
 async fn export(tenants: Vec<String>, vault: bool, out: Option<PathBuf>, context: &mut Context) -> Result<(), Failure> {
     let client = context.connection.client().await?;
     let mut data = offline::DataFile::default();
+    let of = if vault { String::new() } else { tenants.first().cloned().unwrap_or_default() };
+    let rows = client.list_purposes(ListPurposesRequest { tenant: of }).await?.purposes;
+    data.add_catalogue(&rows)?;
     if vault {
+        data.add_freezes(client.list_freezes(ListFreezesRequest::default()).await?.freezes);
         data.add_grants(grant::all(&client, String::new()).await?);
     }
     for tenant in tenants {
+        data.add_freezes(client.list_freezes(ListFreezesRequest { tenant: tenant.clone() }).await?.freezes);
         let answer = client.get_tenant(GetTenantRequest { tenant: tenant.clone() }).await?;
         data.add_tenant(answer.tenant.unwrap_or_default());
         data.add_grants(grant::all(&client, tenant).await?);
@@ -194,12 +202,9 @@ async fn export(tenants: Vec<String>, vault: bool, out: Option<PathBuf>, context
     let Some(out) = out else { return context.output.line(file.trim_end_matches('\n')) };
     let mut written = create_private(&out)?;
     written.write_all(file.as_bytes()).and_then(|()| written.sync_all()).map_err(|error| Failure::output(&error))?;
-    let (tenants, grants) = data.counts();
-    context.output.facts(vec![
-        ("tenants", json!(tenants)),
-        ("grants", json!(grants)),
-        ("file", text(out.display().to_string())),
-    ])
+    let mut facts = data.counts();
+    facts.push(("file", text(out.display().to_string())));
+    context.output.facts(facts)
 }
 
 async fn propose(file: &Path, base: Option<u64>, context: &mut Context) -> Result<(), Failure> {

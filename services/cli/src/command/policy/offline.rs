@@ -1,21 +1,30 @@
 //! Decisions without a vault: a policy text, tenants and grants from files, and a table of what they should come to.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use csv::ReaderBuilder;
+use fuda_client::guard::{self, FrozenThing};
+use fuda_client::purpose::Purpose as WirePurpose;
 use fuda_client::tenant as pb;
+use fuda_core::limits::PURPOSES_PER_CHANGE_MAX;
 use fuda_core::{
-    CallerId, Catalogue, Kind, PolicyVersion, PurposeCode, RecordLabel, Relation, ScopeId, SourceZone, SubjectRef,
-    TenantId, Timestamp, Window, Zone,
+    CallerId, Catalogue, CatalogueChange, Kind, PolicyVersion, Purpose, PurposeCode, RecordLabel, Relation, ScopeId,
+    SourceZone, SubjectRef, TenantId, Timestamp, Window, Zone,
 };
 use fuda_policy::{
-    Action, EndUserProof, Notified, Policy, PolicyData, Proof, RecordFacts, RecoveryChoice, Request, Tenant,
+    Action, EndUserProof, FreezeTarget, Notified, Policy, PolicyData, Proof, RecordFacts, RecoveryChoice, Request,
+    Tenant,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use crate::command::purpose::purpose_of;
 use crate::failure::Failure;
 use crate::grant_table::{GrantTable, all, moment, some, told};
 
+/// Why a forbidden use stands in a file: nobody gets it into a vault without two people and a reason.
+const OVERRIDDEN: &str = "two people overrode it in the vault that was exported";
 /// Rows of a table.
 const CASES_MAX: usize = 10_000;
 
@@ -163,10 +172,49 @@ fn decide(policy: &Policy, case: &Case) -> Result<Result<(), String>, String> {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DataFile {
+    /// Codes of purposes that are retired.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retire: Vec<PurposeCode>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    freeze: Vec<FreezeTable>,
     #[serde(default)]
     tenant: Vec<TenantTable>,
+    /// Purposes that the shipped catalogue does not have, or has in another form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    purpose: Vec<Purpose>,
     #[serde(default)]
     grant: Vec<GrantTable>,
+}
+
+/// What is frozen, in the words of the API.
+#[derive(PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FreezeTable {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cluster: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    caller: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    tenant: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    purpose: String,
+}
+
+impl FreezeTable {
+    fn to_policy(&self) -> Result<FreezeTarget, String> {
+        let tenant = some(&self.tenant, TenantId::parse)?;
+        let (scope, purpose) = (some(&self.scope, ScopeId::parse)?, some(&self.purpose, PurposeCode::parse)?);
+        match (self.cluster, some(&self.caller, CallerId::parse)?, tenant, scope, purpose) {
+            (true, None, None, None, None) => Ok(FreezeTarget::Cluster),
+            (false, Some(caller), None, None, None) => Ok(FreezeTarget::Caller(caller)),
+            (false, None, Some(tenant), None, None) => Ok(FreezeTarget::Tenant(tenant)),
+            (false, None, Some(tenant), Some(scope), None) => Ok(FreezeTarget::Scope(tenant, scope)),
+            (false, None, Some(tenant), None, Some(purpose)) => Ok(FreezeTarget::Purpose(tenant, purpose)),
+            _ => Err("freeze must name cluster, caller, tenant, or tenant with scope or purpose".to_owned()),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -190,9 +238,45 @@ impl DataFile {
         self.grant.extend(grants.into_iter().map(GrantTable::from));
     }
 
-    /// Tenants and grants.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.tenant.len(), self.grant.len())
+    /// Adds what is frozen in the vault. A freeze of a tenant may come with the vault's and with the tenant's.
+    pub(super) fn add_freezes(&mut self, freezes: Vec<FrozenThing>) {
+        for target in freezes.into_iter().filter_map(|freeze| freeze.target) {
+            let guard::FreezeTarget { cluster, caller, tenant, scope, purpose } = target;
+            let table = FreezeTable { cluster, caller, tenant, scope, purpose };
+            if !self.freeze.contains(&table) {
+                self.freeze.push(table);
+            }
+        }
+    }
+
+    /// Adds what differs between the vault's catalogue and the shipped one. A row that the vault never had is as good as
+    /// retired.
+    pub(super) fn add_catalogue(&mut self, rows: &[WirePurpose]) -> Result<(), Failure> {
+        let shipped = shipped().map_err(Failure::Internal)?;
+        let mut known = BTreeSet::new();
+        for row in rows {
+            let purpose = purpose_of(row)?;
+            known.insert(purpose.code.clone());
+            if row.retired {
+                self.retire.push(purpose.code.clone());
+            }
+            if shipped.get(&purpose.code) != Some(&purpose) {
+                self.purpose.push(purpose);
+            }
+        }
+        self.retire.extend(shipped.iter().map(|row| &row.code).filter(|code| !known.contains(*code)).cloned());
+        Ok(())
+    }
+
+    /// How much of everything there is.
+    pub(super) fn counts(&self) -> Vec<(&'static str, Value)> {
+        vec![
+            ("tenants", json!(self.tenant.len())),
+            ("grants", json!(self.grant.len())),
+            ("freezes", json!(self.freeze.len())),
+            ("purposes", json!(self.purpose.len())),
+            ("retired", json!(self.retire.len())),
+        ]
     }
 
     /// The file.
@@ -204,7 +288,10 @@ impl DataFile {
 #[allow(clippy::needless_update, reason = "a later field shall not need a change here")]
 fn policy_data(text: &str, data: &str) -> Result<PolicyData, String> {
     let file: DataFile = toml::from_str(data).map_err(|error| error.to_string())?;
-    let catalogue = Catalogue::from_toml(Catalogue::default_text()).map_err(|error| error.to_string())?;
+    let catalogue = catalogue(&file.purpose, &file.retire)?;
+    let freezes = (1..)
+        .zip(&file.freeze)
+        .map(|(number, table)| table.to_policy().map_err(|problem: String| format!("freeze {number}: {problem}")));
     let grants = (1..)
         .zip(&file.grant)
         .map(|(number, table)| table.to_policy(number).map_err(|problem| format!("grant {number}: {problem}")));
@@ -214,7 +301,28 @@ fn policy_data(text: &str, data: &str) -> Result<PolicyData, String> {
         tenants: file.tenant.into_iter().map(tenant).collect::<Result<_, _>>()?,
         grants: grants.collect::<Result<_, _>>()?,
         catalogue: catalogue.clone(),
+        freezes: freezes.collect::<Result<_, _>>()?,
         ..fuda_policy::samples::policy_data(catalogue, Timestamp::EPOCH).map_err(told)?
+    })
+}
+
+fn shipped() -> Result<Catalogue, String> {
+    Catalogue::from_toml(Catalogue::default_text()).map_err(|error| error.to_string())
+}
+
+/// The shipped catalogue under as many changes as it takes, each by the rules of a change in the vault.
+fn catalogue(put: &[Purpose], retire: &[PurposeCode]) -> Result<Catalogue, String> {
+    let puts = put.chunks(PURPOSES_PER_CHANGE_MAX).map(|put| CatalogueChange {
+        put: put.to_vec(),
+        override_reason: put.iter().any(|row| row.forbidden_use().is_some()).then(|| OVERRIDDEN.to_owned()),
+        ..CatalogueChange::default()
+    });
+    let retires = retire
+        .chunks(PURPOSES_PER_CHANGE_MAX)
+        .map(|retire| CatalogueChange { retire: retire.to_vec(), ..CatalogueChange::default() });
+    puts.chain(retires).try_fold(shipped()?, |catalogue, change| {
+        let change = CatalogueChange { base: catalogue.version(), ..change };
+        catalogue.changed(&change).map_err(|error| error.to_string())
     })
 }
 
@@ -318,10 +426,79 @@ mod tests {
             purposes: vec!["tax.withholding_slip".to_owned()],
             ..pb::Tenant::default()
         });
-        assert_eq!(exported.counts(), (1, 1));
+        assert_eq!(exported.counts()[..2], [("tenants", json!(1)), ("grants", json!(1))]);
         let cases = cases(Path::new("table.toml"), TABLE).ok().unwrap();
         let found = differences(Policy::DEFAULT_TEXT, &exported.to_toml().ok().unwrap(), &cases);
         assert!(found.ok().unwrap().is_empty());
+    }
+
+    /// What a vault that knows the shipped catalogue says of it.
+    fn rows() -> Vec<WirePurpose> {
+        shipped().unwrap().iter().map(crate::command::purpose::purpose).collect()
+    }
+
+    /// What the first case comes to in a vault with these freezes and purposes.
+    fn first_case(freezes: Vec<guard::FreezeTarget>, rows: &[WirePurpose]) -> String {
+        let mut exported: DataFile = toml::from_str(DATA).unwrap();
+        let frozen = freezes.into_iter().map(|target| FrozenThing { target: Some(target), ..FrozenThing::default() });
+        exported.add_freezes(frozen.collect());
+        exported.add_catalogue(rows).unwrap();
+        let file = exported.to_toml().unwrap();
+        let cases = cases(Path::new("table.toml"), TABLE).unwrap();
+        let found = differences(Policy::DEFAULT_TEXT, &file, &cases[..1]).unwrap();
+        found.into_iter().next().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_frozen_is_exported_and_denied() {
+        let tenant = || "acme".to_owned();
+        let frozen = [
+            guard::FreezeTarget { cluster: true, ..guard::FreezeTarget::default() },
+            guard::FreezeTarget { tenant: tenant(), ..guard::FreezeTarget::default() },
+            guard::FreezeTarget { tenant: tenant(), scope: "payroll".to_owned(), ..guard::FreezeTarget::default() },
+            guard::FreezeTarget {
+                tenant: tenant(),
+                purpose: "tax.withholding_slip".to_owned(),
+                ..guard::FreezeTarget::default()
+            },
+        ];
+        assert_eq!(first_case(Vec::new(), &rows()), "");
+        for target in frozen {
+            // The vault and the tenant both name it.
+            let found = first_case(vec![target.clone(), target], &rows());
+            assert_eq!(found, "case 1: expected allow, got deny (frozen)");
+        }
+        let caller =
+            guard::FreezeTarget { caller: "spiffe://fuda.test/payroll".to_owned(), ..guard::FreezeTarget::default() };
+        assert_eq!(first_case(vec![caller], &rows()), "case 1: expected allow, got deny (caller_frozen)");
+        let other = guard::FreezeTarget { tenant: "other".to_owned(), ..guard::FreezeTarget::default() };
+        assert_eq!(first_case(vec![other], &rows()), "");
+        let vague = "[[freeze]]\ntenant = \"acme\"\ncluster = true\n";
+        assert!(policy_data(Policy::DEFAULT_TEXT, vague).unwrap_err().starts_with("freeze 1: freeze must name"));
+    }
+
+    #[test]
+    fn a_changed_catalogue_is_exported_and_decides() {
+        let changed = |change: &dyn Fn(&mut WirePurpose)| {
+            let mut rows = rows();
+            rows.iter_mut().filter(|row| row.code == "tax.withholding_slip").for_each(change);
+            rows
+        };
+        let mut untouched = DataFile::default();
+        untouched.add_catalogue(&rows()).unwrap();
+        assert!(untouched.purpose.is_empty() && untouched.retire.is_empty(), "a shipped catalogue needs no rows");
+
+        let retired = changed(&|row| row.retired = true);
+        assert_eq!(first_case(Vec::new(), &retired), "case 1: expected allow, got deny (purpose_retired)");
+        let narrowed = changed(&|row| row.relations = vec!["spouse".to_owned()]);
+        assert_eq!(first_case(Vec::new(), &narrowed), "case 1: expected allow, got deny (relation_not_revealable)");
+        let both = changed(&|row| (row.retired, row.relations) = (true, vec!["self".to_owned()]));
+        assert_eq!(first_case(Vec::new(), &both), "case 1: expected allow, got deny (purpose_retired)");
+        let missing: Vec<_> = rows().into_iter().filter(|row| row.code != "tax.withholding_slip").collect();
+        assert_eq!(first_case(Vec::new(), &missing), "case 1: expected allow, got deny (purpose_retired)");
+        // Two people may have overridden what the law forbids; the file keeps it without asking again.
+        let overridden = changed(&|row| row.ja = "社員番号としての利用".to_owned());
+        assert_eq!(first_case(Vec::new(), &overridden), "");
     }
 
     #[test]
