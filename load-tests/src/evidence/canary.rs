@@ -2,7 +2,10 @@
 //! as an unknown token is; and each presentation is in the ledger with the scope that leaked, and at the collector.
 //!
 //! What is compared with is what the same calls do with a token that really is unknown, and with a retired canary: they
-//! must raise nothing. A leader changes between planting and presenting.
+//! must raise nothing. A leader changes between planting and presenting. Floods of denials surround all this; `flood.rs`
+//! counts them.
+
+mod flood;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -21,7 +24,7 @@ use fuda_proto::vault::v1::{
 use serde_json::json;
 use tonic::Status;
 
-use super::budget::read_ledger;
+use self::flood::Floods;
 use super::existence::shape;
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{CALL_DEADLINE, LocalCluster, Options, PATIENCE, PURPOSE, SCOPES, TENANT};
@@ -46,8 +49,9 @@ pub(super) const EVIDENCE: Evidence = Evidence {
     proves: "a canary token is answered like an unknown one in every call, and every presentation raises an alarm",
     target: "8 sorts of calls with a grant and without, behind a leader change: answers as for an unknown token, each in \
              the ledger with the scope that leaked and at the OTLP receiver; the quarantined caller is frozen; unknown and \
-             retired tokens raise nothing",
-    mutants: &[MUTANT],
+             retired tokens raise nothing; of floods of 330 denials and 250 refused persons the first 100 of a minute are \
+             entries, the others counted, and the sum is exact; 5 denials of a bystander are 5 entries",
+    mutants: &[MUTANT, "no folding", "one denial lost"],
     run: |ctx| Box::pin(run(ctx)),
 };
 
@@ -58,6 +62,8 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     let figures = Box::pin(present(&ctx, options, Some(&sink))).await?;
     progress(&format!("kept: {}; now with the planted bug", figures.kept()));
     let mutant = Box::pin(present(&ctx, ctx.mutant_cluster("mutant", MUTANT)?, None)).await?;
+    let doctored = figures.floods.doctored();
+    let caught = doctored.iter().filter(|floods| !floods.kept()).count();
     Ok(Outcome {
         value: json!({
             "presentations": figures.presentations,
@@ -66,10 +72,13 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
             "alarms_of_others": figures.alarms_of_others,
             "caller_frozen": figures.frozen,
             "missing_at_the_collector": figures.untold,
+            "floods": figures.floods.value(),
             "mutant_entries": mutant.entries,
+            "mutant_floods": mutant.floods.value(),
+            "doctored_floods_caught": caught,
         }),
         pass: figures.kept(),
-        mutant_caught: Some(!mutant.kept() && mutant.entries < mutant.presentations),
+        mutant_caught: Some(mutant.entries < mutant.presentations && !mutant.floods.kept() && caught == doctored.len()),
         skipped: None,
     })
 }
@@ -88,6 +97,8 @@ struct Figures {
     frozen: bool,
     /// What the collector never got.
     untold: Vec<String>,
+    /// What the ledger says of the floods.
+    floods: flood::Figures,
 }
 
 impl Figures {
@@ -98,6 +109,7 @@ impl Figures {
             && self.alarms_of_others == 0
             && self.frozen
             && self.untold.is_empty()
+            && self.floods.kept()
     }
 }
 
@@ -114,7 +126,10 @@ async fn present(ctx: &Ctx, options: Options, sink: Option<&OtlpSink>) -> Result
     let intruder = caller(&cluster, "intruder")?;
     let trapped = caller(&cluster, "trapped")?;
     grant(&cluster, &[&intruder, &trapped]).await?;
+    let floods = Floods::new(&cluster, &unknown)?;
+    floods.before(ctx.seed).await?;
     change_leader(&mut cluster).await?;
+    floods.after().await?;
 
     let mut differing = Vec::new();
     for (who, name) in [(&intruder, "with a grant"), (&stranger, "without a grant")] {
@@ -131,7 +146,7 @@ async fn present(ctx: &Ctx, options: Options, sink: Option<&OtlpSink>) -> Result
         differing.push(format!("quarantining: {found}, unknown: {expected}"));
     }
 
-    let entries = read_ledger(&cluster).await?;
+    let (entries, floods) = floods.read(&cluster).await?;
     let untold = match sink {
         Some(sink) => {
             let texts = [intruder.spiffe(), stranger.spiffe(), trapped.spiffe(), scope];
@@ -148,6 +163,7 @@ async fn present(ctx: &Ctx, options: Options, sink: Option<&OtlpSink>) -> Result
         alarms_of_others: entries.iter().filter(|entry| has_alarm(entry) && !is_hit(entry, scope)).count(),
         frozen,
         untold,
+        floods,
     })
 }
 
@@ -332,6 +348,7 @@ mod tests {
             alarms_of_others: 0,
             frozen: true,
             untold: Vec::new(),
+            floods: flood::Figures::whole(),
         }
     }
 
@@ -344,6 +361,7 @@ mod tests {
             Figures { alarms_of_others: 1, ..figures() },
             Figures { frozen: false, ..figures() },
             Figures { untold: vec!["fuda.leaked_scope".to_owned()], ..figures() },
+            Figures { floods: figures().floods.doctored()[1].clone(), ..figures() },
         ] {
             assert!(!broken.kept());
         }
