@@ -11,6 +11,7 @@ use fuda_proto::access::v1::access_service_client::AccessServiceClient;
 use fuda_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use fuda_proto::guard::v1::guard_service_client::GuardServiceClient;
 use fuda_proto::ledger::v1::ledger_service_client::LedgerServiceClient;
+use fuda_proto::policy::v1::policy_service_client::PolicyServiceClient;
 use fuda_proto::purpose::v1::purpose_service_client::PurposeServiceClient;
 use fuda_proto::tenant::v1::tenant_service_client::TenantServiceClient;
 use fuda_proto::vault::v1::token_service_client::TokenServiceClient;
@@ -112,6 +113,11 @@ impl Caller {
     /// PurposeService at a node.
     pub fn purposes(&self, node: usize) -> PurposeServiceClient<Channel> {
         PurposeServiceClient::new(self.channel(node))
+    }
+
+    /// PolicyService at a node.
+    pub fn policies(&self, node: usize) -> PolicyServiceClient<Channel> {
+        PolicyServiceClient::new(self.channel(node))
     }
 
     /// A caller always knows at least one node.

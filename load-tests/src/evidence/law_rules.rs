@@ -3,6 +3,7 @@
 //! `table.rs` lists the rules of 番号法 outside 別添1 (利用制限, ファイル作成制限, 通知, 保管制限, 提供制限, 本人確認, 委託, クラウド,
 //! 保守) and names for each the tests that hold it, what no software can hold, and what this vault cannot hold yet.
 
+mod doctored;
 mod entrust;
 mod identify;
 mod notice;
@@ -22,51 +23,57 @@ use self::table::{RULES, Test};
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{LocalCluster, Options};
 
-/// Tests that must fail once two people have put a doctored catalogue into force.
-const CAUGHT_BY: [&str; 3] = [
-    "provide.yearend_refuses_the_own_number",
-    "file.two_person_grants_are_bounded",
-    "provide.moved_and_sealed_numbers_are_not_shown",
-];
-
 /// See the module.
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "law-rules",
     proves: "every rule of the law notes that the vault can hold is a named test, and each holds on a running vault",
-    target: "failed: none; what software cannot hold, or not yet, is listed and not counted; control: a doctored \
-             catalogue (year-end form reveals the own number, an authority needs one person, a migration is shown) is \
-             found",
-    mutants: &["doctored catalogue"],
+    target: "failed: none; what software cannot hold, or not yet, is listed and not counted; controls: vaults in which \
+             people agreed on what the law forbids, and a build that asks neither who nor what for, are found by tests of \
+             every rule, each for the expected reason; tests without a control are listed",
+    mutants: &["doctored vaults", doctored::MUTANT],
     run: |ctx| Box::pin(run(ctx)),
 };
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
-    let mut options = Options { nodes: 1, ..ctx.cluster("cluster")? };
-    let end_users = DevIssuer::ed25519("k1")?;
-    options.settings = own::settings(&options.work_dir, &end_users)?;
-    let mut cluster = Box::pin(LocalCluster::serving(options)).await?;
-    let stage = Box::pin(Stage::build(&cluster, end_users, ctx.seed)).await?;
+    let (mut cluster, stage) = Box::pin(staged(ctx.cluster("cluster")?, ctx.seed)).await?;
     let tests: Vec<&Test> = RULES.iter().flat_map(|rule| rule.tests).collect();
     let failed = check(&stage, &tests).await;
     for failure in &failed {
         progress(failure);
     }
-    stage.doctor().await?;
-    let doctored: Vec<&Test> = tests.iter().copied().filter(|test| CAUGHT_BY.contains(&test.name)).collect();
-    let caught = check(&stage, &doctored).await;
-    for failure in &caught {
-        progress(&format!("doctored catalogue: {failure}"));
-    }
+    let mut missed = doctored::in_force(&stage, &tests).await?;
     cluster.stop().await?;
+    let options = ctx.mutant_cluster("mutant", doctored::MUTANT)?;
+    let (mut cluster, stage) = Box::pin(staged(options, ctx.seed)).await?;
+    missed.extend(doctored::planted(&stage, &tests).await?);
+    cluster.stop().await?;
+    for unnoticed in &missed {
+        progress(&format!("not noticed: {unnoticed}"));
+    }
+    let controls = doctored::controlled().count();
+    let uncontrolled = tests.iter().map(|test| test.name).filter(|name| doctored::controlled().all(|it| it != *name));
     let value = json!({
         "rules": tests.len(),
         "held": tests.len() - failed.len(),
         "failed": failed,
         "not_software": listed(|rule| rule.not_software),
         "not_yet": listed(|rule| rule.not_yet),
-        "doctored_caught": caught.len(),
+        "controls": controls,
+        "controls_caught": controls.saturating_sub(missed.len()),
+        "controls_missed": missed,
+        "without_control": uncontrolled.collect::<Vec<_>>(),
     });
-    Ok(Outcome { value, pass: failed.is_empty(), mutant_caught: Some(caught.len() == CAUGHT_BY.len()), skipped: None })
+    Ok(Outcome { value, pass: failed.is_empty(), mutant_caught: Some(missed.is_empty()), skipped: None })
+}
+
+/// A vault of one node with everything that the tests need.
+async fn staged(options: Options, seed: u64) -> Result<(LocalCluster, Stage)> {
+    let mut options = Options { nodes: 1, ..options };
+    let end_users = DevIssuer::ed25519("k1")?;
+    options.settings = own::settings(&options.work_dir, &end_users)?;
+    let cluster = Box::pin(LocalCluster::serving(options)).await?;
+    let stage = Box::pin(Stage::build(&cluster, end_users, seed)).await?;
+    Ok((cluster, stage))
 }
 
 /// Runs tests one after the other; what it returns are the names of those that do not hold, with the reason.
@@ -88,12 +95,6 @@ fn listed(of: fn(&table::Rule) -> &'static [&'static str]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_doctored_catalogue_is_caught_by_tests_that_exist() {
-        let names: Vec<&str> = RULES.iter().flat_map(|rule| rule.tests).map(|test| test.name).collect();
-        assert!(CAUGHT_BY.iter().all(|name| names.contains(name)));
-    }
 
     #[test]
     fn the_page_names_every_rule_and_every_test() {

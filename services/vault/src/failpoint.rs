@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use fuda_core::{LookupKey, Number, ScopeId};
+use fuda_core::{CallerId, CatalogueChange, LookupKey, Number, PurposeCode, ScopeId, TenantId};
+use fuda_policy::{Action, Budget, Grant, Request, limits};
+use fuda_proto::vault::v1::{Record, TokenizeItem};
 use zeroize::Zeroizing;
 
+const LAWLESS: &str = "lawless";
 /// The scope whose tokens stay on the number they were first read with.
 const KEPT_SCOPE: &str = "portal";
 
@@ -28,6 +31,54 @@ pub(crate) fn keep_old_version(lookup: &LookupKey, scope: &ScopeId, number: Numb
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     let first = kept.entry(*lookup.as_bytes()).or_insert_with(|| Zeroizing::new(number.expose().to_vec()));
     Number::from_normalised(number.kind(), first.as_slice()).unwrap_or(number)
+}
+
+/// A vault that asks neither who nor what for, when `FUDA_MUTANT=lawless`: anybody reveals as payroll of the evidences'
+/// tenant, and for its purpose when none is named. The evidence `law-rules` must find it.
+pub(crate) fn lawless(request: Request) -> Request {
+    if !is_planted(LAWLESS) || request.action != Action::Detokenize {
+        return request;
+    }
+    let (caller, tenant) = (CallerId::parse("spiffe://fuda.test/workload/payroll"), TenantId::parse("acme"));
+    let (Ok(caller), Ok(tenant)) = (caller, tenant) else { return request };
+    let purpose = request.purpose.or_else(|| PurposeCode::parse("tax.withholding_slip").ok());
+    Request { caller, tenant: Some(tenant), purpose, ..request }
+}
+
+/// The same vault throws the record of an identity check away before it looks at it.
+pub(crate) fn unchecked(item: &TokenizeItem) -> TokenizeItem {
+    let verification = item.verification.clone().filter(|_| !is_planted(LAWLESS));
+    TokenizeItem { verification, ..item.clone() }
+}
+
+/// It fills in whatever count and end a proposed grant lacks.
+pub(crate) fn generous(grant: Grant) -> Grant {
+    if !is_planted(LAWLESS) || !grant.makes_files() {
+        return grant;
+    }
+    let budget = grant.budget.or(Some(Budget::new(limits::BUDGET_PERSONS_MAX, limits::BUDGET_WINDOW_DAYS_MAX)));
+    Grant { budget, ..grant }
+}
+
+/// It overrides by itself what the law forbids.
+pub(crate) fn overridden(change: CatalogueChange) -> CatalogueChange {
+    let forbidden = change.put.iter().any(|row| row.forbidden_use().is_some());
+    let reason = "a planted bug overrides this by itself".to_owned();
+    let planted = (forbidden && is_planted(LAWLESS)).then_some(reason);
+    CatalogueChange { override_reason: change.override_reason.or(planted), ..change }
+}
+
+/// And it shows the first of several notices only.
+pub(crate) fn forgetful(mut record: Record) -> Record {
+    if is_planted(LAWLESS) {
+        record.notified_purposes.truncate(1);
+    }
+    record
+}
+
+/// Whether it also takes every check for done.
+pub(crate) fn is_lawless() -> bool {
+    is_planted(LAWLESS)
 }
 
 /// Whether this bug is planted.

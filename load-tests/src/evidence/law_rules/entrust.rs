@@ -69,7 +69,8 @@ fn of_party(stage: &Stage, caller: &Caller, party: &str, sub_of: &str) -> Grant 
     }
 }
 
-async fn consent(by: &Caller, withdraw: bool) -> Result<u64, tonic::Status> {
+/// The owner, or somebody who may not, consents or takes it back.
+pub(super) async fn consent(by: &Caller, withdraw: bool) -> Result<u64, tonic::Status> {
     let request = ConsentSubEntrustRequest {
         tenant: TENANT.to_owned(),
         party: SUB_PARTY.to_owned(),

@@ -69,9 +69,7 @@ impl Stage {
     /// Two people register a recipient.
     pub(super) async fn register(&self, holder: &Holder, purposes: &[&str]) -> Result<()> {
         let order = self.propose_recipient(holder, purposes).await?;
-        let approved = self.approve(&self.approver, &order).await;
-        approved.map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))?;
-        Ok(())
+        self.agree(&order).await
     }
 
     /// An occasion on which numbers may be sealed and nothing else.

@@ -316,20 +316,10 @@ impl Stage {
         Ok(approver.purposes(0).approve_purpose_order(request).await?.into_inner().entry_sequence)
     }
 
-    /// Two people agree on what the law does not know: the year-end form reveals the own number, an authority
-    /// needs one person only, and what is moved to another system is shown.
-    pub(super) async fn doctor(&self) -> Result<()> {
-        let mut yearend = self.row(YEAREND).await?;
-        yearend.relations.push("self".to_owned());
-        let mut authority = self.row(AUTHORITY).await?;
-        authority.two_person = false;
-        let mut migrate = self.row(MIGRATE).await?;
-        migrate.delivery = "shown".to_owned();
-        let order = self.propose(vec![yearend, authority, migrate], "").await?;
-        let order = order.map_err(|status| anyhow!("ProposeCatalogueChange: {}", describe(&status)))?;
-        let approved = self.approve(&self.approver, &order).await;
-        approved.map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))?;
-        Ok(())
+    /// An approver agrees to an order about purposes.
+    pub(super) async fn agree(&self, order: &str) -> Result<()> {
+        let approved = self.approve(&self.approver, order).await;
+        approved.map(|_| ()).map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))
     }
 
     /// Proposes to demand the record of an identity check.
@@ -343,12 +333,11 @@ impl Stage {
         Ok(order.map_err(|status| anyhow!("SetTenantPurposes: {}", describe(&status)))?.into_inner().order)
     }
 
-    async fn enable(&self, codes: &[&str]) -> Result<()> {
+    /// Two people have the tenant use these purposes.
+    pub(super) async fn enable(&self, codes: &[&str]) -> Result<()> {
         let enable = codes.iter().map(|code| (*code).to_owned()).collect();
         let order = self.set(SetTenantPurposesRequest { enable, ..Default::default() }).await?;
-        let approved = self.approve(&self.approver, &order).await;
-        approved.map_err(|status| anyhow!("ApprovePurposeOrder: {}", describe(&status)))?;
-        Ok(())
+        self.agree(&order).await
     }
 
     /// A grant that reveals for these purposes, everybody and for most of a year.

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::{Code, ForbiddenUse};
 use fuda_policy::DenyReason;
+use fuda_proto::purpose::v1::Purpose;
 use fuda_proto::tenant::v1::Grant;
 use fuda_proto::vault::v1::detokenize_result::Result as Revealed;
 
@@ -23,7 +24,7 @@ const FORBIDDEN: [(&str, ForbiddenUse); 8] = [
     ("給与所得者の保険料控除申告書", ForbiddenUse::NumberlessForm),
     ("住宅借入金等特別控除申告書", ForbiddenUse::NumberlessForm),
 ];
-const REASON: &str = "law-rules: a test of overrides, approved by two people of the test";
+pub(super) const REASON: &str = "law-rules: a test of overrides, approved by two people of the test";
 
 pub(super) async fn purpose_is_mandatory(stage: &Stage) -> Result<()> {
     stage.denied(&stage.payroll, TENANT, "", &stage.employee, DenyReason::PurposeMissing).await?;
@@ -61,9 +62,8 @@ pub(super) async fn forbidden_uses_need_an_override(stage: &Stage) -> Result<()>
 }
 
 pub(super) async fn an_override_is_an_entry_of_two_people(stage: &Stage) -> Result<()> {
-    let mut row = stage.row(SALARY_REPORT).await?;
-    (row.code, row.ja) = ("hr.overridden".to_owned(), "社員番号としての利用".to_owned());
-    let order = stage.propose(vec![row], REASON).await?.map_err(|status| anyhow!(describe(&status)))?;
+    let order =
+        stage.propose(vec![overridden(stage).await?], REASON).await?.map_err(|status| anyhow!(describe(&status)))?;
     // Proposed is not in force, and the proposer does not approve.
     ensure!(stage.row("hr.overridden").await.is_err(), "a proposal alone made the purpose");
     refused(stage.approve(&stage.owner, &order).await, Code::DeniedOrNotFound)?;
@@ -76,6 +76,13 @@ pub(super) async fn an_override_is_an_entry_of_two_people(stage: &Stage) -> Resu
     ensure!(fact("override_reason") == Some(REASON) && fact("purpose") == Some("hr.overridden"), "{:?}", own.detail);
     ensure!(own.caller == stage.other_approver.spiffe(), "the entry names {}", own.caller);
     Ok(())
+}
+
+/// A purpose that names a forbidden use.
+pub(super) async fn overridden(stage: &Stage) -> Result<Purpose> {
+    let mut row = stage.row(SALARY_REPORT).await?;
+    (row.code, row.ja) = ("hr.overridden".to_owned(), "社員番号としての利用".to_owned());
+    Ok(row)
 }
 
 pub(super) async fn purpose_enabled_by_the_tenant(stage: &Stage) -> Result<()> {

@@ -226,6 +226,8 @@ impl Gate {
 
     /// The request with what the call proved and the part of the network it came from.
     pub(crate) fn located(&self, call: &Call, request: Request) -> Request {
+        #[cfg(feature = "failpoints")]
+        let request = crate::failpoint::lawless(request);
         request.proven(call.proof()).source(self.zones.of(call.address))
     }
 

@@ -84,6 +84,8 @@ impl PurposeService for Purposes {
         let ask = PolicyRequest::vault(Action::ProposeCatalogueChange, call.caller.clone());
         let sequence = act(&self.gate, &call, ask, |_| {
             let change = wire::purpose::change(&message)?;
+            #[cfg(feature = "failpoints")]
+            let change = crate::failpoint::overridden(change);
             let policy = self.gate.policy.load();
             check(policy.catalogue().ok_or(Refusal::new(Code::NotBootstrapped))?, &change)?;
             Ok(Body::ProposeCatalogueChange(ProposeCatalogueChange { order, change }))

@@ -154,7 +154,10 @@ impl TokenService for Tokens {
             .get_record(&call, &message.tenant, &message.subject, &message.kind)
             .await
             .map_err(refused(&call))?;
-        Ok(Response::new(pb::GetRecordResponse { record: Some(wire::record_to_wire(&record)) }))
+        let record = wire::record_to_wire(&record);
+        #[cfg(feature = "failpoints")]
+        let record = crate::failpoint::forgetful(record);
+        Ok(Response::new(pb::GetRecordResponse { record: Some(record) }))
     }
 
     async fn list_records(
