@@ -22,6 +22,10 @@ const SECRET_MESSAGES: &[&str] = &[
     "fuda.vault.v1.DescribeTokenRequest",
     "fuda.vault.v1.BatchDescribeTokensRequest",
     "fuda.guard.v1.CreateCanaryResponse",
+    "fuda.transfer.v1.OfferTransferRequest",
+    "fuda.transfer.v1.OfferTransferResponse",
+    "fuda.transfer.v1.AcceptTransferRequest",
+    "fuda.transfer.v1.AcceptTransferResponse",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "access/v1/access",
         "purpose/v1/purpose",
         "policy/v1/policy",
+        "transfer/v1/transfer",
         "peer/v1/peer",
     ]
     .iter()

@@ -14,6 +14,7 @@ use fuda_proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 use fuda_proto::policy::v1::policy_service_client::PolicyServiceClient;
 use fuda_proto::purpose::v1::purpose_service_client::PurposeServiceClient;
 use fuda_proto::tenant::v1::tenant_service_client::TenantServiceClient;
+use fuda_proto::transfer::v1::transfer_service_client::TransferServiceClient;
 use fuda_proto::vault::v1::token_service_client::TokenServiceClient;
 use fuda_runtime::dev_ca::Pems;
 use fuda_runtime::tls::{ClientTls, SpiffeMatcher, TlsConnector, TlsPaths};
@@ -98,6 +99,11 @@ impl Caller {
     /// AccessService at a node.
     pub fn access(&self, node: usize) -> AccessServiceClient<Channel> {
         AccessServiceClient::new(self.channel(node))
+    }
+
+    /// TransferService at a node.
+    pub fn transfers(&self, node: usize) -> TransferServiceClient<Channel> {
+        TransferServiceClient::new(self.channel(node))
     }
 
     /// ClusterService at a node.

@@ -76,6 +76,14 @@ pub mod policy {
     }
 }
 
+/// `fuda.transfer.v1`: what both sides of a move to another tenant call.
+pub mod transfer {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.transfer.v1");
+    }
+}
+
 /// `fuda.peer.v1`: what nodes say to each other, on a listener of its own.
 pub mod peer {
     /// First version.

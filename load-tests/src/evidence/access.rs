@@ -339,7 +339,7 @@ fn wish(holder: &str, minutes: u32, persons_max: u32) -> Wish {
         scopes: vec![scope.to_owned()],
         persons_max,
         minutes,
-        recipient: String::new(),
+        ..Wish::default()
     }
 }
 

@@ -6,6 +6,7 @@
 mod doctored;
 mod entrust;
 mod identify;
+mod moves;
 mod notice;
 mod own;
 mod provide;

@@ -53,6 +53,8 @@ pub(crate) struct GrantTable {
     #[serde(default, skip_serializing_if = "is_zero")]
     calls_per_minute_max: u32,
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    destination: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     person: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     party: String,
@@ -144,6 +146,7 @@ impl From<pb::Grant> for GrantTable {
             source_zones: grant.source_zones,
             recipients: grant.recipients,
             calls_per_minute_max: grant.calls_per_minute_max,
+            destination: grant.destination,
             person: grant.person,
             party: grant.party,
             sub_of: grant.sub_of,
@@ -231,6 +234,7 @@ impl GrantTable {
             source_zones: self.source_zones,
             recipients: self.recipients,
             calls_per_minute_max: self.calls_per_minute_max,
+            destination: self.destination,
             trained_until: moment("trained_until", self.trained_until)?,
             person: self.person,
             party: self.party,
@@ -331,6 +335,10 @@ impl GrantTable {
             trained_until: self.trained_until.as_deref().map(moment).transpose()?,
             recipients: all(&self.recipients, Fingerprint::parse)?,
             calls_per_minute_max: (self.calls_per_minute_max != 0).then_some(self.calls_per_minute_max),
+            destination: match self.destination.as_str() {
+                "" => None,
+                tenant => Some(TenantId::parse(tenant).map_err(told)?),
+            },
         })
     }
 }
@@ -403,6 +411,7 @@ mod tests {
         source_zones = ["hq"]
         recipients = ["abababababababababababababababababababababababababababababababab"]
         calls_per_minute_max = 60
+        destination = "globex"
         trained_until = "2027-03-31T14:59:59.000Z"
         budget = { persons_max = 500, window_days = 31, alarm_percent = 90 }
         approved_job = { job = "payroll-monthly", handler = "oidc:corp/tanaka" }

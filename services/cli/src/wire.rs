@@ -189,6 +189,7 @@ fn conditions(grant: &Grant) -> Value {
     add("source_zones", !grant.source_zones.is_empty(), json!(grant.source_zones));
     add("recipients", !grant.recipients.is_empty(), json!(grant.recipients));
     add("calls_per_minute_max", grant.calls_per_minute_max != 0, json!(grant.calls_per_minute_max));
+    add("destination", !grant.destination.is_empty(), json!(grant.destination));
     add("trained_until", grant.trained_until.is_some(), moment_value(grant.trained_until.as_ref()));
     if asked.is_empty() { Value::Null } else { Value::Object(asked) }
 }

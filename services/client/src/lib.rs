@@ -66,6 +66,9 @@ pub use fuda_proto::ledger::v1 as ledger;
 /// Messages of `fuda.guard.v1`.
 pub use fuda_proto::guard::v1 as guard;
 
+/// Messages of `fuda.transfer.v1`.
+pub use fuda_proto::transfer::v1 as transfer;
+
 /// Messages of `fuda.access.v1`.
 pub use fuda_proto::access::v1 as access;
 /// Messages of `fuda.purpose.v1`.

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use fuda_proto::vault::v1 as vault;
 use fuda_proto::{
     access::v1 as access, cluster::v1 as cluster, guard::v1 as guard, ledger::v1 as ledger, policy::v1 as policy,
-    purpose::v1 as purpose, tenant::v1 as tenant,
+    purpose::v1 as purpose, tenant::v1 as tenant, transfer::v1 as transfer,
 };
 use zeroize::Zeroize;
 
@@ -67,8 +67,8 @@ impl<M: Wipe> Wipe for Option<M> {
 
 /// Fields that are overwritten, and fields that are messages with such fields.
 macro_rules! wiped {
-    ($($message:ident { $($secret:ident)* ; $($nested:ident)* })+) => {
-        $(impl Wipe for vault::$message {
+    ($package:ident: $($message:ident { $($secret:ident)* ; $($nested:ident)* })+) => {
+        $(impl Wipe for $package::$message {
             fn wipe(&mut self) {
                 $(self.$secret.zeroize();)*
                 $(self.$nested.wipe();)*
@@ -77,7 +77,7 @@ macro_rules! wiped {
     };
 }
 
-wiped! {
+wiped! { vault:
     TokenizeItem { number; }
     TokenizeRequest { retry_secret; item }
     TokenizeResponse { token; }
@@ -124,6 +124,13 @@ wiped! {
     BatchSealRequest { tokens; }
     RevealMaskedResult { ; result }
     BatchRevealMaskedResponse { ; results }
+}
+
+wiped! { transfer:
+    OfferTransferRequest { token; }
+    OfferTransferResponse { transfer_token; }
+    AcceptTransferRequest { transfer_token retry_secret; }
+    AcceptTransferResponse { token; }
 }
 
 impl Wipe for vault::reveal_masked_result::Result {
@@ -226,6 +233,7 @@ nothing_to_wipe! {
     access::StartSuccessionRequest
     access::FinishSuccessionRequest
     access::CancelSuccessionRequest
+    transfer::CancelTransferRequest
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! encodes to deterministic CBOR. Secrets ([`Number`], [`Token`], [`LookupKey`]) have neither `Debug` nor `Display`
 //! nor serde, and no error of this crate ever carries the value it refused.
 
+pub mod consent;
 pub mod error;
 pub mod forbidden;
 pub mod ids;
@@ -20,6 +21,7 @@ pub mod verification;
 
 mod check_digit;
 
+pub use consent::{Consent, ConsentMethod};
 pub use error::{Code, GrpcStatus, Invalid, Retry};
 pub use forbidden::ForbiddenUse;
 pub use ids::{

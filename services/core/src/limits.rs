@@ -112,6 +112,10 @@ pub const RECIPIENT_NAME_CHARS_MAX: usize = 64;
 pub const RECIPIENT_PURPOSES_MAX: usize = 64;
 /// Days that a recipient may stay registered; then two people register it again.
 pub const RECIPIENT_DAYS_MAX: u32 = 366;
+/// Hours that an offer of a number to another tenant may stand (14 days).
+pub const TRANSFER_HOURS_MAX: u32 = 336;
+/// Hours that an offer stands when its caller names none (7 days).
+pub const TRANSFER_HOURS_DEFAULT: u32 = 168;
 /// Offline keys that can be registered for succession.
 pub const SUCCESSION_KEYS_MAX: usize = 16;
 /// Shortest delay of a succession, in hours: time for a living approver to cancel it.

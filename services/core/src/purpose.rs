@@ -305,11 +305,17 @@ fn check_rules_of_law(purpose: &Purpose) -> Result<(), &'static str> {
     if purpose.code.as_str().ends_with(COPY_TO_PERSON) && purpose.reveals {
         return Err("must not reveal: it is a copy handed to the person");
     }
-    if purpose.code.as_str() == DISCLOSE_SELF && purpose.reveals {
-        let own: RelationSet = [Relation::SelfRelation].into_iter().collect();
-        if purpose.relations != own || !purpose.two_person {
-            return Err("must reveal one's own number only, by two people");
-        }
+    let own_by_two = purpose.relations == own_only() && purpose.two_person;
+    if purpose.code.as_str() == DISCLOSE_SELF && purpose.reveals && !own_by_two {
+        return Err("must reveal one's own number only, by two people");
+    }
+    // 番号法19条4号 is the only way to another tenant: for an employee, under his consent, and by two people.
+    let moves = purpose.reveals && purpose.code.as_str() == TRANSFER;
+    if moves != (purpose.delivery == Delivery::Moved) {
+        return Err("must be moved to another tenant exactly if it is `op.transfer_19_4`");
+    }
+    if moves && !own_by_two {
+        return Err("must move one's own number only, by two people");
     }
     if purpose.persons_max.is_some_and(|persons| persons == 0 || !purpose.two_person) {
         return Err("must have persons_max of 1 or more, and only with two_person");
@@ -318,6 +324,11 @@ fn check_rules_of_law(purpose: &Purpose) -> Result<(), &'static str> {
         return Err("must reveal to need two people or a delivery of its own");
     }
     Ok(())
+}
+
+/// Whoever has the number, and nobody of his family.
+fn own_only() -> RelationSet {
+    [Relation::SelfRelation].into_iter().collect()
 }
 
 /// A text of an administrator: bounded, on one line, and without anything that could be a number or a token.

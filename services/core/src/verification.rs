@@ -37,18 +37,20 @@ macro_rules! listed {
             ///
             /// # Errors
             /// [`Invalid`] for an unknown code.
-            pub fn from_code(code: &str) -> Result<Self, Invalid> {
-                Self::ALL.iter().copied().find(|known| known.code() == code).ok_or(Invalid::new($field, $rule))
+            pub fn from_code(code: &str) -> Result<Self, $crate::Invalid> {
+                let known = Self::ALL.iter().copied().find(|known| known.code() == code);
+                known.ok_or($crate::Invalid::new($field, $rule))
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.pad(self.code())
             }
         }
     };
 }
+pub(crate) use listed;
 
 listed! {
     /// How number and person were checked. Numbers are stored and never reused.

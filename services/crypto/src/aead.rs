@@ -30,6 +30,7 @@ pub enum Layer {
     Reply,
     Secret,
     Recipient,
+    TransferWrap,
 }
 
 impl Layer {
@@ -44,6 +45,7 @@ impl Layer {
             Self::Reply => "fuda/reply",
             Self::Secret => "fuda/secret",
             Self::Recipient => "fuda/recipient",
+            Self::TransferWrap => "fuda/transfer-wrap",
         }
     }
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Layer {
             Self::Reply => "reply",
             Self::Secret => "secret",
             Self::Recipient => "number for a recipient",
+            Self::TransferWrap => "transfer wrap",
         })
     }
 }

@@ -43,7 +43,7 @@ pub use record::{
     seal_new_token, seal_new_version, verify_guess,
 };
 pub use seal::{
-    BucketContext, RecordContext, ReplyContext, RootContext, lookup_key, open_bucket, open_number, open_outer,
+    BucketContext, Holder, RecordContext, ReplyContext, RootContext, lookup_key, open_bucket, open_number, open_outer,
     open_reply, open_secret, seal_bucket, seal_number, seal_outer, seal_reply, seal_secret, unwrap_version,
     unwrap_with_token, wrap_for_token, wrap_version,
 };

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     BucketContext, BucketKey, DataKey, Error, Pool, RecordContext, RecordKey,
     seal::{
-        lookup_key, open_number, open_outer, seal_number, seal_outer, unwrap_version, unwrap_with_token,
+        Holder, lookup_key, open_number, open_outer, seal_number, seal_outer, unwrap_version, unwrap_with_token,
         wrap_for_token, wrap_version,
     },
 };
@@ -78,19 +78,19 @@ pub fn seal_new_record(
     Ok(NewRecord { token, lookup, token_wrap, version_wrap, number_row })
 }
 
-/// Mints a token for a record whose key a presented token has opened (Exchange, Rotate).
-pub fn seal_new_token(
+/// Mints a token for a record whose key a presented token has opened (Exchange, Rotate, an offer to another tenant).
+pub fn seal_new_token<'a>(
     rng: &mut Pool<'_>,
     bucket: BucketRef<'_>,
     context: &RecordContext<'_>,
-    scope: &ScopeId,
+    holder: impl Into<Holder<'a>>,
     record_key: &RecordKey,
     class: TokenClass,
 ) -> Result<NewToken, Error> {
     let mut secret = Zeroizing::new([0; TOKEN_SECRET_BYTES]);
     rng.fill(&mut *secret)?;
     let token = Token::from_secret(*secret, class);
-    let inner = wrap_for_token(rng, &token, record_key, context, scope)?;
+    let inner = wrap_for_token(rng, &token, record_key, context, holder)?;
     let token_wrap = seal_outer(rng, bucket.key, &inner, &bucket.context(context))?;
     Ok(NewToken { lookup: lookup_key(&token), token, token_wrap })
 }
@@ -112,28 +112,28 @@ pub fn seal_new_version(
 }
 
 /// Opens the record key with a presented token.
-pub fn open_record_key(
+pub fn open_record_key<'a>(
     bucket: BucketRef<'_>,
     context: &RecordContext<'_>,
-    scope: &ScopeId,
+    holder: impl Into<Holder<'a>>,
     token: &Token,
     token_wrap: &[u8],
 ) -> Result<RecordKey, Error> {
     let inner = open_outer(bucket.key, token_wrap, &bucket.context(context))?;
-    unwrap_with_token(token, &inner, context, scope)
+    unwrap_with_token(token, &inner, context, holder)
 }
 
 /// Opens a number. The two rows may lie under different versions of the bucket key while a re-wrap is under way.
-pub fn open_record(
+pub fn open_record<'a>(
     token_bucket: BucketRef<'_>,
     version_bucket: BucketRef<'_>,
     context: &RecordContext<'_>,
-    scope: &ScopeId,
+    holder: impl Into<Holder<'a>>,
     version: RecordVersion,
     token: &Token,
     sealed: &SealedRecord<'_>,
 ) -> Result<Number, Error> {
-    let record_key = open_record_key(token_bucket, context, scope, token, sealed.token_wrap)?;
+    let record_key = open_record_key(token_bucket, context, holder, token, sealed.token_wrap)?;
     let inner = open_outer(version_bucket.key, sealed.version_wrap, &version_bucket.context(context))?;
     let data_key = unwrap_version(&record_key, &inner, context, version)?;
     open_number(&data_key, sealed.number_row, context, version)

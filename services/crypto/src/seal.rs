@@ -66,6 +66,21 @@ pub struct RecordContext<'a> {
     pub record: RecordId,
 }
 
+/// For whom a token opens the record key.
+#[derive(Clone, Copy)]
+pub enum Holder<'a> {
+    /// A consuming system: the token reads the record.
+    Scope(&'a ScopeId),
+    /// Another tenant, to which the number is offered: the token takes it over there, once, and reads nothing here.
+    Tenant(&'a TenantId),
+}
+
+impl<'a> From<&'a ScopeId> for Holder<'a> {
+    fn from(scope: &'a ScopeId) -> Self {
+        Self::Scope(scope)
+    }
+}
+
 /// Whose reply it is: the key of a retry row.
 #[derive(Clone, Copy)]
 pub struct ReplyContext<'a> {
@@ -120,28 +135,28 @@ pub fn open_outer(bucket_key: &BucketKey, sealed: &[u8], context: &BucketContext
 }
 
 /// Wraps the record key under one token: the inner blob of a token row.
-pub fn wrap_for_token(
+pub fn wrap_for_token<'a>(
     rng: &mut Pool<'_>,
     token: &Token,
     record_key: &RecordKey,
     context: &RecordContext<'_>,
-    scope: &ScopeId,
+    holder: impl Into<Holder<'a>>,
 ) -> Result<[u8; SEALED_KEY_BYTES], Error> {
     let key = hkdf(token.secret(), TOKEN_WRAP_INFO)?;
     let mut out = [0; SEALED_KEY_BYTES];
-    aead::seal_into(rng, &key, &token_aad(context, scope), record_key.expose(), &mut out)?;
+    aead::seal_into(rng, &key, &token_aad(context, holder.into()), record_key.expose(), &mut out)?;
     Ok(out)
 }
 
 /// Opens the record key with a presented token.
-pub fn unwrap_with_token(
+pub fn unwrap_with_token<'a>(
     token: &Token,
     wrapped: &[u8],
     context: &RecordContext<'_>,
-    scope: &ScopeId,
+    holder: impl Into<Holder<'a>>,
 ) -> Result<RecordKey, Error> {
     let key = hkdf(token.secret(), TOKEN_WRAP_INFO)?;
-    let aad = token_aad(context, scope);
+    let aad = token_aad(context, holder.into());
     RecordKey::filled_by(|out| aead::open_into(&key, &aad, wrapped, out))
 }
 
@@ -261,8 +276,12 @@ fn bucket_fields(aad: Aad, context: &BucketContext) -> Aad {
         .field(&context.bucket_version.0.to_be_bytes())
 }
 
-fn token_aad(context: &RecordContext<'_>, scope: &ScopeId) -> Aad {
-    record_fields(Aad::new(Layer::TokenWrap), context).field(scope.as_str().as_bytes())
+fn token_aad(context: &RecordContext<'_>, holder: Holder<'_>) -> Aad {
+    let (layer, name) = match holder {
+        Holder::Scope(scope) => (Layer::TokenWrap, scope.as_str()),
+        Holder::Tenant(tenant) => (Layer::TransferWrap, tenant.as_str()),
+    };
+    record_fields(Aad::new(layer), context).field(name.as_bytes())
 }
 
 fn version_aad(layer: Layer, context: &RecordContext<'_>, version: RecordVersion) -> Aad {

@@ -211,6 +211,27 @@ pub enum DetailKey {
     /// Which numbers a tenant takes only with the record of an identity check, `my_number:self`; `none`: of none.
     #[n(100)]
     VerificationDemand = 100,
+    /// Id of an offer of a number to another tenant, hexadecimal: the same in the entries of both.
+    #[n(115)]
+    Transfer = 115,
+    /// The tenant that a number is offered or was provided to.
+    #[n(116)]
+    ToTenant = 116,
+    /// The tenant that a number came from.
+    #[n(117)]
+    FromTenant = 117,
+    /// The day on which the person consented to the provision, `2026-11-22`.
+    #[n(118)]
+    ConsentGiven = 118,
+    /// How the person consented.
+    #[n(119)]
+    ConsentMethod = 119,
+    /// Where the tenant keeps the consent, in its words.
+    #[n(120)]
+    ConsentReference = 120,
+    /// The day on which the destination was decided.
+    #[n(121)]
+    DestinationDecided = 121,
     /// When people of a tenant work: spans of hours, and the days on which nobody does.
     #[n(125)]
     OfficeHours = 125,
@@ -229,6 +250,7 @@ impl DetailKey {
                 | DetailKey::Reason
                 | DetailKey::OverrideReason
                 | DetailKey::NoticeVersion
+                | DetailKey::ConsentReference
         )
     }
 
@@ -291,6 +313,13 @@ impl DetailKey {
             DetailKey::RecipientWithdrawn => "recipient_withdrawn",
             DetailKey::Recipient => "recipient",
             DetailKey::VerificationDemand => "verification_demand",
+            DetailKey::Transfer => "transfer",
+            DetailKey::ToTenant => "to_tenant",
+            DetailKey::FromTenant => "from_tenant",
+            DetailKey::ConsentGiven => "consent_given",
+            DetailKey::ConsentMethod => "consent_method",
+            DetailKey::ConsentReference => "consent_reference",
+            DetailKey::DestinationDecided => "destination_decided",
             DetailKey::OfficeHours => "office_hours",
         }
     }

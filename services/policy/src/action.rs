@@ -167,11 +167,20 @@ pub enum Action {
     /// Propose to whom a tenant's numbers may be sealed; nothing changes until somebody else approves.
     #[n(91)]
     SetTenantRecipients = 91,
+    /// Offer the number of a presented token to one other tenant, under the person's consent (番号法19条4号).
+    #[n(115)]
+    OfferTransfer = 115,
+    /// Take an offered number into a record of one's own tenant.
+    #[n(116)]
+    AcceptTransfer = 116,
+    /// Take an offer back that nobody has accepted.
+    #[n(117)]
+    CancelTransfer = 117,
 }
 
 impl Action {
     /// Every action, in the order of its number.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 55] = [
         Self::Bootstrap,
         Self::CreateTenant,
         Self::GetTenant,
@@ -224,6 +233,9 @@ impl Action {
         Self::ApprovePurposeOrder,
         Self::Seal,
         Self::SetTenantRecipients,
+        Self::OfferTransfer,
+        Self::AcceptTransfer,
+        Self::CancelTransfer,
     ];
 
     /// The stable name in policies, proto, metrics and ledger exports.
@@ -282,6 +294,9 @@ impl Action {
             Self::ApprovePurposeOrder => "approve_purpose_order",
             Self::Seal => "seal",
             Self::SetTenantRecipients => "set_tenant_recipients",
+            Self::OfferTransfer => "offer_transfer",
+            Self::AcceptTransfer => "accept_transfer",
+            Self::CancelTransfer => "cancel_transfer",
         }
     }
 
@@ -297,8 +312,8 @@ impl Action {
         self as u8
     }
 
-    /// Whether a number leaves the vault with the answer: told to the caller, confirmed, or sealed to somebody else. All
-    /// of these take a purpose, a notice, a person who answers, and count in budgets.
+    /// Whether a number leaves its tenant with the answer: told to the caller, confirmed, sealed to somebody else, or
+    /// offered to another tenant. All of these take a purpose, a notice, a person who answers, and count in budgets.
     #[must_use]
     pub const fn reveals(self) -> bool {
         self.delivers().is_some()
@@ -346,8 +361,15 @@ impl Action {
         match self {
             Self::Detokenize | Self::VerifyNumber | Self::RevealMasked => Some(Delivery::Shown),
             Self::Seal => Some(Delivery::Sealed),
+            Self::OfferTransfer => Some(Delivery::Moved),
             _ => None,
         }
+    }
+
+    /// Whether the action is a step of a number's way to another tenant, for which there is one purpose.
+    #[must_use]
+    pub const fn moves(self) -> bool {
+        matches!(self, Self::OfferTransfer | Self::AcceptTransfer)
     }
 
     /// Whether the action takes or makes tokens, which always belong to a scope; its grants must name scopes.
@@ -364,6 +386,8 @@ impl Action {
                 | Self::UpdateNumber
                 | Self::RevealMasked
                 | Self::Seal
+                | Self::OfferTransfer
+                | Self::AcceptTransfer
         )
     }
 
@@ -392,6 +416,7 @@ impl Action {
                     | Self::AddNotice
                     | Self::CreateCanary
                     | Self::RetireCanary
+                    | Self::CancelTransfer
             )
     }
 
@@ -419,6 +444,7 @@ impl Action {
                 | Self::ListCanaries
                 | Self::DenyAccess
                 | Self::RevokeAccess
+                | Self::CancelTransfer
                 | Self::ListAccessRequests
                 | Self::ReviewBreakGlass
                 | Self::ConsentSubEntrust

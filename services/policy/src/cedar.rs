@@ -143,6 +143,9 @@ impl Engine {
             let tenant = self.types.uid(&self.types.tenant, tenant.as_str());
             attributes.insert("tenant".to_owned(), RestrictedExpression::new_entity_uid(tenant));
         }
+        if let Some(destination) = &grant.conditions.destination {
+            attributes.insert("destination".to_owned(), text(destination.as_str()));
+        }
         let role = HashMap::from([("role".to_owned(), text(grant.role.code()))]);
         let entities = [
             Entity::new(caller.clone(), role, HashSet::new()).map_err(engine)?,
@@ -271,6 +274,7 @@ fn facts(
         ("scope", request.scope.as_ref().map(|scope| text(scope.as_str()))),
         ("to_scope", request.to_scope.as_ref().map(|scope| text(scope.as_str()))),
         ("recipient", request.recipient.map(|recipient| text(&recipient.to_string()))),
+        ("destination", request.destination.as_ref().map(|tenant| text(tenant.as_str()))),
         ("label", request.label.as_ref().map(|label| text(label.as_str()))),
         ("source_zone", request.source.as_ref().map(|zone| text(zone.as_str()))),
         ("purpose", request.purpose.as_ref().map(|purpose| text(purpose.as_str()))),

@@ -1,7 +1,8 @@
 //! What stands behind a grant: the person, the entrusted party, what its holder may ask for, or the request it came of.
 
 use fuda_core::{
-    CallerId, Fingerprint, Invalid, Kind, PartyId, PurposeCode, ScopeId, Timestamp, Window, WorkReference, limits, text,
+    CallerId, Fingerprint, Invalid, Kind, PartyId, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference,
+    limits, text,
 };
 use minicbor::{Decode, Encode};
 
@@ -91,6 +92,9 @@ pub struct Wish {
     /// To whom the numbers are to be sealed; exactly with [`Action::Seal`].
     #[n(8)]
     pub recipient: Option<Fingerprint>,
+    /// The tenant to which the numbers are to be offered; exactly with [`Action::OfferTransfer`].
+    #[n(9)]
+    pub destination: Option<TenantId>,
 }
 
 impl Default for Terms {
@@ -121,8 +125,10 @@ impl Terms {
 }
 
 impl Wish {
-    /// What can be asked for: to see numbers or to have them sealed, not to make or change anything.
-    pub const ACTIONS: [Action; 4] = [Action::Detokenize, Action::VerifyNumber, Action::DescribeToken, Action::Seal];
+    /// What can be asked for: to see numbers, to have them sealed or to offer them to another tenant, not to make or
+    /// change anything.
+    pub const ACTIONS: [Action; 5] =
+        [Action::Detokenize, Action::VerifyNumber, Action::DescribeToken, Action::Seal, Action::OfferTransfer];
 
     /// The grant it becomes at `now`: in force at once, for its minutes, counted over its whole life. `entrusted` is the
     /// party its holder belongs to, as in the holder's other grants; `reason` names the job that a system runs under it.
@@ -164,11 +170,11 @@ impl Wish {
         }
     }
 
-    /// Those of the standing grant, and no other recipient than the one that is asked for.
+    /// Those of the standing grant, and no other recipient or destination than the one that is asked for.
     fn conditions(&self, standing: &Grant) -> Conditions {
         let standing = standing.conditions.clone();
         let recipients = self.recipient.map_or(standing.recipients, |recipient| vec![recipient]);
-        Conditions { recipients, ..standing }
+        Conditions { recipients, destination: self.destination.clone(), ..standing }
     }
 
     /// Checks the wish against the grant of the handler who asks: what he may ask for is what two people wrote into
@@ -189,6 +195,8 @@ impl Wish {
         ensure(named, "recipient", "must be named exactly with seal")?;
         let allowed = self.recipient.is_none_or(|recipient| standing.conditions.allow_recipient(recipient));
         ensure(allowed, "recipient", "must be one of the requester's grant")?;
+        let named = self.actions.contains(&Action::OfferTransfer) == self.destination.is_some();
+        ensure(named, "destination", "must be named exactly with offer_transfer")?;
         ensure((1..=terms.persons_max).contains(&self.persons_max), "persons_max", "must be within the terms")?;
         ensure((1..=terms.minutes_max).contains(&self.minutes), "minutes", "must be within the terms")
     }
@@ -312,6 +320,7 @@ mod tests {
             persons_max: 10,
             minutes: 120,
             recipient: None,
+            destination: None,
         }
     }
 

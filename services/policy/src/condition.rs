@@ -3,8 +3,8 @@
 use std::fmt;
 
 use fuda_core::{
-    Fingerprint, Invalid, RecordLabel, Relation, RelationSet, SourceZone, SubjectRef, Timestamp, Window, Zone,
-    time::MINUTE_MS,
+    Fingerprint, Invalid, RecordLabel, Relation, RelationSet, SourceZone, SubjectRef, TenantId, Timestamp, Window,
+    Zone, time::MINUTE_MS,
 };
 use minicbor::{Decode, Encode};
 
@@ -50,6 +50,9 @@ pub struct Conditions {
     /// Calls in a minute, over all nodes, counted in apply; a batch is one. `None`: any number.
     #[n(6)]
     pub calls_per_minute_max: Option<u32>,
+    /// The one tenant to which the caller may offer numbers; set exactly in a grant that offers.
+    #[n(7)]
+    pub destination: Option<TenantId>,
 }
 
 /// The people a grant is for.

@@ -135,6 +135,7 @@ impl Grant {
         ensure(distinct(&self.actions), "grant.actions", "must not repeat")?;
         ensure(!self.window.is_empty(), "grant.window", "must not end before it starts")?;
         self.conditions.check_shape()?;
+        self.check_destination()?;
         self.check_circumstances()?;
         if self.role.handles_numbers() { self.check_handling() } else { self.check_administrative() }
     }
@@ -190,6 +191,15 @@ impl Grant {
         let one = self.conditions.recipients.len() == 1;
         ensure(one, "grant.recipients", "must name one recipient for a purpose that is only sealed for")?;
         ensure(self.kinds.len() == 1, "grant.kinds", "must name one kind for a purpose that is only sealed for")
+    }
+
+    /// Whoever agrees that numbers are offered to another tenant agrees to which.
+    fn check_destination(&self) -> Result<(), Invalid> {
+        const FIELD: &str = "grant.destination";
+        let destination = self.conditions.destination.as_ref();
+        let named = self.actions.contains(&Action::OfferTransfer) == destination.is_some();
+        ensure(named, FIELD, "must be set exactly with offer_transfer")?;
+        ensure(destination.is_none() || destination != self.tenant.as_ref(), FIELD, "must be another tenant")
     }
 
     /// Whether the grant contains at least one action with the property.

@@ -15,7 +15,7 @@ use crate::{
 
 /// The reasons a candidate grant can fail for, the farthest from success first. [`check`] walks the legs in this
 /// order, so that the reason of a denial is the one nearest to success over all candidates.
-const NEARNESS: [DenyReason; 33] = [
+const NEARNESS: [DenyReason; 34] = [
     DenyReason::NoGrant,
     DenyReason::PurposeMissing,
     DenyReason::PurposeUnknown,
@@ -31,6 +31,7 @@ const NEARNESS: [DenyReason; 33] = [
     DenyReason::RecipientNotForPurpose,
     DenyReason::RecipientNotGranted,
     DenyReason::RecipientExpired,
+    DenyReason::DestinationNotGranted,
     DenyReason::EndUserRequired,
     DenyReason::JobExpired,
     DenyReason::GrantExpired,
@@ -108,14 +109,18 @@ pub(crate) fn check(
     // The role is asked again although no stored grant exceeds its role: P8 must not hang on one check elsewhere.
     ensure(grant.role.allows(action) && grant.actions.contains(&action), DenyReason::NoGrant)?;
     match &request.purpose {
-        None => ensure(!action.reveals() || grant.only_public_kinds(), DenyReason::PurposeMissing)?,
+        None => {
+            let public = !action.moves() && grant.only_public_kinds();
+            ensure(!(action.reveals() || action.moves()) || public, DenyReason::PurposeMissing)?;
+        }
         Some(code) => {
             ensure(purpose.known, DenyReason::PurposeUnknown)?;
             ensure(!purpose.retired, DenyReason::PurposeRetired)?;
             ensure(grant.purposes.contains(code), DenyReason::PurposeNotGranted)?;
             ensure(purpose.enabled, DenyReason::PurposeNotEnabled)?;
             ensure(!action.reveals() || purpose.reveals, DenyReason::PurposeReveals)?;
-            let delivered = action.delivers().is_none_or(|way| purpose.takes(way));
+            let way = if action.moves() { Some(Delivery::Moved) } else { action.delivers() };
+            let delivered = way.is_none_or(|way| purpose.takes(way));
             ensure(delivered, DenyReason::DeliveryNotAllowed)?;
             ensure(!action.reveals() || purpose.is_occasion(grant), DenyReason::TwoPersonsNeeded)?;
         }
@@ -124,6 +129,9 @@ pub(crate) fn check(
     ensure(request.scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
     ensure(request.to_scope.as_ref().is_none_or(|scope| grant.scopes.contains(scope)), DenyReason::ScopeNotGranted)?;
     let sealable = check_recipient(request, grant, purpose.recipient, now)?;
+    let offers = action.delivers() == Some(Delivery::Moved);
+    let granted = request.destination.is_some() && request.destination == grant.conditions.destination;
+    ensure(!offers || granted, DenyReason::DestinationNotGranted)?;
     check_end_user(request, grant, now)?;
     ensure(grant.window.contains(now), DenyReason::GrantExpired)?;
     let open = grant.conditions.check_call(zone, request.source.as_ref(), now)?;

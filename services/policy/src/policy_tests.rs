@@ -10,8 +10,17 @@ use crate::{ApprovedJob, Budget, EndUserProof, EndUserRule, Proof, Recipient, Si
 const CASES: u64 = 2_000;
 const CALLERS: [&str; 3] = ["alpha", "beta", "gamma"];
 const TENANTS: [&str; 3] = ["tenant-a", "tenant-b", "tenant-never-created"];
-const PURPOSES: [&str; 6] =
-    ["op.collect", "tax.withholding_slip", "tax.fee_record", "tax.never_listed", "op.disclose_self", "op.migrate"];
+const PURPOSES: [&str; 7] = [
+    "op.collect",
+    "tax.withholding_slip",
+    "tax.fee_record",
+    "tax.never_listed",
+    "op.disclose_self",
+    "op.migrate",
+    "op.transfer_19_4",
+];
+/// Tenants to which numbers may be offered; whether they exist is not asked here.
+const DESTINATIONS: [&str; 2] = ["tenant-b", "tenant-c"];
 const SCOPES: [&str; 3] = ["payroll", "accounting", "crm"];
 /// Two recipients that tenants may have, and one that none has.
 const RECIPIENTS: [u8; 3] = [1, 2, 3];
@@ -65,6 +74,10 @@ fn tenant(dice: &mut Dice) -> TenantId {
     TenantId::parse(TENANTS[dice.below(bound)]).unwrap()
 }
 
+fn destination(dice: &mut Dice) -> Option<TenantId> {
+    Some(TenantId::parse(dice.pick(&DESTINATIONS)).unwrap())
+}
+
 fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
     let caller = caller(dice);
     // A caller has one role.
@@ -97,6 +110,8 @@ fn grant(dice: &mut Dice, id: u8) -> Option<Grant> {
         end_user: if role == Role::Workload { end_user_rule(dice) } else { None },
         circumstances: None,
     };
+    let destination = if grant.actions.contains(&Action::OfferTransfer) { destination(dice) } else { None };
+    let grant = Grant { conditions: Conditions { destination, ..Conditions::default() }, ..grant };
     let guesses = u16::from(grant.actions.contains(&Action::VerifyNumber));
     let grant = Grant { verify_guesses_per_day: guesses, ..grant };
     grant.check_shape().is_ok().then_some(grant)
@@ -205,6 +220,7 @@ fn wild_request(dice: &mut Dice) -> Request {
         scope: dice.one_in(3).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
         to_scope: dice.one_in(4).then(|| ScopeId::parse(dice.pick(&SCOPES)).unwrap()),
         recipient: (!dice.one_in(8)).then(|| Fingerprint::from_bytes([dice.pick(&[1, 1, 2, 2, 3]); 32])),
+        destination: if dice.one_in(8) { None } else { destination(dice) },
         proof: proof(dice),
         label: None,
         source: None,
@@ -230,7 +246,9 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::ShadowPolicy,
     ];
     let seals = request.action == A::Seal;
-    let reveals = seals || [A::Detokenize, A::VerifyNumber, A::RevealMasked].contains(&request.action);
+    let offers = request.action == A::OfferTransfer;
+    let moves = offers || request.action == A::AcceptTransfer;
+    let reveals = seals || offers || [A::Detokenize, A::VerifyNumber, A::RevealMasked].contains(&request.action);
     let proven = match &request.proof.end_user {
         EndUserProof::Refused => return Err(DenyReason::EndUserRefused),
         EndUserProof::Verified { until, .. } if until.0 < now.0 => return Err(DenyReason::EndUserRefused),
@@ -265,6 +283,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         A::ProposePolicy,
         A::ApprovePolicy,
         A::ShadowPolicy,
+        A::CancelTransfer,
     ];
     let fresh = match request.proof.sign_in {
         SignIn::Lasting => true,
@@ -292,7 +311,7 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
         let exempt = grant.kinds.iter().all(|kind| public.contains(kind));
         [
             (DenyReason::NoGrant, grant.actions.contains(&request.action)),
-            (DenyReason::PurposeMissing, named.is_some() || !reveals || exempt),
+            (DenyReason::PurposeMissing, named.is_some() || !(reveals || moves) || (exempt && !moves)),
             (DenyReason::PurposeUnknown, named.is_none() || listed.is_some()),
             (DenyReason::PurposeRetired, listed.is_none_or(|row| !row.retired)),
             (DenyReason::PurposeNotGranted, named.is_none_or(|code| grant.purposes.contains(code))),
@@ -301,9 +320,10 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
             (
                 DenyReason::DeliveryNotAllowed,
                 match listed.map(|row| row.delivery) {
-                    None | Some(Delivery::Shown) => true,
-                    Some(Delivery::Sealed) => !reveals || seals,
-                    Some(Delivery::Moved) => !reveals,
+                    None => true,
+                    Some(Delivery::Shown) => !moves,
+                    Some(Delivery::Sealed) => !moves && (!reveals || seals),
+                    Some(Delivery::Moved) => !reveals || offers,
                 },
             ),
             (
@@ -319,6 +339,10 @@ fn reference(data: &PolicyData, request: &Request, now: Timestamp) -> Result<Gra
                 !seals || to.is_some_and(|to| named.is_none_or(|code| to.purposes.contains(code))),
             ),
             (DenyReason::RecipientExpired, !seals || to.is_some_and(|to| now.0 <= to.not_after.0)),
+            (
+                DenyReason::DestinationNotGranted,
+                !offers || (request.destination.is_some() && request.destination == grant.conditions.destination),
+            ),
             (
                 DenyReason::EndUserRequired,
                 proven
@@ -414,7 +438,7 @@ fn decisions_agree_with_the_reference() {
     }
     // The worlds must not be so strange that everything is denied for one reason.
     assert!(permits > CASES / 2, "{permits} permits");
-    assert_eq!(reasons.len(), 21, "{reasons:?}");
+    assert_eq!(reasons.len(), 22, "{reasons:?}");
 }
 
 /// Each lock alone decides like both together: the default text states every leg, and the legs follow the text.

@@ -200,6 +200,15 @@ pub enum DenyReason {
     /// One's own number is disclosed to oneself, and the end user's assertion names somebody else.
     #[n(101)]
     NotOwnNumber = 101,
+    /// No record of the person's consent came with an offer, or its dates make no sense.
+    #[n(115)]
+    TransferConsent = 115,
+    /// The fitting grants are for offers to another tenant.
+    #[n(116)]
+    DestinationNotGranted = 116,
+    /// No open offer to this tenant answers to id and token.
+    #[n(117)]
+    TransferUnknown = 117,
     /// As many calls were made under the grant within the minute as it allows.
     #[n(125)]
     GrantRate = 125,
@@ -207,7 +216,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 67] = [
         Self::NoGrant,
         Self::GrantExpired,
         Self::PurposeNotGranted,
@@ -271,6 +280,9 @@ impl DenyReason {
         Self::RecipientInvalid,
         Self::VerificationMissing,
         Self::NotOwnNumber,
+        Self::TransferConsent,
+        Self::DestinationNotGranted,
+        Self::TransferUnknown,
         Self::GrantRate,
     ];
 
@@ -341,6 +353,9 @@ impl DenyReason {
             Self::RecipientInvalid => "recipient_invalid",
             Self::VerificationMissing => "verification_missing",
             Self::NotOwnNumber => "not_own_number",
+            Self::TransferConsent => "transfer_consent",
+            Self::DestinationNotGranted => "destination_not_granted",
+            Self::TransferUnknown => "transfer_unknown",
             Self::GrantRate => "grant_rate",
         }
     }

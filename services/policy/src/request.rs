@@ -22,6 +22,8 @@ pub struct Request {
     pub to_scope: Option<ScopeId>,
     /// To whom numbers are to be sealed (Seal).
     pub recipient: Option<Fingerprint>,
+    /// The tenant to which numbers are to be offered (OfferTransfer).
+    pub destination: Option<TenantId>,
     /// What the call proved beside the caller's identity.
     pub proof: Proof,
     /// The label of the record; `None` where it has none or is not known yet.
@@ -43,6 +45,7 @@ impl Request {
             scope: None,
             to_scope: None,
             recipient: None,
+            destination: None,
             proof: Proof::NONE,
             label: None,
             source: None,
@@ -89,6 +92,12 @@ impl Request {
     #[must_use]
     pub fn recipient(self, recipient: Option<Fingerprint>) -> Self {
         Self { recipient, ..self }
+    }
+
+    /// The same request with a tenant to which numbers are to be offered.
+    #[must_use]
+    pub fn destination(self, destination: Option<TenantId>) -> Self {
+        Self { destination, ..self }
     }
 
     /// The same request with what the call proved.

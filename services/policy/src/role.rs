@@ -121,6 +121,7 @@ impl Role {
                 Action::GetPolicy,
                 Action::ExplainDenial,
                 Action::CancelSuccession,
+                Action::CancelTransfer,
             ],
             Self::Operator => &[
                 Action::AddMember,
@@ -159,6 +160,8 @@ impl Role {
                 Action::AddNotice,
                 Action::RevealMasked,
                 Action::Seal,
+                Action::OfferTransfer,
+                Action::AcceptTransfer,
             ],
             Self::Handler => &[
                 Action::RequestAccess,
@@ -172,6 +175,9 @@ impl Role {
                 Action::GetRecord,
                 Action::ListRecords,
                 Action::Seal,
+                Action::OfferTransfer,
+                Action::AcceptTransfer,
+                Action::CancelTransfer,
             ],
             Self::EntrustedParty => Self::Workload.actions(),
         }

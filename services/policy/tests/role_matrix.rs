@@ -10,8 +10,8 @@ use fuda_core::{
     Catalogue, Fingerprint, Kind, PartyId, PurposeCode, ScopeId, TenantId, Timestamp, Window, WorkReference,
 };
 use fuda_policy::{
-    Action, ApprovedJob, Circumstances, EndUserRule, Entrusted, Grant, GrantId, Policy, PolicyData, Recipient, Request,
-    Role, samples,
+    Action, ApprovedJob, Budget, Circumstances, Conditions, EndUserRule, Entrusted, Grant, GrantId, Policy, PolicyData,
+    Recipient, Request, Role, samples,
 };
 
 const PAGE: &str = "../../docs/src/reference/role-matrix.md";
@@ -46,10 +46,14 @@ fn grant(role: Role, action: Action, tenant: Option<TenantId>) -> Grant {
         tenant,
         actions: vec![action],
         kinds: if handles { vec![kind] } else { Vec::new() },
-        purposes: if handles { vec![PurposeCode::parse(samples::PURPOSE).unwrap()] } else { Vec::new() },
+        purposes: if handles { vec![purpose(action)] } else { Vec::new() },
         scopes: if handles { vec![ScopeId::parse(samples::PAYROLL_SCOPE).unwrap()] } else { Vec::new() },
-        window: Window::ALWAYS,
-        budget: None,
+        window: if action.moves() { Window { not_before: Some(NOW), not_after: Some(NOW) } } else { Window::ALWAYS },
+        budget: (handles && action.moves()).then_some(Budget::new(1, Budget::LIFE_OF_GRANT)),
+        conditions: Conditions {
+            destination: (action == Action::OfferTransfer).then(destination),
+            ..Conditions::default()
+        },
         end_user: (action.reveals() && handles && role != Role::Handler).then_some(EndUserRule::ApprovedJob(
             ApprovedJob {
                 job: WorkReference::parse("job").unwrap(),
@@ -59,11 +63,19 @@ fn grant(role: Role, action: Action, tenant: Option<TenantId>) -> Grant {
         )),
         verify_guesses_per_day: u16::from(handles && action == Action::VerifyNumber),
         circumstances: (role == Role::EntrustedParty).then_some(circumstances),
-        ..samples::grants().unwrap().remove(0)
     }
 }
 
-/// The demo tenant with a recipient to whom everything may be sealed.
+/// The one purpose that moves numbers for what moves them.
+fn purpose(action: Action) -> PurposeCode {
+    PurposeCode::parse(if action.moves() { fuda_core::purpose::TRANSFER } else { samples::PURPOSE }).unwrap()
+}
+
+fn destination() -> TenantId {
+    TenantId::parse("next").unwrap()
+}
+
+/// The demo tenant with a recipient to whom everything may be sealed, and with the purpose that moves numbers.
 fn with_recipient(mut data: PolicyData) -> PolicyData {
     let recipient = Recipient {
         fingerprint: RECIPIENT,
@@ -73,6 +85,7 @@ fn with_recipient(mut data: PolicyData) -> PolicyData {
         not_after: Timestamp::MAX,
     };
     data.tenants.iter_mut().for_each(|tenant| tenant.recipients = vec![recipient.clone()]);
+    data.tenants.iter_mut().for_each(|tenant| tenant.purposes.push(purpose(Action::OfferTransfer)));
     data
 }
 
@@ -83,12 +96,13 @@ fn permits(base: &Policy, data: &PolicyData, role: Role, action: Action, tenant:
         Some(tenant) => Request::tenant(action, grant.caller.clone(), tenant.clone()),
         None => Request::vault(action, grant.caller.clone()),
     };
-    let request = match action.reveals() {
-        true => request.purpose(PurposeCode::parse(samples::PURPOSE).unwrap()),
+    let request = match action.reveals() || action.moves() {
+        true => request.purpose(purpose(action)),
         false => request,
     };
     let request = match action {
         Action::Seal => request.recipient(Some(RECIPIENT)),
+        Action::OfferTransfer => request.destination(Some(destination())),
         _ => request,
     };
     match base.rebuild(PolicyData { grants: vec![grant], ..data.clone() }) {

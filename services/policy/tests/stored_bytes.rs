@@ -69,12 +69,15 @@ fn grants() {
         trained_until: Some(Timestamp(7)),
         recipients: Vec::new(),
         calls_per_minute_max: None,
+        destination: None,
     };
     check(&Grant { conditions, ..bare.clone() }, CONDITIONED);
     let sealing = Conditions { recipients: vec![Fingerprint::from_bytes([0xab; 32])], ..Conditions::default() };
     check(&sealing, &format!("86 f6 82 00 80 80 80 f6 81 5820 {}", "ab".repeat(32)));
     let hurried = Conditions { calls_per_minute_max: Some(60), ..Conditions::default() };
     check(&hurried, "87 f6 82 00 80 80 80 f6 80 183c");
+    let moving = Conditions { destination: Some(TenantId::parse("globex").unwrap()), ..Conditions::default() };
+    check(&moving, "88 f6 82 00 80 80 80 f6 80 f6 66 676c6f626578");
     let labelled =
         Conditions { subjects: Subjects::Labelled(RecordLabel::parse("executives").unwrap()), ..Conditions::default() };
     check(&labelled, "82 f6 82 02 81 6a 65786563757469766573");

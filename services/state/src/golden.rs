@@ -1,5 +1,6 @@
 //! Golden bytes: what is on disks and in logs stays readable, so these bytes change only together with a format byte.
 
+mod moves;
 mod people;
 
 use fuda_core::{
@@ -40,8 +41,10 @@ const GOLDEN: &str = include_str!("golden.txt");
 #[test]
 fn commands_have_their_golden_bytes() {
     let header = header();
-    let audited =
-        bodies().into_iter().chain(people::bodies()).map(|body| Command(Inner::Audited(header.clone(), body)));
+    let audited = [bodies(), people::bodies(), moves::bodies()]
+        .concat()
+        .into_iter()
+        .map(|body| Command(Inner::Audited(header.clone(), body)));
     let kept = [Bookkeeping::Checkpoint(vec![1, 2]), Bookkeeping::ExpireReplies { before: Timestamp(5) }];
     let kept = kept.into_iter().chain([Bookkeeping::EnterFolded, Bookkeeping::AlarmsTold { through: Sequence(6) }]);
     let kept = kept.map(|step| Command(Inner::Kept(step)));
@@ -351,7 +354,7 @@ fn line<R: Row + PartialEq>(name: &str, row: &R) -> (String, Vec<u8>) {
 }
 
 fn rows() -> Vec<(String, Vec<u8>)> {
-    [meta_rows(), admin_rows(), record_rows(), people::rows()].concat()
+    [meta_rows(), admin_rows(), record_rows(), people::rows(), moves::rows()].concat()
 }
 
 fn meta_rows() -> Vec<(String, Vec<u8>)> {

@@ -51,6 +51,21 @@ byte_id! {
     OrderId
 }
 
+byte_id! {
+    /// An offer of a number to another tenant: 128 random bits minted by the node that took it.
+    TransferId
+}
+
+impl TransferId {
+    /// Reads the 32 hexadecimal digits; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let lowercase = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| lowercase)?;
+        Some(Self(number.to_be_bytes()))
+    }
+}
+
 /// The version of the policy text, from 1 at bootstrap: what a proposal names as its base, like an etag. Unlike
 /// [`fuda_core::PolicyVersion`] it does not move with tenants and grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

@@ -8,7 +8,7 @@ use fuda_core::{
 use fuda_policy::{DenyReason, GrantId};
 
 use crate::folds::Sort;
-use crate::{OrderId, TextVersion};
+use crate::{OrderId, TextVersion, TransferId};
 
 const TEXT_END: u8 = 0;
 /// The smallest byte above [`TEXT_END`]: `prefix ‖ TEXT_AFTER` lies behind every key that begins `prefix ‖ TEXT_END`.
@@ -68,6 +68,8 @@ pub enum Meta {
     SuccessionKeys = 63,
     /// [`crate::succession::SuccessionRow`].
     Succession = 64,
+    /// [`crate::transfers::TransferRow`], one per offer to another tenant: followed by its id.
+    Transfers = 70,
 }
 
 /// Key of a vault fact.
@@ -188,6 +190,28 @@ pub fn access(request: GrantId) -> Vec<u8> {
     let mut key = meta(Meta::AccessRequest);
     key.extend_from_slice(request.as_bytes());
     key
+}
+
+/// Key of an offer to another tenant.
+pub fn transfer(transfer: TransferId) -> Vec<u8> {
+    let mut key = meta(Meta::Transfers);
+    key.extend_from_slice(transfer.as_bytes());
+    key
+}
+
+/// Key of what a transfer token opens, among the sealed replies: no key of a reply begins with a zero byte.
+pub fn transfer_wrap(transfer: TransferId) -> Vec<u8> {
+    let mut key = vec![TEXT_END];
+    key.extend_from_slice(transfer.as_bytes());
+    key
+}
+
+/// Reads a key of [`transfer_wrap`].
+pub fn transfer_of_wrap(key: &[u8]) -> Option<TransferId> {
+    match key.split_first()? {
+        (&TEXT_END, id) => id.try_into().ok().map(TransferId),
+        _ => None,
+    }
 }
 
 /// Key of a kept version of the policy text.

@@ -31,6 +31,7 @@ pub mod reader;
 pub mod row;
 pub mod succession;
 mod table;
+pub mod transfers;
 pub mod watch;
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod tests;
 
 pub use command::{Body, Claim, Command, CommandError, RevealItem, TokenizeItem, Verdict};
 pub use digest::digest;
-pub use ids::{ClusterId, MemberUuid, NodeId, OrderId, TextVersion};
+pub use ids::{ClusterId, MemberUuid, NodeId, OrderId, TextVersion, TransferId};
 pub use machine::{Context, Machine};
 pub use memory::MemoryTables;
 pub use outcome::{ItemOutcome, Outcome, Refusal};

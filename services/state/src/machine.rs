@@ -326,6 +326,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::StartSuccession(body) => command::start_succession::apply(&mut self, body),
             Body::FinishSuccession(body) => command::finish_succession::apply(&mut self, body),
             Body::CancelSuccession(body) => command::cancel_succession::apply(&mut self, body),
+            Body::OfferTransfer(body) => command::offer_transfer::apply(&mut self, body),
+            Body::AcceptTransfer(body) => command::accept_transfer::apply(&mut self, body),
+            Body::CancelTransfer(body) => command::cancel_transfer::apply(&mut self, body),
         }
     }
 
@@ -378,6 +381,9 @@ impl<T: Txn> Applying<'_, T> {
             Body::StartSuccession(body) => command::start_succession::first_outcome(self, body),
             Body::FinishSuccession(body) => command::finish_succession::first_outcome(self, body),
             Body::CancelSuccession(body) => command::cancel_succession::first_outcome(self, body),
+            Body::OfferTransfer(body) => command::offer_transfer::first_outcome(self, body),
+            Body::AcceptTransfer(body) => command::accept_transfer::first_outcome(self, body),
+            Body::CancelTransfer(body) => command::cancel_transfer::first_outcome(self, body),
             Body::ProposeCatalogueChange(body) => command::propose_catalogue_change::first_outcome(self, body),
             Body::SetTenantPurposes(body) => command::set_tenant_purposes::first_outcome(self, body),
             Body::SetTenantRecipients(body) => command::set_tenant_recipients::first_outcome(self, body),
@@ -409,6 +415,24 @@ impl<T: Txn> Applying<'_, T> {
         machine.watch.look(self.txn, self.header, tenant, self.time, &mut items);
         let common = Common::from_header(self.header, self.time);
         self.machine.append_block(self.txn, common, items, &leaked)
+    }
+
+    /// Appends an entry of the command for another tenant than its own: who acted, for what, and nothing else that the
+    /// caller said or proved.
+    pub(crate) fn append_for(&mut self, tenant: &TenantId, item: EntryItem) -> Result<(), TableError> {
+        let common = Common {
+            tenant: Some(tenant.clone()),
+            end_user: None,
+            work_reference: None,
+            policy_ids: Vec::new(),
+            grant: None,
+            job: None,
+            credential: None,
+            source_zone: None,
+            ..Common::from_header(self.header, self.time)
+        };
+        self.machine.append_block(self.txn, common, vec![item], &Leaks::new())?;
+        Ok(())
     }
 
     /// Appends the one entry of a carried-out command about one thing.
@@ -503,6 +527,9 @@ fn permits(header: &Header, body: &Body) -> bool {
         Body::StartSuccession(_) => action == Action::StartSuccession,
         Body::FinishSuccession(_) => action == Action::FinishSuccession,
         Body::CancelSuccession(_) => action == Action::CancelSuccession,
+        Body::OfferTransfer(_) => action == Action::OfferTransfer,
+        Body::AcceptTransfer(_) => action == Action::AcceptTransfer,
+        Body::CancelTransfer(_) => action == Action::CancelTransfer,
         Body::Reveal(_) => {
             matches!(
                 action,

@@ -250,6 +250,9 @@ pub enum Refusal {
     /// There are no keys for a succession, none waits, another one does, or its delay is not over.
     #[n(79)]
     SuccessionState = 79,
+    /// No open offer of this tenant has this id.
+    #[n(115)]
+    TransferUnknown = 115,
     /// As many calls were made under the grant within the minute as it allows.
     #[n(125)]
     GrantRate = 125,
@@ -308,6 +311,7 @@ impl Refusal {
             Self::RecipientInvalid => "recipient_invalid",
             Self::SuccessionInvalid => "succession_invalid",
             Self::SuccessionState => "succession_state",
+            Self::TransferUnknown => "transfer_unknown",
             Self::GrantRate => "grant_rate",
         }
     }
@@ -318,7 +322,9 @@ impl Refusal {
             Self::NotBootstrapped => Code::NotBootstrapped,
             Self::AlreadyBootstrapped => Code::AlreadyBootstrapped,
             Self::TenantExists => Code::TenantExists,
-            Self::TenantUnknown | Self::SamePerson | Self::AccessUnknown => Code::DeniedOrNotFound,
+            Self::TenantUnknown | Self::SamePerson | Self::AccessUnknown | Self::TransferUnknown => {
+                Code::DeniedOrNotFound
+            }
             Self::OrderUnknown | Self::GrantUnknown | Self::MemberUnknown | Self::KeyDomainUnknown => Code::NotFound,
             Self::Invalid
             | Self::PolicyInvalid
@@ -396,6 +402,7 @@ impl Refusal {
             Self::CatalogueMoved | Self::PurposeChangeInvalid => Some(DenyReason::PurposeChangeInvalid),
             Self::PurposeForbidden => Some(DenyReason::PurposeForbidden),
             Self::RecipientInvalid => Some(DenyReason::RecipientInvalid),
+            Self::TransferUnknown => Some(DenyReason::TransferUnknown),
             Self::GrantRate => Some(DenyReason::GrantRate),
             _ => None,
         }
@@ -406,6 +413,11 @@ impl Outcome {
     /// A command without items was carried out.
     pub(crate) const fn applied(first: Sequence) -> Self {
         Self::Applied { first: Some(first), items: Vec::new(), node_id: None }
+    }
+
+    /// What a command about one item came to.
+    pub(crate) fn of_one(first: Option<Sequence>, item: ItemOutcome) -> Self {
+        Self::Applied { first, items: vec![item], node_id: None }
     }
 
     /// A refusal without an entry of its own.

@@ -328,6 +328,19 @@ pub fn sealed_rows(view: &impl View, keys: &[SealedKey<'_>]) -> Result<Vec<Optio
     Ok(both.map(|(token, version)| Some(SealedRows { token: token?, version: version? })).collect())
 }
 
+/// One version of a record's number, sealed.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn version(
+    view: &impl View,
+    tenant: &TenantId,
+    record: RecordId,
+    version: RecordVersion,
+) -> Result<Option<VersionRow>, TableError> {
+    row(view, &key::version(tenant, record, version))
+}
+
 /// The record key under each token, in order; `None` where the token is gone. One batched read.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ pub(crate) const SERVICES: &[&str] = &[
     "fuda.guard.v1.GuardService",
     "fuda.access.v1.AccessService",
     "fuda.purpose.v1.PurposeService",
+    "fuda.transfer.v1.TransferService",
 ];
 
 /// Fully qualified methods, as telemetry names them.
@@ -85,6 +86,9 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.access.v1.AccessService/StartSuccession",
     "fuda.access.v1.AccessService/FinishSuccession",
     "fuda.access.v1.AccessService/CancelSuccession",
+    "fuda.transfer.v1.TransferService/OfferTransfer",
+    "fuda.transfer.v1.TransferService/AcceptTransfer",
+    "fuda.transfer.v1.TransferService/CancelTransfer",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
 ];

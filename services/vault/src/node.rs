@@ -22,6 +22,7 @@ use fuda_proto::ledger::v1::ledger_service_server::LedgerServiceServer;
 use fuda_proto::policy::v1::policy_service_server::PolicyServiceServer;
 use fuda_proto::purpose::v1::purpose_service_server::PurposeServiceServer;
 use fuda_proto::tenant::v1::tenant_service_server::TenantServiceServer;
+use fuda_proto::transfer::v1::transfer_service_server::TransferServiceServer;
 use fuda_proto::vault::v1::token_service_server::TokenServiceServer;
 use fuda_runtime::health::{HealthState, drive_grpc_health};
 use fuda_runtime::layer::{AdmissionLayer, AdmissionOptions, AuthenticationLayer, CallLayer, DenialLayer};
@@ -45,7 +46,7 @@ use crate::notifier::{self, Alerts, Receiving};
 use crate::policy::PolicyCell;
 use crate::service::{
     access::Access, cluster::Cluster, guard::Guard, ledger::Ledger, policy::PolicyText, purpose::Purposes,
-    tenant::Tenants, token::Tokens,
+    tenant::Tenants, token::Tokens, transfer::Transfers,
 };
 use crate::source_zone::SourceZones;
 use crate::{alarms, methods, metrics, tasks};
@@ -213,6 +214,7 @@ impl Node {
             )
             .add_service(GuardServiceServer::new(Guard::new(Arc::clone(gate))))
             .add_service(AccessServiceServer::new(Access::new(Arc::clone(gate))))
+            .add_service(TransferServiceServer::new(Transfers::new(Arc::clone(gate))))
             .add_service(
                 PolicyServiceServer::new(PolicyText::new(Arc::clone(gate), parts.name.clone()))
                     .max_decoding_message_size(REQUEST_BYTES_MAX),

@@ -17,6 +17,9 @@ const RETRY_DELAY_MS: u64 = 100;
 /// The same where a minute has to pass: asking again costs an entry.
 const RETRY_NEXT_MINUTE_MS: u64 = 10_000;
 const DOMAIN: &str = "fuda";
+/// What must come with an offer to another tenant.
+const CONSENT: Invalid =
+    Invalid::new("consent", "must be given: not in the future, and once the destination was decided");
 
 /// Why a call or an item of it was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ impl Refusal {
         Self::new(match reason {
             // Whoever may bring the number is told what must come with it.
             DenyReason::VerificationMissing => return Self::missing("verification"),
+            DenyReason::TransferConsent => return Self::about(Code::InvalidField, CONSENT),
             DenyReason::BudgetExhausted => Code::BudgetExhausted,
             DenyReason::GuessesExhausted => Code::GuessesExhausted,
             DenyReason::NotBootstrapped => Code::NotBootstrapped,

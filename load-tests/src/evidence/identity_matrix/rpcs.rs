@@ -9,9 +9,12 @@ use fuda_proto::peer::v1 as peer;
 use fuda_proto::policy::v1 as policy;
 use fuda_proto::purpose::v1 as purpose;
 use fuda_proto::tenant::v1 as tenant;
+use fuda_proto::transfer::v1 as transfer;
 use fuda_proto::vault::v1 as vault;
 use prost::Message;
 use prost_types::FileDescriptorSet;
+
+use crate::cluster::OTHER_TENANT;
 
 /// google.rpc.Code of a denial.
 const PERMISSION_DENIED: i32 = 7;
@@ -116,6 +119,7 @@ pub(super) fn request(rpc: &str, facts: &Facts) -> Option<Vec<Vec<u8>>> {
         "fuda.ledger.v1.LedgerService" => ledger_request(method, facts).map(|message| vec![message]),
         "fuda.guard.v1.GuardService" => guard_request(method, facts).map(|message| vec![message]),
         "fuda.access.v1.AccessService" => access_request(method, facts).map(|message| vec![message]),
+        "fuda.transfer.v1.TransferService" => transfer_request(method, facts).map(|message| vec![message]),
         "fuda.purpose.v1.PurposeService" => purpose_request(method, facts).map(|message| vec![message]),
         "fuda.policy.v1.PolicyService" => policy_request(method).map(|message| vec![message]),
         "fuda.peer.v1.PeerService" => peer_request(method),
@@ -347,6 +351,35 @@ fn purpose_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
     })
 }
 
+/// Nobody here holds a grant to move numbers, but for who may take offers back: they are let through with an id that is none.
+fn transfer_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
+    let (tenant, purpose) = (facts.tenant.clone(), fuda_core::purpose::TRANSFER.to_owned());
+    let (scope, token) = (facts.scope.clone(), facts.token.clone());
+    Some(match method {
+        "OfferTransfer" => {
+            let destination = OTHER_TENANT.to_owned();
+            let request =
+                transfer::OfferTransferRequest { tenant, purpose, scope, token, destination, ..Default::default() };
+            request.encode_to_vec()
+        }
+        "AcceptTransfer" => transfer::AcceptTransferRequest {
+            tenant,
+            purpose,
+            scope,
+            transfer: "00".repeat(16),
+            transfer_token: token,
+            subject: facts.new_subject.clone(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "CancelTransfer" => {
+            transfer::CancelTransferRequest { tenant, transfer: "none".to_owned(), ..Default::default() }
+                .encode_to_vec()
+        }
+        _ => return None,
+    })
+}
+
 /// Requests that do nothing: a member is told that they are malformed, everybody else that they are denied.
 fn peer_request(method: &str) -> Option<Vec<Vec<u8>>> {
     Some(match method {
@@ -397,7 +430,8 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         // The other tenant has no such subject.
         "GetRecord" => &[0, 5],
         // Malformed (INVALID_ARGUMENT), which only a caller who was let through is told.
-        "ApproveAccess" | "DenyAccess" | "RevokeAccess" | "ReviewBreakGlass" | "ConsentSubEntrust" => &[3],
+        "ApproveAccess" | "DenyAccess" | "RevokeAccess" | "ReviewBreakGlass" | "ConsentSubEntrust"
+        | "CancelTransfer" => &[3],
         // There are no keys, and nothing waits (FAILED_PRECONDITION).
         "StartSuccession" | "FinishSuccession" | "CancelSuccession" => &[9],
         // The request is malformed or empty.

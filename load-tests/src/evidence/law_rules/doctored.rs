@@ -51,7 +51,7 @@ const IN_FORCE: &[Doctored] = &[
     },
     Doctored {
         what: "a tenant that uses what it does not do",
-        act: |stage| Box::pin(stage.enable(&[FEE_RECORD])),
+        act: |stage| Box::pin(stage.enable(TENANT, &[FEE_RECORD])),
         caught_by: &[
             ("use.purpose_enabled_by_the_tenant", "not `purpose_not_enabled`"),
             ("use.consent_widens_nothing", "nothing was refused"),
@@ -87,7 +87,10 @@ const IN_FORCE: &[Doctored] = &[
     Doctored {
         what: "a policy text under which nobody reveals",
         act: |stage| Box::pin(stop(stage)),
-        caught_by: &[("entrust.every_use_is_visible_to_the_tenant", "FUDA-2002")],
+        caught_by: &[
+            ("entrust.every_use_is_visible_to_the_tenant", "FUDA-2002"),
+            ("provide.a_consented_move_reaches_the_next_employer", "Detokenize: "),
+        ],
     },
 ];
 

@@ -202,6 +202,7 @@ pub(super) async fn a_migration_is_agreed_on_and_counted(stage: &Stage) -> Resul
         persons_max: 2,
         minutes: 30,
         recipient: next.fingerprint.clone(),
+        ..Wish::default()
     };
     let glass = BreakGlassRequest {
         tenant: TENANT.to_owned(),

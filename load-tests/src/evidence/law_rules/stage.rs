@@ -122,11 +122,12 @@ impl Stage {
             people,
         };
         let enabled = [SALARY_REPORT, RETIREMENT_SLIP, YEAREND, COPY, DISCLOSE_SELF, AUTHORITY, MIGRATE, TRANSFER];
-        stage.enable(&enabled).await?;
+        stage.enable(TENANT, &enabled).await?;
         cluster.found(OTHER_TENANT).await?;
         stage.give(vec![stage.grant(&stage.accounting, OTHER_TENANT, &[PURPOSE])]).await?;
         let wide = stage.grant(&stage.payroll, TENANT, &[SALARY_REPORT, FEE_RECORD, YEAREND, COPY]);
         stage.give(vec![wide]).await?;
+        stage.allow_moves().await?;
         stage.hire(&enabled).await?;
         Ok(stage)
     }
@@ -261,9 +262,15 @@ impl Stage {
 
     /// Entries of the whole ledger.
     pub(super) async fn entries(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>> {
+        self.entries_of("", wanted).await
+    }
+
+    /// What who audits one tenant sees of the ledger; everything for no tenant.
+    pub(super) async fn entries_of(&self, tenant: &str, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>> {
         let (mut found, mut from) = (Vec::new(), 0);
         loop {
-            let request = ReadEntriesRequest { from_sequence: from, page_size: ENTRIES_PER_PAGE, ..Default::default() };
+            let request =
+                ReadEntriesRequest { tenant: tenant.to_owned(), from_sequence: from, page_size: ENTRIES_PER_PAGE };
             let page = self.auditor.ledger(0).read_entries(request).await;
             let page = page.map_err(|status| anyhow!("ReadEntries: {}", describe(&status)))?.into_inner();
             found.extend(page.entries.into_iter().filter(&wanted));
@@ -324,19 +331,19 @@ impl Stage {
 
     /// Proposes to demand the record of an identity check.
     pub(super) async fn demand(&self, demand: VerificationDemand) -> Result<String> {
-        self.set(SetTenantPurposesRequest { verification_demand: Some(demand), ..Default::default() }).await
+        self.set(TENANT, SetTenantPurposesRequest { verification_demand: Some(demand), ..Default::default() }).await
     }
 
-    async fn set(&self, request: SetTenantPurposesRequest) -> Result<String> {
-        let request = SetTenantPurposesRequest { tenant: TENANT.to_owned(), ..request };
+    async fn set(&self, tenant: &str, request: SetTenantPurposesRequest) -> Result<String> {
+        let request = SetTenantPurposesRequest { tenant: tenant.to_owned(), ..request };
         let order = self.owner.purposes(0).set_tenant_purposes(request).await;
         Ok(order.map_err(|status| anyhow!("SetTenantPurposes: {}", describe(&status)))?.into_inner().order)
     }
 
-    /// Two people have the tenant use these purposes.
-    pub(super) async fn enable(&self, codes: &[&str]) -> Result<()> {
+    /// Two people have a tenant use these purposes.
+    pub(super) async fn enable(&self, tenant: &str, codes: &[&str]) -> Result<()> {
         let enable = codes.iter().map(|code| (*code).to_owned()).collect();
-        let order = self.set(SetTenantPurposesRequest { enable, ..Default::default() }).await?;
+        let order = self.set(tenant, SetTenantPurposesRequest { enable, ..Default::default() }).await?;
         self.agree(&order).await
     }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use anyhow::Result;
 
 use super::stage::Stage;
-use super::{entrust, identify, notice, own, provide, seal, uses};
+use super::{entrust, identify, moves, notice, own, provide, seal, uses};
 
 /// A running test: an error says what did not hold.
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -104,9 +104,15 @@ pub(super) const RULES: &[Rule] = &[
             "provide.a_sealed_number_is_read_by_its_recipient_only" => seal::only_the_recipient_reads_it,
             "provide.recipients_are_registered_by_two_people" => seal::recipients_are_registered_by_two_people,
             "provide.a_migration_is_agreed_on_and_counted" => seal::a_migration_is_agreed_on_and_counted,
+            "provide.a_consented_move_reaches_the_next_employer" => moves::a_consented_move_reaches_the_next_employer,
+            "provide.nothing_moves_without_consent" => moves::nothing_moves_without_consent,
+            "provide.an_offer_is_good_for_its_tenant_alone" => moves::an_offer_is_good_for_its_tenant_alone,
         },
-        not_software: &["that a person who asks at a desk is the person: without an assertion the approver checks"],
-        not_yet: &["the consented move to the next employer (19条4号): nothing moves between tenants at all"],
+        not_software: &[
+            "that a person who asks at a desk is the person: without an assertion the approver checks",
+            "that the consent is real and the next employer is one: the tenant keeps what the person signed",
+        ],
+        not_yet: &[],
     },
     Rule {
         id: "identify",

@@ -14,7 +14,7 @@ use crate::output::text;
 use crate::wire;
 
 /// Columns of a request.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "id",
     "state",
     "handler",
@@ -24,6 +24,7 @@ const COLUMNS: [&str; 17] = [
     "purpose",
     "scopes",
     "recipient",
+    "destination",
     "persons_max",
     "minutes",
     "approvals",
@@ -85,7 +86,7 @@ pub(crate) struct Ask {
     /// Who shall hold the grant: a workload that runs the job. Default: yourself.
     #[arg(long = "for", value_name = "SPIFFE", default_value = "")]
     holder: String,
-    /// `detokenize`, `verify_number`, `describe_token` or `seal`; at least one.
+    /// `detokenize`, `verify_number`, `describe_token`, `seal` or `offer_transfer`; at least one.
     #[arg(long = "action", value_name = "ACTION", required = true)]
     actions: Vec<String>,
     /// Code of a kind; at least one.
@@ -106,6 +107,9 @@ pub(crate) struct Ask {
     /// Fingerprint of the recipient to whom numbers are to be sealed; with `seal`.
     #[arg(long, value_name = "FINGERPRINT", default_value = "")]
     recipient: String,
+    /// The tenant to which numbers are to be offered; with `offer_transfer`.
+    #[arg(long, value_name = "ID", default_value = "")]
+    destination: String,
     /// Why; 1 to 128 characters, no number. It stands in the entry.
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -132,6 +136,7 @@ impl Ask {
             persons_max: self.persons,
             minutes: self.minutes,
             recipient: self.recipient.clone(),
+            destination: self.destination.clone(),
         }
     }
 }
@@ -211,6 +216,7 @@ fn row(request: &AccessRequest) -> Vec<Value> {
         text(&wish.purpose),
         json!(wish.scopes),
         text(&wish.recipient),
+        text(&wish.destination),
         json!(wish.persons_max),
         json!(wish.minutes),
         text(format!("{}/{}", request.approved_by.len(), request.approvals_min)),
@@ -231,6 +237,6 @@ mod tests {
         let request = AccessRequest { approvals_min: 2, approved_by: vec!["a".to_owned()], ..Default::default() };
         let shown = row(&AccessRequest { state: 3, ..request });
         assert_eq!(shown.len(), COLUMNS.len());
-        assert_eq!((&shown[1], &shown[11]), (&json!("in_force"), &json!("1/2")));
+        assert_eq!((&shown[1], &shown[12]), (&json!("in_force"), &json!("1/2")));
     }
 }

@@ -15,6 +15,7 @@ mod record;
 mod succession;
 mod tenant;
 mod token;
+mod transfer;
 
 use clap::Subcommand;
 
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Store numbers and use tokens (workloads).
     #[command(subcommand)]
     Token(token::Command),
+    /// Hand a number over to the next employer, with the person's consent (both tenants' people).
+    #[command(subcommand)]
+    Transfer(transfer::Command),
     /// Show the metadata of records (workloads).
     #[command(subcommand)]
     Record(record::Command),
@@ -102,6 +106,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Policy(command) => Box::pin(policy::run(command, context)).await,
         Command::Succession(command) => Box::pin(succession::run(command, context)).await,
         Command::Token(command) => Box::pin(token::run(command, context)).await,
+        Command::Transfer(command) => Box::pin(transfer::run(command, context)).await,
         Command::Record(command) => Box::pin(record::run(command, context)).await,
         Command::Audit(command) => Box::pin(audit::run(command, context)).await,
         Command::Dev(command) => dev::run(command, context),

@@ -11,6 +11,7 @@ mod record;
 mod seal;
 mod tenant;
 mod token;
+mod transfer;
 
 use crate::call::Method;
 
@@ -28,6 +29,7 @@ const fn once(path: &'static str) -> Method {
 #[cfg(test)]
 pub(crate) fn methods() -> Vec<&'static Method> {
     let admin = [tenant::METHODS, cluster::METHODS, ledger::METHODS, guard::METHODS, purpose::METHODS].concat();
+    let admin = [admin.as_slice(), transfer::METHODS].concat();
     [token::METHODS, life::METHODS, record::METHODS, seal::METHODS, access::METHODS, policy::METHODS, admin.as_slice()]
         .concat()
 }

@@ -90,6 +90,31 @@ fn a_token_wrap_opens_only_for_its_record_and_scope() {
 }
 
 #[test]
+fn a_transfer_wrap_opens_only_for_its_record_and_destination_and_never_as_a_token_of_a_scope() {
+    let (tenant, other, third) = (tenant(), TenantId::parse("acmee").unwrap(), TenantId::parse("cloud").unwrap());
+    let mut contexts: Vec<_> = record_contexts(&tenant, &other).into_iter().map(|context| (context, &other)).collect();
+    contexts.push((record_context(&tenant), &third));
+    let record_key = || RecordKey::from_bytes([3; 32]);
+    only_the_diagonal(
+        &contexts,
+        Layer::TransferWrap,
+        |rng, (context, to)| {
+            wrap_for_token(rng, &token(1), &record_key(), context, Holder::Tenant(to)).unwrap().to_vec()
+        },
+        |blob, (context, to)| {
+            let opened = unwrap_with_token(&token(1), blob, context, Holder::Tenant(to));
+            opened.map(|key| assert_eq!(key.expose(), &[3; 32]))
+        },
+    );
+    let context = record_context(&tenant);
+    let os = OsRandom::new();
+    let wrap = wrap_for_token(&mut Pool::new(&os), &token(1), &record_key(), &context, Holder::Tenant(&third));
+    let scope = ScopeId::parse("cloud").unwrap();
+    let opened = unwrap_with_token(&token(1), &wrap.unwrap(), &context, &scope).map(|_| ());
+    assert_eq!(opened, Err(Error::Unopened(Layer::TokenWrap)));
+}
+
+#[test]
 fn a_version_wrap_and_a_number_open_only_for_their_record_and_version() {
     let (tenant, other) = (tenant(), TenantId::parse("acmee").unwrap());
     let mut contexts: Vec<_> =

@@ -54,6 +54,7 @@ fn wish(by: &str, role: Role, persons_max: u32) -> Wish {
         persons_max,
         minutes: 60,
         recipient: None,
+        destination: None,
     }
 }
 

@@ -147,7 +147,7 @@ impl Batch<'_> {
     ) -> Result<ItemOutcome, TableError> {
         // Before anything else: after a rotation the token that a retry presents is dead.
         if self.body.retry
-            && let Some(reply) = self.reply_of(applying, item.item)?
+            && let Some(reply) = presented::earlier_reply(applying, &self.tenant, item.item)?
         {
             let entry = EntryItem { record: Some(reply.record), ..EntryItem::new(self.sequence, Decision::Replayed) };
             let sequence = self.enter(self.with_scope(entry))?;
@@ -185,17 +185,6 @@ impl Batch<'_> {
         Ok(ItemOutcome::Done { sequence })
     }
 
-    /// The reply of an earlier call with the same request id, unless it has expired.
-    fn reply_of<T: Txn>(&self, applying: &Applying<'_, T>, item: u32) -> Result<Option<ReplyRow>, TableError> {
-        let row = applying.txn.get(Table::Replies, &self.reply_key(applying, item))?;
-        let row = row.map(|bytes| ReplyRow::from_bytes(&bytes)).transpose()?;
-        Ok(row.filter(|reply| reply.expires > applying.time))
-    }
-
-    fn reply_key<T: Txn>(&self, applying: &Applying<'_, T>, item: u32) -> Vec<u8> {
-        key::reply(&self.tenant, &applying.header.caller, applying.header.request_id, item)
-    }
-
     fn write<T: Txn>(
         &self,
         applying: &mut Applying<'_, T>,
@@ -219,7 +208,7 @@ impl Batch<'_> {
         applying.put(key::token(&new.lookup), &TokenWrapRow { bucket, bucket_version, wrap: new.token_wrap.clone() });
         if let Some(sealed) = &new.reply {
             let expires = applying.time.saturating_add(DAY * u32::from(self.body.reply_days));
-            let key = self.reply_key(applying, item);
+            let key = presented::reply_key(applying, &self.tenant, item);
             let reply = ReplyRow { record: record.record, bucket, bucket_version, sealed: sealed.clone(), expires };
             applying.put(key.clone(), &reply);
             applying.txn.put(Table::ReplyExpiry, key::reply_expiry(expires, &key), Vec::new());
@@ -255,7 +244,7 @@ impl Batch<'_> {
 }
 
 /// The record remembers where its replies lie; the oldest gives way.
-fn remember_reply<T: Txn>(applying: &mut Applying<'_, T>, record: &mut RecordRow, key: Vec<u8>) {
+pub(super) fn remember_reply<T: Txn>(applying: &mut Applying<'_, T>, record: &mut RecordRow, key: Vec<u8>) {
     let replies = record.later_replies.get_or_insert_default();
     if replies.len() >= limits::REPLIES_PER_RECORD_MAX {
         let oldest = replies.remove(0);

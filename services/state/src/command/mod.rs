@@ -3,6 +3,7 @@
 //! A [`Command`] is made only from an [`Audited`] body (policy said yes or no, and the entry's facts are in it), from
 //! [`Kept`] bookkeeping, or by decoding bytes another member made that way.
 
+pub mod accept_transfer;
 pub mod add_member;
 pub mod amend;
 pub mod approve_access;
@@ -13,6 +14,7 @@ pub mod bookkeeping;
 pub mod bootstrap;
 pub mod break_glass;
 pub mod cancel_succession;
+pub mod cancel_transfer;
 pub mod consent_sub_entrust;
 pub mod create_canary;
 pub mod create_tenant;
@@ -21,6 +23,7 @@ pub mod deny_access;
 pub mod finish_succession;
 pub mod freeze;
 pub mod mint;
+pub mod offer_transfer;
 mod presented;
 pub mod propose_catalogue_change;
 pub mod propose_grants;
@@ -45,6 +48,7 @@ use std::fmt;
 use fuda_ledger::{Audited, Bookkeeping, Header, Kept};
 use minicbor::{Decode, Encode};
 
+pub use accept_transfer::AcceptTransfer;
 pub use add_member::AddMember;
 pub use amend::{Amend, AmendItem, Named};
 pub use approve_access::ApproveAccess;
@@ -54,6 +58,7 @@ pub use approve_purpose_order::ApprovePurposeOrder;
 pub use bootstrap::{Bootstrap, SealedBucket};
 pub use break_glass::BreakGlass;
 pub use cancel_succession::CancelSuccession;
+pub use cancel_transfer::CancelTransfer;
 pub use consent_sub_entrust::ConsentSubEntrust;
 pub use create_canary::CreateCanary;
 pub use create_tenant::CreateTenant;
@@ -62,6 +67,7 @@ pub use deny_access::DenyAccess;
 pub use finish_succession::FinishSuccession;
 pub use freeze::Freeze;
 pub use mint::{Mint, MintItem, NewTokenRows};
+pub use offer_transfer::OfferTransfer;
 pub use propose_catalogue_change::ProposeCatalogueChange;
 pub use propose_grants::ProposeGrants;
 pub use propose_policy::ProposePolicy;
@@ -202,6 +208,15 @@ pub enum Body {
     /// Proposes to whom numbers of a tenant may be sealed.
     #[n(90)]
     SetTenantRecipients(#[n(0)] SetTenantRecipients),
+    /// Offers a number to another tenant.
+    #[n(115)]
+    OfferTransfer(#[n(0)] OfferTransfer),
+    /// Takes an offered number over.
+    #[n(116)]
+    AcceptTransfer(#[n(0)] AcceptTransfer),
+    /// Takes an offer back.
+    #[n(117)]
+    CancelTransfer(#[n(0)] CancelTransfer),
 }
 
 /// Why bytes are not a command.
@@ -330,6 +345,9 @@ impl Body {
             Self::StartSuccession(_) => "start_succession",
             Self::FinishSuccession(_) => "finish_succession",
             Self::CancelSuccession(_) => "cancel_succession",
+            Self::OfferTransfer(_) => "offer_transfer",
+            Self::AcceptTransfer(_) => "accept_transfer",
+            Self::CancelTransfer(_) => "cancel_transfer",
         }
     }
 }

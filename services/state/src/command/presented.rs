@@ -9,7 +9,7 @@ use fuda_policy::DenyReason;
 use super::{Claim, Verdict};
 use crate::key;
 use crate::machine::Applying;
-use crate::row::{RecordRow, RecordStatus, Row, TokenRow};
+use crate::row::{RecordRow, RecordStatus, ReplyRow, Row, TokenRow};
 use crate::{ItemOutcome, Outcome, Table, TableError, Txn};
 
 /// Where a presented token stands.
@@ -80,6 +80,22 @@ pub(crate) fn stand<T: Txn>(
     let record = applying.txn.get(Table::Records, &key::record(tenant, token.record))?;
     let record = record.ok_or(TableError::corrupt(Table::Records, "a token has no record"))?;
     Ok(Stand::Live(Box::new(Live { record: RecordRow::from_bytes(&record)?, token })))
+}
+
+/// The reply of an earlier call with the same request id, unless it has expired.
+pub(crate) fn earlier_reply<T: Txn>(
+    applying: &Applying<'_, T>,
+    tenant: &TenantId,
+    item: u32,
+) -> Result<Option<ReplyRow>, TableError> {
+    let row = applying.txn.get(Table::Replies, &reply_key(applying, tenant, item))?;
+    let row = row.map(|bytes| ReplyRow::from_bytes(&bytes)).transpose()?;
+    Ok(row.filter(|reply| reply.expires > applying.time))
+}
+
+/// Where the reply of an item of this call lies.
+pub(crate) fn reply_key<T: Txn>(applying: &Applying<'_, T>, tenant: &TenantId, item: u32) -> Vec<u8> {
+    key::reply(tenant, &applying.header.caller, applying.header.request_id, item)
 }
 
 /// Writes a record that changed in a way a decision could depend on, and all its token rows, under a new revision.

@@ -222,7 +222,7 @@ fn with_token(item: EntryItem, token: &TokenRow) -> EntryItem {
     }
 }
 
-fn with_budget(item: EntryItem, meter: Option<&Meter<'_>>) -> EntryItem {
+pub(super) fn with_budget(item: EntryItem, meter: Option<&Meter<'_>>) -> EntryItem {
     match meter.and_then(Meter::state) {
         Some((used, max)) => EntryItem { budget_used: Some(used), budget_max: Some(max), ..item },
         None => item,

@@ -11,6 +11,7 @@ use fuda_ledger::{Decision, Detail, DetailKey, EntryItem};
 use fuda_policy::{DenyReason, Notified};
 use minicbor::{Decode, Encode};
 
+use super::presented::{finish, reply_key};
 use crate::key;
 use crate::machine::Applying;
 use crate::row::{
@@ -140,6 +141,17 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Tokenize) -> 
     let Some((tenant, domain)) = tenant.and_then(|id| Some((id, applying.machine.tenants.get(id)?.domain))) else {
         return applying.refuse(Refusal::TenantUnknown, Vec::new());
     };
+    let (entries, items) = store(applying, tenant, domain, body)?;
+    finish(applying, entries, items)
+}
+
+/// Stores the items of a valid body. What it returns is still to be entered.
+pub(super) fn store<T: Txn>(
+    applying: &mut Applying<'_, T>,
+    tenant: &TenantId,
+    domain: KeyDomainId,
+    body: &Tokenize,
+) -> Result<(Vec<EntryItem>, Vec<ItemOutcome>), TableError> {
     let found = Found::read(applying, tenant, &body.items)?;
     let mut batch = Batch {
         tenant,
@@ -154,13 +166,11 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &Tokenize) -> 
     for (item, found) in body.items.iter().zip(found) {
         items.push(batch.apply_item(applying, item, found)?);
     }
-    let entries = batch.entries;
-    let first = if entries.is_empty() { None } else { Some(applying.append(entries)?) };
-    Ok(Outcome::Applied { first, items, node_id: None })
+    Ok((batch.entries, items))
 }
 
 /// What nodes check before they propose, so that no defect there stores what nobody could read.
-fn is_valid(body: &Tokenize) -> bool {
+pub(super) fn is_valid(body: &Tokenize) -> bool {
     let sized = |bytes: &[u8]| !bytes.is_empty() && bytes.len() <= SEALED_ROW_BYTES_MAX;
     let valid = |item: &TokenizeItem| {
         sized(&item.token_wrap)
@@ -206,7 +216,7 @@ impl Found {
         let mut found = Vec::with_capacity(items.len());
         for ((item, record), subject) in items.iter().zip(records).zip(subjects) {
             let reply = match item.reply {
-                Some(_) => view.get(Table::Replies, &reply_key(applying, tenant, item))?,
+                Some(_) => view.get(Table::Replies, &reply_key(applying, tenant, item.item))?,
                 None => None,
             };
             let reply = reply.map(|bytes| ReplyRow::from_bytes(&bytes)).transpose()?;
@@ -229,10 +239,6 @@ fn read_records(
 
 fn slices(keys: &[Vec<u8>]) -> Vec<&[u8]> {
     keys.iter().map(Vec::as_slice).collect()
-}
-
-fn reply_key<T: Txn>(applying: &Applying<'_, T>, tenant: &TenantId, item: &TokenizeItem) -> Vec<u8> {
-    key::reply(tenant, &applying.header.caller, applying.header.request_id, item.item)
 }
 
 /// One command's items while they are applied.
@@ -392,7 +398,7 @@ fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &
 /// Stores the item's reply, if it has one, and returns its key. An expired reply under the same key gives way.
 fn write_reply<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &TokenizeItem) -> Option<Vec<u8>> {
     let sealed = item.reply.clone()?;
-    let key = reply_key(applying, batch.tenant, item);
+    let key = reply_key(applying, batch.tenant, item.item);
     let expires = applying.time.saturating_add(DAY * u32::from(batch.reply_days));
     let row =
         ReplyRow { record: item.record, bucket: item.bucket, bucket_version: item.bucket_version, sealed, expires };

@@ -117,6 +117,7 @@ fn handler() -> Grant {
         trained_until: Some(Timestamp(5_000)),
         recipients: Vec::new(),
         calls_per_minute_max: None,
+        destination: None,
     };
     let circumstances = Circumstances {
         person: Some("Yamada Taro".to_owned()),
@@ -133,7 +134,7 @@ fn given() -> Grant {
     Grant { circumstances: Some(Circumstances { given: Some(given), ..Circumstances::default() }), ..grant() }
 }
 
-fn wish() -> Wish {
+pub(super) fn wish() -> Wish {
     Wish {
         caller: caller("taro"),
         role: Role::Handler,
@@ -144,6 +145,7 @@ fn wish() -> Wish {
         persons_max: 3,
         minutes: 60,
         recipient: None,
+        destination: None,
     }
 }
 

@@ -17,6 +17,7 @@ mod reply;
 mod reveal;
 mod seal;
 mod tokenize;
+mod transfer;
 mod update;
 
 use std::net::IpAddr;
@@ -40,6 +41,7 @@ pub(crate) use mint::{NewToken, Wanted};
 pub(crate) use reveal::{Described, Masked, Presented, Revealed, Verified};
 pub(crate) use seal::Sealed;
 pub(crate) use tokenize::Tokenized;
+pub(crate) use transfer::{Accepting, Offering};
 pub(crate) use update::{NewNumber, Updated};
 
 use crate::blocking::heavy;

@@ -39,12 +39,12 @@ impl Presented {
         }))
     }
 
-    fn lookup(&self) -> Option<LookupKey> {
+    pub(super) fn lookup(&self) -> Option<LookupKey> {
         self.0.as_ref().ok().map(|(_, lookup)| *lookup)
     }
 
     /// The token's lookup key, which stands in the log anyhow; nothing of a text that is no token, which may be a number.
-    fn public_part(&self) -> Vec<u8> {
+    pub(super) fn public_part(&self) -> Vec<u8> {
         self.lookup().map(|lookup| lookup.as_bytes().to_vec()).unwrap_or_default()
     }
 }

@@ -35,9 +35,9 @@ struct Pending {
 }
 
 /// One item sealed for one round.
-struct Minted {
-    token: Token,
-    record: RecordId,
+pub(super) struct Minted {
+    pub(super) token: Token,
+    pub(super) record: RecordId,
 }
 
 type Results = Vec<Option<Result<Tokenized, Refusal>>>;
@@ -250,42 +250,47 @@ fn seal(
     let mut sealed = Vec::with_capacity(pending.len());
     let mut minted = Vec::with_capacity(pending.len());
     for item in pending {
-        let (row, mint) = seal_one(keys, domain, class, item, &mut rng).map_err(|_| Refusal::new(Code::Internal))?;
+        let position = u32::try_from(item.position).unwrap_or(u32::MAX);
+        let reply = class.retry.map(|secret| (secret, reply_of(keys, domain, class, item)));
+        let one = seal_one(keys, domain, class.tenant, position, &item.new, reply.as_ref(), &mut rng);
+        let (row, mint) = one.map_err(|_| Refusal::new(Code::Internal))?;
         sealed.push(row);
         minted.push(mint);
     }
     Ok((sealed, minted))
 }
 
-fn seal_one(
+/// Mints a record for a number and seals it; `item` is its place in the call.
+pub(super) fn seal_one(
     keys: &Unsealed,
     domain: KeyDomainId,
-    class: &Class<'_>,
-    item: &Pending,
+    tenant: &TenantId,
+    item: u32,
+    number: &NewNumber,
+    reply: Option<&(&RetrySecret, ReplyOf<'_>)>,
     rng: &mut Pool<'_>,
 ) -> Result<(TokenizeItem, Minted), fuda_crypto::Error> {
     let record = RecordId::from_bytes(rng.take()?);
     let bucket = bucket_of(record, keys.buckets);
     let handle = keys.ring.current_bucket(bucket).ok_or(fuda_crypto::Error::KeyErased)?;
-    let context = RecordContext { vault: keys.vault, domain, tenant: class.tenant, kind: class.kind, record };
-    let position = u32::try_from(item.position).unwrap_or(u32::MAX);
+    let context = RecordContext { vault: keys.vault, domain, tenant, kind: number.kind, record };
     let (new, reply) = handle.with(|key| {
-        let new = seal_new_record(rng, key, &context, class.scope, FIRST_VERSION, &item.new.number, keys.class)?;
-        let reply = match class.retry {
+        let new = seal_new_record(rng, key, &context, &number.scope, FIRST_VERSION, &number.number, keys.class)?;
+        let reply = match reply {
             None => None,
-            Some(secret) => Some(reply_of(keys, domain, class, item).seal(rng, secret, key, &new.token)?),
+            Some((secret, reply)) => Some(reply.seal(rng, secret, key, &new.token)?),
         };
         Ok::<_, fuda_crypto::Error>((new, reply))
     })??;
     let row = TokenizeItem {
-        item: position,
+        item,
         record,
-        subject: item.new.subject.clone(),
-        principal: item.new.principal.clone(),
-        relation: item.new.relation,
-        kind: class.kind,
-        scope: class.scope.clone(),
-        notified: item.new.notified.clone(),
+        subject: number.subject.clone(),
+        principal: number.principal.clone(),
+        relation: number.relation,
+        kind: number.kind,
+        scope: number.scope.clone(),
+        notified: number.notified.clone(),
         lookup: new.lookup,
         domain,
         bucket,
@@ -294,8 +299,8 @@ fn seal_one(
         version_wrap: new.version_wrap,
         number_row: new.number_row,
         reply,
-        verification: item.new.verification.clone(),
-        label: item.new.label.clone(),
+        verification: number.verification.clone(),
+        label: number.label.clone(),
     };
     Ok((row, Minted { token: new.token, record }))
 }

@@ -12,6 +12,7 @@ mod record;
 mod seal;
 pub(crate) mod tenant;
 pub(crate) mod token;
+pub(crate) mod transfer;
 
 use fuda_core::{Code, RequestId, TraceId};
 use fuda_crypto::Random as _;

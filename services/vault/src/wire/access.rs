@@ -1,6 +1,6 @@
 //! Between the wire and the words of access: persons, entrusted parties, terms, requests.
 
-use fuda_core::{CallerId, Fingerprint, Invalid, PartyId, PurposeCode, ScopeId, Timestamp, limits};
+use fuda_core::{CallerId, Fingerprint, Invalid, PartyId, PurposeCode, ScopeId, TenantId, Timestamp, limits};
 use fuda_policy::{Action, Circumstances, Entrusted, Grant, Role, Terms, Wish};
 use fuda_proto::access::v1 as pb;
 use fuda_proto::tenant::v1 as tenant_pb;
@@ -108,6 +108,10 @@ pub(crate) fn wish(wire: &pb::Wish, caller: &CallerId) -> Result<Wish, Refusal> 
             "" => None,
             fingerprint => Some(Fingerprint::parse(fingerprint)?),
         },
+        destination: match wire.destination.as_str() {
+            "" => None,
+            tenant => Some(TenantId::parse(tenant).map_err(|invalid| Invalid { field: "destination", ..invalid })?),
+        },
     })
 }
 
@@ -145,6 +149,7 @@ fn wish_to_wire(wish: &Wish) -> pb::Wish {
         persons_max: wish.persons_max,
         minutes: wish.minutes,
         recipient: wish.recipient.map(|recipient| recipient.to_string()).unwrap_or_default(),
+        destination: wish.destination.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

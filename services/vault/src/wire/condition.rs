@@ -1,6 +1,6 @@
 //! Conditions of grants between the wire and the words of the domain.
 
-use fuda_core::{Day, Invalid, RecordLabel, Relation, SourceZone, SubjectRef};
+use fuda_core::{Day, Invalid, RecordLabel, Relation, SourceZone, SubjectRef, TenantId};
 use fuda_policy::{Conditions, Hours, OfficeHours, Subjects, condition_limits};
 use fuda_proto::tenant::v1 as pb;
 
@@ -18,6 +18,10 @@ pub(crate) fn conditions(grant: &pb::Grant) -> Result<Conditions, Refusal> {
         trained_until: grant.trained_until.as_ref().map(wire::timestamp).transpose()?,
         recipients: wire::recipient::fingerprints(&grant.recipients)?,
         calls_per_minute_max: (grant.calls_per_minute_max != 0).then_some(grant.calls_per_minute_max),
+        destination: match grant.destination.as_str() {
+            "" => None,
+            tenant => Some(TenantId::parse(tenant).map_err(|invalid| Invalid { field: "destination", ..invalid })?),
+        },
     })
 }
 
@@ -39,6 +43,7 @@ pub(crate) fn conditions_to_wire(conditions: &Conditions) -> pb::Grant {
         trained_until: conditions.trained_until.map(wire::timestamp_to_wire),
         recipients: conditions.recipients.iter().map(ToString::to_string).collect(),
         calls_per_minute_max: conditions.calls_per_minute_max.unwrap_or_default(),
+        destination: conditions.destination.as_ref().map(ToString::to_string).unwrap_or_default(),
         ..pb::Grant::default()
     }
 }
@@ -114,6 +119,7 @@ mod tests {
             trained_until: Some(prost_types::Timestamp { seconds: 7, nanos: 0 }),
             recipients: vec!["ab".repeat(32)],
             calls_per_minute_max: 60,
+            destination: "globex".to_owned(),
             ..pb::Grant::default()
         };
         assert_eq!(conditions_to_wire(&conditions(&sent).unwrap_or_default()), sent);
