@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use fuda_core::{CallerId, CatalogueChange, LookupKey, Number, PurposeCode, ScopeId, TenantId};
+use fuda_core::{
+    CallerId, CatalogueChange, Consent, ConsentMethod, Day, LookupKey, Number, PurposeCode, ScopeId, TenantId,
+    WorkReference,
+};
 use fuda_policy::{Action, Budget, Grant, Request, limits};
 use fuda_proto::vault::v1::{Record, TokenizeItem};
 use zeroize::Zeroizing;
@@ -58,6 +61,15 @@ pub(crate) fn generous(grant: Grant) -> Grant {
     }
     let budget = grant.budget.or(Some(Budget::new(limits::BUDGET_PERSONS_MAX, limits::BUDGET_WINDOW_DAYS_MAX)));
     Grant { budget, ..grant }
+}
+
+/// It presumes a consent of long ago, whatever came.
+pub(crate) fn presumed(consent: Option<Consent>) -> Option<Consent> {
+    let long_ago = Day::from_number(0);
+    let reference = WorkReference::parse("a planted bug presumes it").ok().filter(|_| is_planted(LAWLESS));
+    let presumed =
+        |reference| Consent { decided_on: long_ago, given_on: long_ago, method: ConsentMethod::Written, reference };
+    reference.map(presumed).or(consent)
 }
 
 /// It overrides by itself what the law forbids.

@@ -20,7 +20,8 @@ use crate::cluster::{PURPOSE, TENANT};
 use crate::wire::describe;
 
 /// The planted bugs: anybody reveals as payroll does and for its purpose; checks of identities are neither kept, looked at
-/// nor asked for; forbidden uses are overridden and counts filled in by the vault itself; one notice of several is shown.
+/// nor asked for; forbidden uses are overridden, counts filled in and consents presumed by the vault itself; one notice of
+/// several is shown.
 pub(super) const MUTANT: &str = "lawless";
 /// Id of the policy that lets nobody reveal.
 const STOP: &str = "\n@id(\"stop\")\nforbid (principal, action == Action::\"detokenize\", resource);\n";
@@ -107,6 +108,7 @@ const PLANTED: &[Caught] = &[
     ("file.what_reveals_is_counted_and_ends", "nothing was refused"),
     ("notice.several_purposes_at_once", "is not among them"),
     ("provide.copies_for_the_person_get_no_number", "nothing was refused"),
+    ("provide.nothing_moves_without_consent", "nothing was refused"),
     ("cloud.who_runs_the_vault_reads_nothing", "`tax.withholding_slip` revealed a number"),
     ("use.an_override_is_an_entry_of_two_people", "a proposal alone made the purpose"),
     ("provide.the_own_number_takes_two_people", "`op.disclose_self` revealed a number"),

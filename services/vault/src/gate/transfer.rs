@@ -190,12 +190,15 @@ impl Gate {
         let found = look_up(&self.store, std::slice::from_ref(item))?.pop().flatten();
         let wrap = Self::read(reader::token_wraps(&self.store, &[item.lookup]))?.pop().flatten();
         let now = self.now()?;
+        let consent = offering.consent.clone();
+        #[cfg(feature = "failpoints")]
+        let consent = crate::failpoint::presumed(consent);
         let mut body = OfferTransfer {
             transfer: TransferId(draw()?),
             lookup: item.lookup,
             claim: found.as_ref().map_or(Claim::Unknown, |found| claim(permit, tenant, found, false, now)),
             destination,
-            consent: offering.consent.clone(),
+            consent,
             hours: offering.hours,
             new: None,
         };
