@@ -1,17 +1,28 @@
 //! The policy text as an engine: the only file that knows Cedar.
 
+mod clock;
+mod facts;
+mod memo;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId, PolicySet,
-    ResourceConstraint, RestrictedExpression, Schema, ValidationMode, Validator,
+    ResourceConstraint, RestrictedExpression, Schema, ValidationMode, Validator, pst,
 };
 use fuda_core::{Delivery, TenantId, Timestamp, Window};
 
+use self::{clock::Clock, facts::text, memo::Memo};
 use crate::{Action, EndUserRule, Error, Grant, Policy, Request};
+
+pub(crate) use self::facts::{Class, Facts};
 
 /// The model of this release, see the file.
 const SCHEMA: &str = include_str!("../data/policy.cedarschema");
@@ -22,24 +33,50 @@ const POLICY_ID_BYTES_MAX: usize = 64;
 /// A validated policy text with its schema. Building one takes milliseconds; it depends on the text alone.
 pub(crate) struct Engine {
     schema: Schema,
-    /// One set per action: the policies whose scope can match it. Cedar evaluates every policy of a set, so that
-    /// slicing here halves the work of a decision.
-    policies: BTreeMap<Action, PolicySet>,
-    actions: BTreeMap<Action, EntityUid>,
+    slices: BTreeMap<Action, Slice>,
     /// The action entities of the schema, part of every store of entities.
     hierarchy: Entities,
     authorizer: Authorizer,
     types: Types,
     vault: EntityUid,
+    counts: Counts,
 }
 
-/// A grant in the engine's words. Built once per grant, because its sets cost more than a decision.
+/// The policies whose scope can match one action. Cedar evaluates every policy of a set, so that slicing here halves
+/// the work of a decision.
+struct Slice {
+    action: EntityUid,
+    policies: PolicySet,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Counts {
+    asked: AtomicU64,
+    evaluated: AtomicU64,
+}
+
+/// How often a policy text was asked since it is in force, by all versions of the policy with the same text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextCounts {
+    /// Questions.
+    pub asked: u64,
+    /// Those that were evaluated; the others were answered as the same question before.
+    pub evaluated: u64,
+}
+
+/// A grant in the engine's words, and what the text said about it. Built once per grant, because its sets cost more
+/// than a decision.
 pub(crate) struct Subject {
+    /// The text the answers are by: a grant under another text is another subject.
+    engine: Arc<Engine>,
     entities: Entities,
     caller: EntityUid,
     grant: RestrictedExpression,
+    window: Window,
     /// When the grant's approved job may run.
     job: Option<Window>,
+    memo: Memo,
 }
 
 /// What the catalogue and the tenant say about the purpose and the recipient of a request; all false without them.
@@ -86,11 +123,15 @@ impl PurposeFlags {
 }
 
 /// The ids of the policies that decided, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Permitted(Vec<String>),
+    Permitted(PolicyIds),
     /// Empty when no policy permitted, and none forbade.
-    Forbidden(Vec<String>),
+    Forbidden(PolicyIds),
 }
+
+/// Ids of policies. Shared, because every decision hands them on.
+pub(crate) type PolicyIds = Arc<[String]>;
 
 struct Types {
     caller: EntityTypeName,
@@ -108,19 +149,24 @@ impl Engine {
         let vault = EntityUid::from_type_name_and_id(type_name("Vault")?, EntityId::new("vault"));
         let action_type = type_name("Action")?;
         let hierarchy = schema.action_entities().map_err(engine)?;
-        let mut actions = BTreeMap::new();
-        let mut policies = BTreeMap::new();
+        let mut slices = BTreeMap::new();
         // No role has Bootstrap, the schema does not know it, and no text can permit it.
         for action in Action::ALL.into_iter().filter(|action| *action != Action::Bootstrap) {
             let uid = EntityUid::from_type_name_and_id(action_type.clone(), EntityId::new(action.code()));
-            policies.insert(action, slice(&all, action, &uid, &hierarchy)?);
-            actions.insert(action, uid);
+            slices.insert(action, slice(&all, action, uid, &hierarchy)?);
         }
-        Ok(Self { schema, policies, actions, hierarchy, authorizer: Authorizer::new(), types, vault })
+        let (authorizer, counts) = (Authorizer::new(), Counts::default());
+        Ok(Self { schema, slices, hierarchy, authorizer, types, vault, counts })
     }
 
-    /// Translates a grant.
-    pub(crate) fn subject(&self, grant: &Grant) -> Result<Subject, Error> {
+    /// How often the text was asked.
+    pub(crate) fn counts(&self) -> TextCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TextCounts { asked: read(&self.counts.asked), evaluated: read(&self.counts.evaluated) }
+    }
+
+    /// Translates a grant, one of so many.
+    pub(crate) fn subject(self: &Arc<Self>, grant: &Grant, grants: usize) -> Result<Subject, Error> {
         let caller = self.types.uid(&self.types.caller, grant.caller.as_str());
         let uid = self.types.uid(&self.types.grant, &grant.id.to_string());
         let mut attributes = HashMap::from([
@@ -156,41 +202,86 @@ impl Engine {
             Some(EndUserRule::ApprovedJob(job)) => Some(job.window),
             Some(EndUserRule::Required) | None => None,
         };
-        Ok(Subject { entities, caller, grant: RestrictedExpression::new_entity_uid(uid), job })
+        Ok(Subject {
+            engine: Arc::clone(self),
+            entities,
+            caller,
+            grant: RestrictedExpression::new_entity_uid(uid),
+            window: grant.window,
+            job,
+            memo: Memo::among(grants),
+        })
     }
 
-    /// Evaluates the text for a request inside one grant. `resource` is the tenant, or `None` for the whole vault.
+    /// Evaluates the text for the facts of a call inside one grant.
     ///
     /// Everything unexpected forbids. In particular a policy that fails to evaluate (an overflow, say) forbids, where
     /// Cedar would skip it: a skipped `forbid` would permit.
-    pub(crate) fn evaluate(
-        &self,
-        subject: &Subject,
-        request: &Request,
-        resource: Option<&TenantId>,
-        purpose: PurposeFlags,
-        now: Timestamp,
-    ) -> Verdict {
-        let none = || Verdict::Forbidden(Vec::new());
-        let (Some(action), Some(policies)) = (self.actions.get(&request.action), self.policies.get(&request.action))
-        else {
-            return none();
-        };
+    fn evaluate(&self, subject: &Subject, slice: &Slice, facts: &Facts) -> Verdict {
+        self.counts.evaluated.fetch_add(1, Ordering::Relaxed);
+        let none = || Verdict::Forbidden(PolicyIds::default());
+        let resource = facts.tenant.as_ref();
         let resource =
             resource.map_or_else(|| self.vault.clone(), |tenant| self.types.uid(&self.types.tenant, tenant.as_str()));
-        let Ok(context) = Context::from_pairs(facts(subject, request, purpose, now)) else { return none() };
+        let grant = ("grant".to_owned(), subject.grant.clone());
+        let Ok(context) = Context::from_pairs(facts.context().chain([grant])) else { return none() };
         // The question is built from types, so that checking it against the schema would cost 2.5 µs to learn nothing.
         // The unit tests do check every question; and were one ill-typed, its policies would fail and so forbid.
-        let (principal, schema) = (subject.caller.clone(), cfg!(test).then_some(&self.schema));
-        let Ok(question) = cedar_policy::Request::new(principal, action.clone(), resource, context, schema) else {
+        let schema = cfg!(test).then_some(&self.schema);
+        let (principal, action) = (subject.caller.clone(), slice.action.clone());
+        let Ok(question) = cedar_policy::Request::new(principal, action, resource, context, schema) else {
             return none();
         };
-        let answer = self.authorizer.is_authorized(&question, policies, &subject.entities);
+        let answer = self.authorizer.is_authorized(&question, &slice.policies, &subject.entities);
         let diagnostics = answer.diagnostics();
         let reasons: BTreeSet<&str> = diagnostics.reason().map(AsRef::as_ref).collect();
         let ids = reasons.into_iter().map(str::to_owned).collect();
         let permitted = answer.decision() == Decision::Allow && diagnostics.errors().next().is_none();
         if permitted { Verdict::Permitted(ids) } else { Verdict::Forbidden(ids) }
+    }
+}
+
+impl Subject {
+    /// Asks the text about a class of the request's records inside this grant. `resource` is the tenant, or `None` for
+    /// the whole vault. Where the same was asked before, at a moment that the text cannot tell from `now`, the answer is
+    /// the one given then.
+    pub(crate) fn ask(
+        &self,
+        request: &Request,
+        class: Class<'_>,
+        resource: Option<&TenantId>,
+        purpose: PurposeFlags,
+        now: Timestamp,
+    ) -> Verdict {
+        let engine = &self.engine;
+        let Some(slice) = engine.slices.get(&request.action) else {
+            return Verdict::Forbidden(PolicyIds::default());
+        };
+        engine.counts.asked.fetch_add(1, Ordering::Relaxed);
+        let facts = Facts::of(request, class, resource, purpose, self.job, now);
+        let Some(rounded) = slice.clock.round(now, self.window) else { return engine.evaluate(self, slice, &facts) };
+        let facts = facts.at(rounded);
+        if let Some(verdict) = self.memo.recall(&facts) {
+            return verdict;
+        }
+        let verdict = engine.evaluate(self, slice, &facts);
+        self.memo.keep(facts, &verdict);
+        verdict
+    }
+
+    /// Asks as if nothing was ever asked, at the very moment.
+    #[cfg(test)]
+    pub(crate) fn ask_anew(
+        &self,
+        request: &Request,
+        class: Class<'_>,
+        resource: Option<&TenantId>,
+        purpose: PurposeFlags,
+        now: Timestamp,
+    ) -> Verdict {
+        let facts = Facts::of(request, class, resource, purpose, self.job, now);
+        let slice = self.engine.slices.get(&request.action);
+        slice.map_or(Verdict::Forbidden(PolicyIds::default()), |slice| self.engine.evaluate(self, slice, &facts))
     }
 }
 
@@ -243,10 +334,10 @@ fn validate(schema: &Schema, policies: &PolicySet) -> Result<(), Error> {
 }
 
 /// The policies whose scope can match the action and what it is about. Each policy that stays costs about a
-/// microsecond per decision.
-fn slice(all: &PolicySet, action: Action, uid: &EntityUid, hierarchy: &Entities) -> Result<PolicySet, Error> {
+/// microsecond per evaluation.
+fn slice(all: &PolicySet, action: Action, uid: EntityUid, hierarchy: &Entities) -> Result<Slice, Error> {
     use cedar_policy::ActionConstraint::{Any, Eq, In};
-    let under = |group: &EntityUid| group == uid || hierarchy.is_ancestor_of(group, uid);
+    let under = |group: &EntityUid| *group == uid || hierarchy.is_ancestor_of(group, &uid);
     let about = |policy: &cedar_policy::Policy| match policy.resource_constraint() {
         ResourceConstraint::Is(only) if action.needs_tenant() => only.basename() == "Tenant",
         ResourceConstraint::Is(only) if action.whole_vault() => only.basename() == "Vault",
@@ -255,46 +346,31 @@ fn slice(all: &PolicySet, action: Action, uid: &EntityUid, hierarchy: &Entities)
     let matches = |policy: &&cedar_policy::Policy| {
         let acts = match policy.action_constraint() {
             Any => true,
-            Eq(only) => only == *uid,
+            Eq(only) => only == uid,
             In(groups) => groups.iter().any(under),
         };
         acts && about(policy)
     };
-    PolicySet::from_policies(all.policies().filter(matches).cloned()).map_err(engine)
+    let (mut policies, mut clock) = (PolicySet::new(), Clock::UNSEEN);
+    for policy in all.policies().filter(matches) {
+        let tree = policy.to_pst().map_err(engine)?;
+        clock.see(&tree);
+        policies.add(lean(policy, &tree)?).map_err(engine)?;
+    }
+    Ok(Slice { action: uid, policies, clock })
 }
 
-fn facts(
-    subject: &Subject,
-    request: &Request,
-    purpose: PurposeFlags,
-    now: Timestamp,
-) -> impl Iterator<Item = (String, RestrictedExpression)> {
-    let named = [
-        ("kind", request.kind.map(|kind| text(kind.code()))),
-        ("scope", request.scope.as_ref().map(|scope| text(scope.as_str()))),
-        ("to_scope", request.to_scope.as_ref().map(|scope| text(scope.as_str()))),
-        ("recipient", request.recipient.map(|recipient| text(&recipient.to_string()))),
-        ("destination", request.destination.as_ref().map(|tenant| text(tenant.as_str()))),
-        ("label", request.label.as_ref().map(|label| text(label.as_str()))),
-        ("source_zone", request.source.as_ref().map(|zone| text(zone.as_str()))),
-        ("purpose", request.purpose.as_ref().map(|purpose| text(purpose.as_str()))),
-        ("action", Some(text(request.action.code()))),
-        ("grant", Some(subject.grant.clone())),
-        ("now", Some(RestrictedExpression::new_long(now.as_millis()))),
-        ("end_user_proven", Some(RestrictedExpression::new_bool(request.proof.end_user().is_some()))),
-        ("job_open", Some(RestrictedExpression::new_bool(subject.job.is_some_and(|job| job.contains(now))))),
-        ("recipient_open", Some(RestrictedExpression::new_bool(purpose.recipient.is_some_and(|to| to.is_open(now))))),
-        ("purpose_known", Some(RestrictedExpression::new_bool(purpose.known && !purpose.retired))),
-        ("purpose_enabled", Some(RestrictedExpression::new_bool(purpose.enabled))),
-        ("purpose_reveals", Some(RestrictedExpression::new_bool(purpose.reveals))),
-        ("purpose_delivery", Some(text(purpose.delivery.code()))),
-        ("purpose_two_person", Some(RestrictedExpression::new_bool(purpose.occasion_persons_max.is_some()))),
-        (
-            "purpose_persons_max",
-            Some(RestrictedExpression::new_long(purpose.occasion_persons_max.map_or(0, i64::from))),
-        ),
-    ];
-    named.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)))
+/// The policy without where each of its parts stands in the text, and without asking for the action again: a sixth of
+/// the time of an evaluation.
+fn lean(policy: &cedar_policy::Policy, tree: &pst::Policy) -> Result<cedar_policy::Policy, Error> {
+    let lean = cedar_policy::Policy::from_pst(tree.clone()).map_err(engine)?;
+    if lean != *policy {
+        return Err(Error::Engine("a policy lost its meaning".to_owned()));
+    }
+    let mut body = tree.body().clone();
+    body.action = pst::ActionConstraint::Any;
+    let body = pst::StaticPolicy::try_from(body).map_err(engine)?;
+    cedar_policy::Policy::from_pst(pst::Policy::Static(body)).map_err(engine)
 }
 
 fn is_policy_id(id: &str) -> bool {
@@ -304,10 +380,6 @@ fn is_policy_id(id: &str) -> bool {
 
 fn type_name(name: &str) -> Result<EntityTypeName, Error> {
     EntityTypeName::from_str(name).map_err(engine)
-}
-
-fn text(value: &str) -> RestrictedExpression {
-    RestrictedExpression::new_string(value.to_owned())
 }
 
 fn set<'a>(values: impl Iterator<Item = &'a str>) -> RestrictedExpression {

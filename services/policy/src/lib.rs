@@ -36,6 +36,7 @@ pub mod samples;
 mod tenant;
 
 pub use action::Action;
+pub use cedar::TextCounts;
 pub use circumstances::{Circumstances, Entrusted, Given, Terms, Wish};
 pub use condition::{Conditions, Hours, Subjects, limits as condition_limits};
 pub use error::Error;

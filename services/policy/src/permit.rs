@@ -7,6 +7,7 @@ use fuda_core::{
 
 use crate::{
     Action, ApprovedJob, Budget, DenyReason, EndUserRule, Grant, GrantId, RecordFacts, Request, Role,
+    cedar::PolicyIds,
     legs::{self, RecordRules},
 };
 
@@ -20,7 +21,7 @@ pub struct Permit {
     request: Request,
     grant: Arc<Grant>,
     policy_version: PolicyVersion,
-    policy_ids: Vec<String>,
+    policy_ids: PolicyIds,
     rules: RecordRules,
     window: Window,
 }
@@ -31,7 +32,7 @@ impl Permit {
         request: Request,
         grant: Arc<Grant>,
         policy_version: PolicyVersion,
-        policy_ids: Vec<String>,
+        policy_ids: PolicyIds,
         rules: RecordRules,
         window: Window,
     ) -> Self {
@@ -194,7 +195,7 @@ impl Permit {
     /// holds the permit may make one.
     #[must_use]
     pub fn denied(&self, reason: DenyReason) -> Denial {
-        Denial::new(self.request.clone(), reason, self.policy_version, self.policy_ids.clone())
+        Denial::new(self.request.clone(), reason, self.policy_version, Arc::clone(&self.policy_ids))
     }
 
     /// Checks an item that is about to be stored: its kind and scope must be granted, and must be those the request
@@ -242,7 +243,7 @@ pub struct Denial {
     request: Box<Request>,
     reason: DenyReason,
     policy_version: PolicyVersion,
-    policy_ids: Vec<String>,
+    policy_ids: PolicyIds,
 }
 
 impl Denial {
@@ -250,7 +251,7 @@ impl Denial {
         request: Request,
         reason: DenyReason,
         policy_version: PolicyVersion,
-        policy_ids: Vec<String>,
+        policy_ids: PolicyIds,
     ) -> Self {
         Self { request: Box::new(request), reason, policy_version, policy_ids }
     }

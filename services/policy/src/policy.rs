@@ -5,7 +5,7 @@ use fuda_core::{CallerId, Catalogue, PolicyVersion, Relation, SubjectRef, Tenant
 use crate::{
     Action, Conditions, Denial, DenyReason, Error, FreezeTarget, Frozen, Grant, GrantId, Notified, Permit, RecordFacts,
     Request, Role, Tenant, Touched,
-    cedar::{Engine, Subject, Verdict},
+    cedar::{Class, Engine, PolicyIds, Subject, TextCounts, Verdict},
     legs::{self, PurposeFacts, RecordRules},
     records, roles_conflict,
 };
@@ -67,7 +67,7 @@ pub struct Share {
 #[derive(Clone)]
 pub(crate) struct Refusal {
     pub(crate) reason: DenyReason,
-    pub(crate) policy_ids: Vec<String>,
+    pub(crate) policy_ids: PolicyIds,
 }
 
 impl Policy {
@@ -108,11 +108,11 @@ impl Policy {
 
     /// The same tenants, grants and catalogue under another text: what a candidate would decide.
     pub fn under(&self, text: &str) -> Result<Self, Error> {
-        let engine = Engine::build(text)?;
+        let engine = Arc::new(Engine::build(text)?);
         let Some(live) = &self.live else { return Ok(Self::unbootstrapped()) };
         let candidates = index(live.grants().map(|grant| (**grant).clone()).collect(), &engine)?;
         let (tenants, catalogue, vault_zone) = (live.tenants.clone(), live.catalogue.clone(), live.vault_zone.clone());
-        let (engine, frozen) = (Arc::new(engine), Arc::clone(&live.frozen));
+        let frozen = Arc::clone(&live.frozen);
         let live = Live { text: text.to_owned(), engine, catalogue, tenants, frozen, vault_zone, candidates };
         Ok(Self { version: self.version, live: Some(live) })
     }
@@ -121,6 +121,12 @@ impl Policy {
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.live.as_ref().map(|live| live.text.as_str())
+    }
+
+    /// How often the text was asked, and how often that took an evaluation; `None` before the bootstrap.
+    #[must_use]
+    pub fn text_counts(&self) -> Option<TextCounts> {
+        self.live.as_ref().map(|live| live.engine.counts())
     }
 
     /// Checks that a text may become the vault's policy, without building anything else.
@@ -288,7 +294,7 @@ impl Policy {
             conditions: Conditions::default(),
             circumstances: None,
         };
-        let policy_ids = vec![Self::BOOTSTRAP_POLICY_ID.to_owned()];
+        let policy_ids = PolicyIds::from([Self::BOOTSTRAP_POLICY_ID.to_owned()]);
         let rules = RecordRules::default();
         Ok(Permit::new(request.clone(), Arc::new(grant), self.version, policy_ids, rules, Window::ALWAYS))
     }
@@ -304,7 +310,7 @@ impl Live {
         let question = self.question(request)?;
         let mut refusal = None;
         for (candidate, window) in question.fitting(now)? {
-            match question.evaluate(candidate, request, now) {
+            match question.ask(candidate, Class::named(request), now) {
                 Verdict::Permitted(policy_ids) => {
                     question.check_frozen()?;
                     return Ok(Carrier { question: &question, candidate, window, policy_ids }.permit(request, version));
@@ -401,13 +407,12 @@ impl<'a> Question<'a> {
                 || relations.contains(relation);
             if revealable { Ok(()) } else { Err(DenyReason::RelationNotRevealable) }
         });
-        match legs.map(|()| self.evaluate(candidate, self.request, now)) {
-            Err(reason) => GrantOutcome { grant, outcome: Err(reason), policy_ids: Vec::new() },
-            Ok(Verdict::Permitted(policy_ids)) => GrantOutcome { grant, outcome: Ok(()), policy_ids },
-            Ok(Verdict::Forbidden(policy_ids)) => {
-                GrantOutcome { grant, outcome: Err(DenyReason::ForbiddenByPolicy), policy_ids }
-            }
-        }
+        let (outcome, policy_ids) = match legs.map(|()| self.ask(candidate, Class::named(self.request), now)) {
+            Err(reason) => (Err(reason), PolicyIds::default()),
+            Ok(Verdict::Permitted(policy_ids)) => (Ok(()), policy_ids),
+            Ok(Verdict::Forbidden(policy_ids)) => (Err(DenyReason::ForbiddenByPolicy), policy_ids),
+        };
+        GrantOutcome { grant, outcome, policy_ids: policy_ids.to_vec() }
     }
 
     /// The candidates that pass the legs, in the order of their ids, or the failure nearest to success.
@@ -438,9 +443,9 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Asks the policy text. `request` is the question's own, or one of a class of its records.
-    pub(crate) fn evaluate(&self, candidate: &Candidate, request: &Request, now: Timestamp) -> Verdict {
-        self.live.engine.evaluate(&candidate.subject, request, self.about, self.purpose.flags, now)
+    /// Asks the policy text about a class of the request's records.
+    pub(crate) fn ask(&self, candidate: &Candidate, class: Class<'_>, now: Timestamp) -> Verdict {
+        candidate.subject.ask(self.request, class, self.about, self.purpose.flags, now)
     }
 }
 
@@ -449,7 +454,7 @@ pub(crate) struct Carrier<'a> {
     pub(crate) question: &'a Question<'a>,
     pub(crate) candidate: &'a Candidate,
     pub(crate) window: Window,
-    pub(crate) policy_ids: Vec<String>,
+    pub(crate) policy_ids: PolicyIds,
 }
 
 impl Carrier<'_> {
@@ -462,7 +467,7 @@ impl Carrier<'_> {
 
 impl From<DenyReason> for Refusal {
     fn from(reason: DenyReason) -> Self {
-        Self { reason, policy_ids: Vec::new() }
+        Self { reason, policy_ids: PolicyIds::default() }
     }
 }
 
@@ -473,15 +478,16 @@ impl fmt::Debug for Policy {
     }
 }
 
-fn index(mut grants: Vec<Grant>, engine: &Engine) -> Result<CandidateIndex, Error> {
+fn index(mut grants: Vec<Grant>, engine: &Arc<Engine>) -> Result<CandidateIndex, Error> {
     grants.sort_by_key(|grant| grant.id);
     if let Some([twin, _]) = grants.array_windows().find(|[one, next]| one.id == next.id) {
         return Err(Error::Duplicate(format!("grant `{}`", twin.id)));
     }
     let mut index = CandidateIndex::new();
+    let count = grants.len();
     for grant in grants {
         grant.check_shape().map_err(|invalid| Error::Grant { id: grant.id, invalid })?;
-        let subject = engine.subject(&grant)?;
+        let subject = engine.subject(&grant, count)?;
         let by_tenant = index.entry(grant.caller.clone()).or_default();
         by_tenant.entry(grant.tenant.clone()).or_default().push(Candidate { grant: Arc::new(grant), subject });
     }

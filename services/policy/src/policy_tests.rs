@@ -461,11 +461,81 @@ fn text_and_legs_are_both_complete() {
             }
             for candidate in live.candidates(&request.caller, about) {
                 let legs = legs::check(&request, &candidate.grant, purpose.flags, &live.vault_zone, now);
-                let verdict = live.engine.evaluate(&candidate.subject, &request, about, purpose.flags, now);
+                let class = Class::named(&request);
+                let verdict = candidate.subject.ask(&request, class, about, purpose.flags, now);
                 let permitted = matches!(verdict, Verdict::Permitted(_));
                 assert_eq!(permitted, legs.is_ok(), "seed {seed}, {request:?} at {now}, {:?}", candidate.grant);
             }
         }
+    }
+}
+
+/// A text that looks at every fact there is, at the clock by comparison only.
+const CURIOUS: &str = r#"
+@id("curious.kind") forbid (principal, action, resource) when { context has kind && context.kind == "invoice_reg" };
+@id("curious.scope") forbid (principal, action, resource) when { context has scope && context.scope == "crm" };
+@id("curious.to") forbid (principal, action, resource) when { context has to_scope && context.to_scope == "crm" };
+@id("curious.label") forbid (principal, action, resource) when { context has label && context.label == "board" };
+@id("curious.zone") forbid (principal, action, resource) when { context has source_zone };
+@id("curious.purpose") forbid (principal, action, resource) when {
+  context has purpose && context.purpose == "tax.fee_record" && context.purpose_delivery == "shown"
+};
+@id("curious.action") forbid (principal, action, resource) when { context.action == "rotate" };
+@id("curious.tenant") forbid (principal, action, resource) when { resource == Tenant::"tenant-b" && context.now < 2 };
+@id("curious.user") forbid (principal, action, resource) when { context.end_user_proven && context.now == 4 };
+@id("curious.job") forbid (principal, action, resource) when { context.job_open && context.now > 4 };
+@id("curious.recipient") forbid (principal, action, resource)
+when { context has recipient && !context.recipient_open && context.now >= context.grant.not_before };
+@id("curious.persons") forbid (principal, action, resource) when { context.purpose_two_person && context.now <= 1 };
+"#;
+
+/// What was said before is said again only where it would be said anew: with a text that compares the clock, and with
+/// one that calculates with it.
+#[test]
+fn a_remembered_answer_is_the_evaluated_one() {
+    let counting = r#"@id("curious.sum") forbid (principal, action, resource) when { context.now + 1 == 4 };"#;
+    for more in [CURIOUS.to_owned(), format!("{CURIOUS}{counting}")] {
+        let curious = BASE.under(&format!("{}{more}", Policy::DEFAULT_TEXT)).unwrap();
+        let mut answers = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let mut dice = Dice(seed ^ 0x5eed);
+            let text = curious.text().unwrap().to_owned();
+            let data = PolicyData { text, ..world(&mut dice) };
+            let policy = curious.rebuild(data.clone()).unwrap();
+            let Some(live) = &policy.live else { unreachable!() };
+            let mut asked = request(&mut dice, &data);
+            for _ in 0..120 {
+                let fresh = request(&mut dice, &data);
+                match dice.below(24) {
+                    0 | 1 => asked = fresh,
+                    2 => asked.kind = fresh.kind,
+                    3 => asked.scope = fresh.scope,
+                    4 => asked.to_scope = fresh.to_scope,
+                    5 => asked.recipient = fresh.recipient,
+                    6 => asked.label = fuda_core::RecordLabel::parse(dice.pick(&["board", "staff"])).ok(),
+                    7 => asked.source = fuda_core::SourceZone::parse("hq").ok().filter(|_| dice.one_in(2)),
+                    8 => asked.purpose = fresh.purpose,
+                    9 => asked.proof = fresh.proof,
+                    10 if asked.action.needs_tenant() => asked.tenant = fresh.tenant.or(asked.tenant),
+                    _ => {}
+                }
+                let Ok(question) = live.question(&asked) else { continue };
+                let now = Timestamp(i64::try_from(dice.below(6)).unwrap());
+                for candidate in question.candidates() {
+                    let class = Class::named(&asked);
+                    let again = question.ask(candidate, class, now);
+                    let flags = question.purpose.flags;
+                    let anew = candidate.subject.ask_anew(&asked, class, question.about, flags, now);
+                    assert_eq!(again, anew, "seed {seed}, {asked:?} at {now}, {:?}", candidate.grant);
+                    answers.insert(format!("{again:?}"));
+                }
+            }
+        }
+        let counts = curious.text_counts().unwrap();
+        // Each question is evaluated once more to compare.
+        let remembered = 2 * counts.asked - counts.evaluated;
+        assert_eq!(remembered > counts.asked / 4, more == CURIOUS, "{counts:?}");
+        assert!(answers.len() > 50, "{} answers", answers.len());
     }
 }
 

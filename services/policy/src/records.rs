@@ -1,10 +1,10 @@
 //! The decision on the records of one call: which grant carries which record.
 
-use fuda_core::{Kind, RecordLabel, ScopeId, Timestamp, Window};
+use fuda_core::{Timestamp, Window};
 
 use crate::{
-    DenyReason, RecordFacts, Request,
-    cedar::Verdict,
+    DenyReason, RecordFacts,
+    cedar::{Class, PolicyIds, Verdict},
     legs::{self, RecordRules},
     policy::{Carrier, Fitting, Question, Refusal},
 };
@@ -25,14 +25,10 @@ impl Part<'_> {
     }
 }
 
-/// What the policy text can tell records apart by. `None`: nothing is known, the token answers to no record of the
-/// tenant.
-type Class<'a> = Option<(Kind, Option<&'a ScopeId>, Option<&'a RecordLabel>)>;
-
 /// Where an item goes.
 enum Place {
     /// Under a fitting grant, whether allowed there or denied.
-    Carried(usize, Vec<String>, Result<Window, DenyReason>),
+    Carried(usize, PolicyIds, Result<Window, DenyReason>),
     Refused(Refusal),
 }
 
@@ -40,7 +36,7 @@ enum Place {
 pub(crate) fn decide<'a>(
     question: &'a Question<'a>,
     fitting: Vec<Fitting<'a>>,
-    records: &[Option<RecordFacts<'_>>],
+    records: &'a [Option<RecordFacts<'a>>],
     now: Timestamp,
 ) -> Vec<Part<'a>> {
     let mut sorter = Sorter { question, rules: question.record_rules(), now, fitting, asked: Vec::new() };
@@ -75,25 +71,26 @@ pub(crate) fn decide<'a>(
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
-struct Sorter<'a, 'r> {
+struct Sorter<'a> {
     question: &'a Question<'a>,
     rules: RecordRules,
     now: Timestamp,
     fitting: Vec<Fitting<'a>>,
     /// What the policy text said, by class and grant. A call has few classes, so that a list beats a map.
-    asked: Vec<(Class<'r>, usize, Verdict)>,
+    asked: Vec<(Class<'a>, usize, Verdict)>,
 }
 
-impl<'a, 'r> Sorter<'a, 'r> {
-    fn place(&mut self, record: Option<&RecordFacts<'r>>) -> Place {
+impl<'a> Sorter<'a> {
+    fn place(&mut self, record: Option<&RecordFacts<'a>>) -> Place {
+        let named = Class::named(self.question.request);
         let Some(record) = record else {
-            return self.carry(None, DenyReason::UnknownToken);
+            return self.carry(named, DenyReason::UnknownToken);
         };
         if self.question.request.tenant.as_ref() != Some(record.tenant) {
             // Nothing about another tenant's record is even looked at.
-            return self.carry(None, DenyReason::TokenOfOtherTenant);
+            return self.carry(named, DenyReason::TokenOfOtherTenant);
         }
-        let class = Some((record.kind, record.scope, record.label));
+        let class = Class { kind: Some(record.kind), scope: record.scope.or(named.scope), label: record.label };
         let mut nearest = None;
         let mut forbidden = None;
         for at in 0..self.fitting.len() {
@@ -105,8 +102,8 @@ impl<'a, 'r> Sorter<'a, 'r> {
                 }
             };
             match self.ask(class, at) {
-                Verdict::Permitted(policy_ids) => return Place::Carried(at, policy_ids.clone(), Ok(window)),
-                Verdict::Forbidden(policy_ids) => forbidden = Some(policy_ids.clone()),
+                Verdict::Permitted(policy_ids) => return Place::Carried(at, policy_ids, Ok(window)),
+                Verdict::Forbidden(policy_ids) => forbidden = Some(policy_ids),
             }
         }
         match forbidden {
@@ -117,12 +114,12 @@ impl<'a, 'r> Sorter<'a, 'r> {
 
     /// A denied item stands under the first grant that the policy text permits for its class: its entry then names
     /// person and record.
-    fn carry(&mut self, class: Class<'r>, reason: DenyReason) -> Place {
-        let mut forbidden = Vec::new();
+    fn carry(&mut self, class: Class<'a>, reason: DenyReason) -> Place {
+        let mut forbidden = PolicyIds::default();
         for at in 0..self.fitting.len() {
             match self.ask(class, at) {
-                Verdict::Permitted(policy_ids) => return Place::Carried(at, policy_ids.clone(), Err(reason)),
-                Verdict::Forbidden(policy_ids) => forbidden.clone_from(policy_ids),
+                Verdict::Permitted(policy_ids) => return Place::Carried(at, policy_ids, Err(reason)),
+                Verdict::Forbidden(policy_ids) => forbidden = policy_ids,
             }
         }
         Place::Refused(Refusal { reason: DenyReason::ForbiddenByPolicy, policy_ids: forbidden })
@@ -133,35 +130,18 @@ impl<'a, 'r> Sorter<'a, 'r> {
         legs::check_record(self.question.request, &candidate.grant, &self.rules, *window, record, self.now)
     }
 
-    fn ask(&mut self, class: Class<'r>, at: usize) -> &Verdict {
-        let known = self.asked.iter().position(|(asked, by, _)| *asked == class && *by == at);
-        let index = known.unwrap_or_else(|| {
-            let verdict = match self.fitting.get(at) {
-                Some((candidate, _)) => {
-                    self.question.evaluate(candidate, &class_request(self.question.request, class), self.now)
-                }
-                None => Verdict::Forbidden(Vec::new()),
-            };
-            self.asked.push((class, at, verdict));
-            self.asked.len() - 1
-        });
-        static NEVER: Verdict = Verdict::Forbidden(Vec::new());
-        self.asked.get(index).map_or(&NEVER, |(_, _, verdict)| verdict)
+    fn ask(&mut self, class: Class<'a>, at: usize) -> Verdict {
+        if let Some((.., verdict)) = self.asked.iter().find(|(asked, by, _)| *asked == class && *by == at) {
+            return verdict.clone();
+        }
+        let Some((candidate, _)) = self.fitting.get(at) else { return Verdict::Forbidden(PolicyIds::default()) };
+        let verdict = self.question.ask(candidate, class, self.now);
+        self.asked.push((class, at, verdict.clone()));
+        verdict
     }
 
-    fn carrier(&self, grant: Option<usize>, policy_ids: Vec<String>) -> Option<Carrier<'a>> {
+    fn carrier(&self, grant: Option<usize>, policy_ids: PolicyIds) -> Option<Carrier<'a>> {
         let (candidate, window) = self.fitting.get(grant?)?;
         Some(Carrier { question: self.question, candidate, window: *window, policy_ids })
-    }
-}
-
-/// The call's request with what its records turned out to be.
-fn class_request(request: &Request, class: Class<'_>) -> Request {
-    let Some((kind, scope, label)) = class else { return request.clone() };
-    Request {
-        kind: Some(kind),
-        scope: scope.or(request.scope.as_ref()).cloned(),
-        label: label.cloned(),
-        ..request.clone()
     }
 }

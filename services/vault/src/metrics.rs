@@ -80,6 +80,12 @@ fn observe_state(meter: &Meter, gate: &Arc<Gate>) {
         "Decisions the candidate policy would have made otherwise",
         |gate| gate.policy.shadow().counts().1,
     );
+    gauge(meter, gate, "fuda.policy.text_asked", "Questions to the policy text in force", |gate| {
+        gate.policy.load().text_counts().map_or(0, |counts| counts.asked)
+    });
+    gauge(meter, gate, "fuda.policy.text_evaluated", "Of these, those not answered as before", |gate| {
+        gate.policy.load().text_counts().map_or(0, |counts| counts.evaluated)
+    });
     gauge(meter, gate, "fuda.keys.unsealed", "1 when the node holds its keys", |gate| {
         u64::from(gate.keys.unsealed().is_some())
     });

@@ -295,7 +295,7 @@ fn bootstrap(world: &World) -> Result<Bootstrap> {
         approvers: vec![caller("approver")?, caller("approver-2")?],
         operators: Vec::new(),
         auditors: Vec::new(),
-        policy_text: product::text(world.text),
+        policy_text: product::text(&world.text),
         catalogue: Catalogue::from_toml(Catalogue::default_text())?,
         checkpoint_public_key: SigningKey::from_seed(&[7; 32])?.public_key(),
         sealed_checkpoint_key: vec![4; 60],

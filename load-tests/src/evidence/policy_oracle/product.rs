@@ -10,7 +10,7 @@ use fuda_policy::{
     PolicyData, RecordFacts, RecoveryChoice, Request, Role, Subjects, Tenant, limits,
 };
 
-use super::world::{Call, Grant, Record, TENANTS, Text, World};
+use super::world::{Call, Grant, Record, TENANTS, Text, WEDNESDAY_NOON, World};
 
 /// The time zones of [`TENANTS`].
 const ZONES: [&str; 2] = ["Asia/Tokyo", "UTC"];
@@ -21,23 +21,27 @@ pub(super) fn caller(name: &str) -> Result<CallerId> {
     Ok(CallerId::parse(&format!("spiffe://oracle.test/{name}"))?)
 }
 
-pub(super) fn text(text: Text) -> String {
-    let more = match text {
-        Text::Default => "",
-        Text::NoBankAccounts => {
-            r#"@id("oracle.bank") forbid (principal, action in Action::"reveal", resource)
-               when { context has kind && context.kind == "bank_account" };"#
-        }
-        Text::NoExecutives => {
-            r#"@id("oracle.executives") forbid (principal, action in Action::"reveal", resource)
-               when { context has label && context.label == "executives" };"#
-        }
-        Text::NoGuests => {
-            r#"@id("oracle.guests") forbid (principal, action, resource)
-               when { context has source_zone && context.source_zone == "guest" };"#
-        }
+pub(super) fn text(more: &[Text]) -> String {
+    let more: Vec<String> = more.iter().map(|text| forbid(*text)).collect();
+    format!("{}\n{}", Policy::DEFAULT_TEXT, more.join("\n"))
+}
+
+fn forbid(text: Text) -> String {
+    let reveals = r#"action in Action::"reveal""#;
+    let reads = r#"action in [Action::"read_ledger", Action::"get_tenant"]"#;
+    let (action, when) = match text {
+        Text::NoBankAccounts => (reveals, r#"context has kind && context.kind == "bank_account""#.to_owned()),
+        Text::NoExecutives => (reveals, r#"context has label && context.label == "executives""#.to_owned()),
+        Text::NoGuests => ("action", r#"context has source_zone && context.source_zone == "guest""#.to_owned()),
+        Text::NoGuesses => ("action", r#"context.action == "verify_number""#.to_owned()),
+        Text::NoCrm => (reveals, r#"context has scope && context.scope == "crm""#.to_owned()),
+        Text::NoFees => ("action", r#"context has purpose && context.purpose == "tax.fee_record""#.to_owned()),
+        Text::NoUmbrella => (reads, r#"resource == Tenant::"umbrella""#.to_owned()),
+        Text::NotEarly => (reveals, format!("context.now < {WEDNESDAY_NOON}")),
+        Text::NotLate => (reveals, format!("context.now - {WEDNESDAY_NOON} > 0")),
     };
-    format!("{}\n{more}", Policy::DEFAULT_TEXT)
+    let id = format!("{text:?}").to_lowercase();
+    format!(r#"@id("oracle.{id}") forbid (principal, {action}, resource) when {{ {when} }};"#)
 }
 
 pub(super) fn tenant(world: &World, place: usize) -> Result<Tenant> {
@@ -135,7 +139,7 @@ pub(super) fn data(world: &World) -> Result<PolicyData> {
     let catalogue = Catalogue::from_toml(Catalogue::default_text())?;
     Ok(PolicyData {
         version: PolicyVersion(1),
-        text: text(world.text),
+        text: text(&world.text),
         tenants: vec![tenant(world, 0)?, tenant(world, 1)?],
         grants: world.grants.iter().map(grant).collect::<Result<_>>()?,
         catalogue,

@@ -3,7 +3,9 @@
 //!
 //! Every rule is a [`Leg`]. An evaluator with one leg dropped is the planted bug: it must be found out.
 
-use super::world::{Call, Grant, Record, TENANTS, Text, World};
+use std::collections::BTreeMap;
+
+use super::world::{Call, Grant, Record, TENANTS, Text, WEDNESDAY_NOON, World};
 
 const DAY_MS: i64 = 86_400_000;
 /// 1970-01-01 was a Thursday.
@@ -74,22 +76,63 @@ impl Leg {
     ];
 }
 
+/// One fact of a call that a policy text can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fact {
+    Action,
+    Tenant,
+    Kind,
+    Scope,
+    Label,
+    SourceZone,
+    Purpose,
+    Now,
+}
+
+impl Fact {
+    pub(super) const ALL: [Self; 8] =
+        [Self::Action, Self::Tenant, Self::Kind, Self::Scope, Self::Label, Self::SourceZone, Self::Purpose, Self::Now];
+}
+
+/// What an evaluator that remembers answers of the text under too few facts remembers.
+pub(super) type Remembered = BTreeMap<(Fact, u8, Seen), bool>;
+
 /// The grant that allows the call: the first by id; `None` when none does.
 pub(super) fn decide(world: &World, call: &Call, dropped: Option<Leg>) -> Option<u8> {
+    first(world, call, dropped, |_, seen| forbidden(&world.text, &seen))
+}
+
+/// The same by an evaluator that asks the text once for all calls that differ in the forgotten fact only.
+pub(super) fn decide_forgetting(
+    world: &World,
+    call: &Call,
+    forgotten: Fact,
+    remembered: &mut Remembered,
+) -> Option<u8> {
+    first(world, call, None, |grant, seen| {
+        let answer = forbidden(&world.text, &seen);
+        *remembered.entry((forgotten, grant, seen.without(forgotten))).or_insert(answer)
+    })
+}
+
+/// The text is asked last: of what no rule refuses.
+fn first(world: &World, call: &Call, dropped: Option<Leg>, mut forbids: impl FnMut(u8, Seen) -> bool) -> Option<u8> {
     let allows = |grant: &&Grant| {
         let legs = legs(world, call, grant);
-        grant.caller == call.caller && legs.iter().all(|(leg, holds)| *holds || Some(*leg) == dropped)
+        grant.caller == call.caller
+            && legs.iter().all(|(leg, holds)| *holds || Some(*leg) == dropped)
+            && (dropped == Some(Leg::PolicyText) || !forbids(grant.id, Seen::of(call)))
     };
     world.grants.iter().find(allows).map(|grant| grant.id)
 }
 
 fn legs(world: &World, call: &Call, grant: &Grant) -> Vec<(Leg, bool)> {
-    let whole_vault = call.action == "cluster_status";
+    let whole_vault = is_about_vault(call.action);
     let about = if whole_vault { None } else { call.tenant };
     let place = about.and_then(|id| TENANTS.iter().position(|known| *known == id));
     let without_tenant = whole_vault || ["read_ledger", "list_grants"].contains(&call.action);
     let enabled = place.and_then(|place| world.enabled.get(place)).cloned().unwrap_or_default();
-    let reveals = ["detokenize", "verify_number"].contains(&call.action);
+    let reveals = reveals(call.action);
     let only_public = !grant.kinds.is_empty() && grant.kinds.iter().all(|kind| is_public(kind));
     let named = call.purpose;
     let clock = place.and_then(|place| CLOCKS.get(place)).copied().unwrap_or(VAULT_CLOCK);
@@ -113,7 +156,6 @@ fn legs(world: &World, call: &Call, grant: &Grant) -> Vec<(Leg, bool)> {
         (Leg::Training, grant.trained_until.is_none_or(|until| call.now <= until)),
         (Leg::Hours, grant.hours.is_empty() || is_open(&grant.hours, call.now + clock * 3_600_000)),
         (Leg::SourceZone, grant.zones.is_empty() || call.zone.is_some_and(|zone| grant.zones.contains(&zone))),
-        (Leg::PolicyText, !forbidden(world.text, call, about, reveals)),
     ];
     if ["tokenize", "detokenize", "verify_number", "describe_token"].contains(&call.action) {
         legs.push((Leg::TokenKnown, call.record.is_some()));
@@ -175,13 +217,69 @@ fn is_open(hours: &[(Vec<u8>, u16, u16)], local: i64) -> bool {
     })
 }
 
-fn forbidden(text: Text, call: &Call, about: Option<&str>, reveals: bool) -> bool {
-    // A text sees of a record only what belongs to the tenant of the call.
-    let record = call.record.as_ref().filter(|record| Some(record.tenant) == about);
-    match text {
-        Text::Default => false,
-        Text::NoBankAccounts => reveals && record.is_some_and(|record| record.kind == "bank_account"),
-        Text::NoExecutives => reveals && record.is_some_and(|record| record.label == Some("executives")),
-        Text::NoGuests => call.zone == Some("guest"),
+/// What a text sees of a call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seen {
+    action: &'static str,
+    tenant: Option<&'static str>,
+    kind: Option<&'static str>,
+    scope: Option<&'static str>,
+    label: Option<&'static str>,
+    zone: Option<&'static str>,
+    purpose: Option<&'static str>,
+    now: i64,
+}
+
+impl Seen {
+    fn of(call: &Call) -> Self {
+        // Of a record only what belongs to the tenant of the call.
+        let record = call.record.as_ref().filter(|record| Some(record.tenant) == call.tenant);
+        Self {
+            action: call.action,
+            tenant: if is_about_vault(call.action) { None } else { call.tenant },
+            kind: record.map(|record| record.kind),
+            scope: record.map(|record| record.scope).or(call.scope),
+            label: record.and_then(|record| record.label),
+            zone: call.zone,
+            purpose: call.purpose,
+            now: call.now,
+        }
     }
+
+    fn without(mut self, forgotten: Fact) -> Self {
+        match forgotten {
+            Fact::Action => self.action = "",
+            Fact::Tenant => self.tenant = None,
+            Fact::Kind => self.kind = None,
+            Fact::Scope => self.scope = None,
+            Fact::Label => self.label = None,
+            Fact::SourceZone => self.zone = None,
+            Fact::Purpose => self.purpose = None,
+            Fact::Now => self.now = 0,
+        }
+        self
+    }
+}
+
+fn forbidden(text: &[Text], seen: &Seen) -> bool {
+    let reveals = reveals(seen.action);
+    text.iter().any(|text| match text {
+        Text::NoBankAccounts => reveals && seen.kind == Some("bank_account"),
+        Text::NoExecutives => reveals && seen.label == Some("executives"),
+        Text::NoGuests => seen.zone == Some("guest"),
+        Text::NoGuesses => seen.action == "verify_number",
+        Text::NoCrm => reveals && seen.scope == Some("crm"),
+        Text::NoFees => seen.purpose == Some("tax.fee_record"),
+        Text::NoUmbrella => ["read_ledger", "get_tenant"].contains(&seen.action) && seen.tenant == Some("umbrella"),
+        Text::NotEarly => reveals && seen.now < WEDNESDAY_NOON,
+        Text::NotLate => reveals && seen.now > WEDNESDAY_NOON,
+    })
+}
+
+fn reveals(action: &str) -> bool {
+    ["detokenize", "verify_number"].contains(&action)
+}
+
+fn is_about_vault(action: &str) -> bool {
+    action == "cluster_status"
 }

@@ -22,21 +22,50 @@ const ZONES: [&str; 3] = ["hq", "batch", "guest"];
 const WORKLOAD: [&str; 6] = ["tokenize", "detokenize", "verify_number", "describe_token", "get_record", "list_records"];
 const AUDITOR: [&str; 4] = ["read_ledger", "list_grants", "get_tenant", "cluster_status"];
 
-/// What the policy text forbids beyond the default.
+/// The moment that a text may name: in the middle of the week.
+pub(super) const WEDNESDAY_NOON: i64 = WEEK + 5 * 43_200_000;
+
+/// What a policy text may forbid beyond the default: for each fact that a text can see, something that nothing else
+/// looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text {
-    Default,
     /// Nobody reveals bank accounts.
     NoBankAccounts,
     /// Nobody reveals the numbers of executives.
     NoExecutives,
     /// Nobody does anything from the guests' network.
     NoGuests,
+    /// Nobody verifies a number.
+    NoGuesses,
+    /// Nobody reveals numbers in the CRM's scope.
+    NoCrm,
+    /// Nobody uses the purpose of the payment records of fees.
+    NoFees,
+    /// Nobody reads the ledger or the facts of the second tenant.
+    NoUmbrella,
+    /// Nobody reveals a number before the middle of the week.
+    NotEarly,
+    /// Nobody reveals one behind it, said with a sum: to such a text, every moment is another one.
+    NotLate,
+}
+
+impl Text {
+    const ALL: [Self; 9] = [
+        Self::NoBankAccounts,
+        Self::NoExecutives,
+        Self::NoGuests,
+        Self::NoGuesses,
+        Self::NoCrm,
+        Self::NoFees,
+        Self::NoUmbrella,
+        Self::NotEarly,
+        Self::NotLate,
+    ];
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct World {
-    pub(super) text: Text,
+    pub(super) text: Vec<Text>,
     /// The purposes that each of [`TENANTS`] has enabled.
     pub(super) enabled: [Vec<&'static str>; 2],
     /// In the order of their ids.
@@ -123,12 +152,9 @@ impl Dice {
 
     /// `storable`: only what apply takes, so that the world can be made by commands.
     pub(super) fn world(&mut self, storable: bool) -> World {
-        let text = match self.below(5) {
-            0 => Text::NoBankAccounts,
-            1 => Text::NoExecutives,
-            2 => Text::NoGuests,
-            _ => Text::Default,
-        };
+        // Apply checks the bounds of a decision again, not the text: what the text says of the clock holds when decided.
+        let lasting = |text: &Text| !storable || !matches!(text, Text::NotEarly | Text::NotLate);
+        let text = Text::ALL.into_iter().filter(lasting).filter(|_| self.one_in(6)).collect();
         let mut enabled = [self.some_of(&PURPOSES), self.some_of(&PURPOSES)];
         if !storable {
             enabled.iter_mut().for_each(|enabled| enabled.push(UNKNOWN_PURPOSE));
@@ -226,7 +252,9 @@ impl Dice {
         if self.one_in(8) {
             return self.wild(record);
         }
-        let action = self.pick(&grant.actions);
+        // Every other call reveals, if the grant does: most rules are about that.
+        let revealing = grant.actions.iter().find(|action| ["detokenize", "verify_number"].contains(action));
+        let action = revealing.copied().filter(|_| self.one_in(2)).unwrap_or_else(|| self.pick(&grant.actions));
         let about_record = WORKLOAD.get(..4).is_some_and(|of_tokens| of_tokens.contains(&action));
         let mut call = Call {
             action,
@@ -325,6 +353,37 @@ impl Dice {
                 }
             }
         }
+    }
+
+    /// The same call with at most one fact changed: what tells a remembered answer from one to a similar question.
+    pub(super) fn again(&mut self, world: &World, call: &Call) -> Call {
+        let mut call = call.clone();
+        let looked_at = match world.text.get(self.below(2 * world.text.len().max(1))) {
+            Some(Text::NotEarly | Text::NotLate) => 0,
+            Some(Text::NoGuests) => 1,
+            Some(Text::NoFees) => 2,
+            Some(Text::NoGuesses | Text::NoUmbrella) => 4,
+            Some(Text::NoBankAccounts) => 5,
+            Some(Text::NoExecutives) => 7,
+            Some(Text::NoCrm) => 8,
+            None => self.below(11),
+        };
+        match (looked_at, &mut call.record) {
+            (0, _) => call.now = self.moment(),
+            (1, _) => call.zone = self.perhaps(2, |dice| dice.pick(&ZONES)),
+            (2, _) => call.purpose = self.perhaps(2, |dice| dice.pick(&PURPOSES)),
+            (3, _) => call.scope = self.perhaps(2, |dice| dice.pick(&SCOPES)),
+            (4, Some(_)) => call.action = if call.action == "detokenize" { "verify_number" } else { "detokenize" },
+            (5 | 6, Some(record)) => record.kind = self.pick(&KINDS),
+            (7, Some(record)) => record.label = self.perhaps(2, |dice| dice.pick(&LABELS)),
+            (8 | 9, Some(record)) => {
+                record.scope = self.pick(&SCOPES);
+                call.scope = call.scope.map(|_| record.scope);
+            }
+            (4..8, None) => call.tenant = Some(self.pick(&TENANTS)),
+            _ => {}
+        }
+        call
     }
 
     fn wild(&mut self, record: &Record) -> Call {
