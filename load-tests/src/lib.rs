@@ -8,6 +8,7 @@
 //! - [`wire`]: a thin client that decides itself which node it calls and what it repeats,
 //! - [`workload`]: clients that tokenize and detokenize through faults and write a [`journal`] of what was promised,
 //! - [`load`]: the load generator, and what the load cost,
+//! - [`sink`]: a receiver of the exported ledger that is often unwell,
 //! - [`scanner`]: finds secrets in bytes, [`attacker`]: opens what it can,
 //! - [`evidence`]: the registry of proofs that `fuda-evidence` runs.
 
@@ -22,6 +23,7 @@ pub mod load;
 pub mod loop_disk;
 pub mod otlp;
 pub mod scanner;
+pub mod sink;
 pub mod synthetic;
 pub mod wire;
 pub mod workload;

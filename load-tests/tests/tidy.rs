@@ -279,6 +279,21 @@ fn rust_files_are_one_room() {
 }
 
 #[test]
+fn alert_rules_ask_for_metrics_that_exist() {
+    let page = fs::read_to_string(root().join("docs/src/reference/metrics.md")).unwrap();
+    let mut rules = Vec::new();
+    files(&root().join("deploy/alerts"), "yml", &mut rules);
+    assert!(!rules.is_empty(), "the walk finds the rules");
+    for rule in rules {
+        let text = fs::read_to_string(&rule).unwrap();
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for metric in words.filter(|word| word.starts_with("fuda_")) {
+            assert!(page.contains(&format!("`{metric}`")), "{}: `{metric}` is not on the page", rule.display());
+        }
+    }
+}
+
+#[test]
 fn the_top_level_is_the_agreed_one() {
     for entry in fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();

@@ -66,7 +66,7 @@ pub struct Options {
     pub trace_sample_ratio: f64,
     /// Filter of the nodes' logs.
     pub log_filter: String,
-    /// More tables of the nodes' settings, in TOML.
+    /// More tables of the nodes' settings, in TOML; `{node}` stands for the name of the node.
     pub settings: String,
 }
 
@@ -350,7 +350,7 @@ fn node_spec(options: &Options, ca: &DevCa, index: usize, addresses: Addresses) 
         otlp_endpoint: options.otlp_endpoint.clone(),
         trace_sample_ratio: options.trace_sample_ratio,
         log_filter: options.log_filter.clone(),
-        settings: options.settings.clone(),
+        settings: options.settings.replace("{node}", &name),
         name,
     })
 }

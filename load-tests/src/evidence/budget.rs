@@ -195,7 +195,7 @@ async fn change_leader(cluster: &mut LocalCluster, turn: usize, chance: &mut Cha
 }
 
 /// Stores numbers of so many persons.
-async fn store(cluster: &LocalCluster, people: &People, persons: usize) -> Result<Vec<String>> {
+pub(super) async fn store(cluster: &LocalCluster, people: &People, persons: usize) -> Result<Vec<String>> {
     let [scope, _] = SCOPES;
     let items = (0..persons as u64).map(|index| TokenizeItem {
         kind: "my_number".to_owned(),

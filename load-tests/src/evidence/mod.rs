@@ -5,6 +5,7 @@
 //! with [`Evidence::mutants`] passes only when it reports that the planted bug was caught.
 
 mod access;
+mod audit_complete;
 mod budget;
 mod canary;
 mod clock_jump;
@@ -55,6 +56,7 @@ pub const ALL: &[Evidence] = &[
     budget::EVIDENCE,
     canary::EVIDENCE,
     access::EVIDENCE,
+    audit_complete::EVIDENCE,
     first_figures::EVIDENCE,
     law_rules::EVIDENCE,
     ledger_peer::EVIDENCE,

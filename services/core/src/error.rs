@@ -240,6 +240,8 @@ codes! {
         "the caller has as many calls in flight as this node allows it"
     4033 GrantRate "GRANT_RATE" ResourceExhausted Backoff
         "as many calls were made under the grant within the minute as it allows"
+    4140 ExportBehind "EXPORT_BEHIND" Unavailable Backoff
+        "the export of the ledger is further behind than this vault may be to reveal anything"
 
     5001 Internal "INTERNAL" Internal Never
         "an internal error; the operator finds the cause in the log under the request id"

@@ -377,6 +377,10 @@ text_id! {
     ScopeId, check_scope
 }
 text_id! {
+    /// A receiver of copies of the ledger's entries, as the nodes' configuration names it (`siem`): `[a-z][a-z0-9_-]{0,31}`.
+    SinkId, check_sink
+}
+text_id! {
     /// A label of a record, by which grants and policies pick people (`executives`): `[a-z][a-z0-9_-]{0,31}`, without a
     /// valid My Number in it.
     RecordLabel, check_label
@@ -541,6 +545,10 @@ fn check_label(text: &str) -> Result<(), Invalid> {
 
 fn check_source_zone(text: &str) -> Result<(), Invalid> {
     check_word("source_zone", text)
+}
+
+fn check_sink(text: &str) -> Result<(), Invalid> {
+    check_word("sink", text)
 }
 
 fn check_word(field: &'static str, text: &str) -> Result<(), Invalid> {

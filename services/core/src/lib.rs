@@ -27,7 +27,7 @@ pub use forbidden::ForbiddenUse;
 pub use ids::{
     BucketId, BucketVersion, CallerId, Fingerprint, FreezeReason, KeyDomainId, LookupKey, PartyId, PersonId,
     PolicyVersion, PurposeCode, RecordId, RecordLabel, RecordVersion, RequestId, Revision, RootVersion, ScopeId,
-    Sequence, SourceZone, SubjectRef, TenantId, TraceId, VaultId, WorkReference, bucket_of,
+    Sequence, SinkId, SourceZone, SubjectRef, TenantId, TraceId, VaultId, WorkReference, bucket_of,
 };
 pub use kind::{Kind, LegalClass, Number, parse_number};
 pub use purpose::{Aspect, Catalogue, CatalogueChange, CatalogueError, ChangeError, Delivery, Purpose};

@@ -174,3 +174,9 @@ pub const OFFICE_FROM_HOUR_DEFAULT: u16 = 6;
 pub const OFFICE_TO_HOUR_DEFAULT: u16 = 22;
 /// Days on which nobody works that a tenant may name.
 pub const TENANT_HOLIDAYS_MAX: usize = 366;
+/// Sinks that the ledger is exported to, those that are used no more included.
+pub const SINKS_MAX: usize = 16;
+/// Entries that are sent to a sink at once, and that one step of its cursor covers.
+pub const SINK_BATCH_ENTRIES_MAX: usize = 512;
+/// Entries a sink refused for good that its cursor lists by their sequence, the newest ones; all are counted.
+pub const SINK_REJECTED_LISTED_MAX: usize = 32;

@@ -1,8 +1,8 @@
 //! The proof that a command carries the facts of its own audit entry.
 
 use fuda_core::{
-    CallerId, Fingerprint, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, Sequence, SourceZone, TenantId,
-    Timestamp, TraceId, Window, WorkReference,
+    CallerId, Fingerprint, Kind, PolicyVersion, PurposeCode, RequestId, ScopeId, Sequence, SinkId, SourceZone,
+    TenantId, Timestamp, TraceId, Window, WorkReference,
 };
 use fuda_policy::{Action, Budget, Denial, DenyReason, GrantId, Permit};
 use minicbor::{Decode, Encode};
@@ -293,6 +293,23 @@ pub enum Bookkeeping {
         /// The last entry whose alarms were told.
         #[n(0)]
         through: Sequence,
+    },
+    /// Says that a sink has acknowledged copies of the entries from `from` up to, and without, `to`. Apply refuses it
+    /// unless the sink stands at `from`, so that a leader that was deposed meanwhile moves nothing.
+    #[n(140)]
+    SinkAcknowledged {
+        /// The sink.
+        #[n(0)]
+        sink: SinkId,
+        /// The first entry it acknowledged.
+        #[n(1)]
+        from: Sequence,
+        /// The first entry it has still to get.
+        #[n(2)]
+        to: Sequence,
+        /// Entries among them that it refused for good.
+        #[n(3)]
+        rejected: Vec<Sequence>,
     },
 }
 

@@ -5,8 +5,8 @@ mod people;
 
 use fuda_core::{
     BucketId, BucketVersion, Catalogue, CatalogueChange, Day, Fingerprint, FreezeReason, KeyDomainId, Kind, PersonId,
-    PolicyVersion, ProxyRelation, Relation, RequestId, Revision, RootVersion, Sequence, Timestamp, TokenClass, TraceId,
-    VaultId, Verification, VerificationDocument, VerificationMethod, Window, WorkReference,
+    PolicyVersion, ProxyRelation, Relation, RequestId, Revision, RootVersion, Sequence, SinkId, Timestamp, TokenClass,
+    TraceId, VaultId, Verification, VerificationDocument, VerificationMethod, Window, WorkReference,
 };
 use fuda_ledger::{Bookkeeping, Header, TraceContext};
 use fuda_policy::{
@@ -30,6 +30,7 @@ use crate::row::{
     RecordStatus, ReplyRow, Row, StoppedWindow, SubjectRow, TenantPurposes, TenantRecipients, TenantRow, TokenOfScope,
     TokenRow, TokenWrapRow, VaultRow, VersionRow,
 };
+use crate::sinks::SinkRow;
 use crate::testing::{caller, lookup, member, other_tenant, purpose, record, scope, subject, tenant};
 use crate::watch::{Burst, BurstRow, HabitRow};
 use crate::{
@@ -47,6 +48,8 @@ fn commands_have_their_golden_bytes() {
         .map(|body| Command(Inner::Audited(header.clone(), body)));
     let kept = [Bookkeeping::Checkpoint(vec![1, 2]), Bookkeeping::ExpireReplies { before: Timestamp(5) }];
     let kept = kept.into_iter().chain([Bookkeeping::EnterFolded, Bookkeeping::AlarmsTold { through: Sequence(6) }]);
+    let (from, to, rejected) = (Sequence(3), Sequence(9), vec![Sequence(5)]);
+    let kept = kept.chain([Bookkeeping::SinkAcknowledged { sink: sink(), from, to, rejected }]);
     let kept = kept.map(|step| Command(Inner::Kept(step)));
     let lines: Vec<(String, Vec<u8>)> = audited
         .chain(kept)
@@ -443,7 +446,12 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
         line("canary", &canary()),
         line("fold", &fold()),
         line("budget_of_grant", &of_grant),
+        line("sink", &SinkRow { next: Sequence(9), rejected: 1, rejected_last: vec![Sequence(5)] }),
     ]
+}
+
+fn sink() -> SinkId {
+    SinkId::parse("siem").unwrap()
 }
 
 fn fold() -> FoldRow {

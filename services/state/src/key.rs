@@ -2,7 +2,7 @@
 //! them can contain, so that no key of a table is the beginning of another and every prefix names exactly one range.
 
 use fuda_core::{
-    BucketId, CallerId, KeyDomainId, Kind, LookupKey, PartyId, RecordId, RecordVersion, RequestId, Sequence,
+    BucketId, CallerId, KeyDomainId, Kind, LookupKey, PartyId, RecordId, RecordVersion, RequestId, Sequence, SinkId,
     SubjectRef, TenantId, Timestamp,
 };
 use fuda_policy::{DenyReason, GrantId};
@@ -70,6 +70,8 @@ pub enum Meta {
     Succession = 64,
     /// [`crate::transfers::TransferRow`], one per offer to another tenant: followed by its id.
     Transfers = 70,
+    /// [`crate::sinks::SinkRow`], one per sink: followed by its id.
+    Sinks = 140,
 }
 
 /// Key of a vault fact.
@@ -270,6 +272,18 @@ pub fn policy_order(order: OrderId) -> Vec<u8> {
     let mut key = meta(Meta::PolicyOrders);
     key.extend_from_slice(order.as_bytes());
     key
+}
+
+/// Key of how far a sink has got: the fact ‖ its id.
+pub fn sink(sink: &SinkId) -> Vec<u8> {
+    let mut key = meta(Meta::Sinks);
+    key.extend_from_slice(sink.as_str().as_bytes());
+    key
+}
+
+/// Reads a key of [`sink`].
+pub fn sink_of(key: &[u8]) -> Option<SinkId> {
+    SinkId::parse(std::str::from_utf8(key.get(1..)?).ok()?).ok()
 }
 
 /// Key of a tenant.

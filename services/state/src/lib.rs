@@ -29,6 +29,7 @@ mod purpose_order;
 pub mod rates;
 pub mod reader;
 pub mod row;
+pub mod sinks;
 pub mod succession;
 mod table;
 pub mod transfers;

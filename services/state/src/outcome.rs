@@ -256,6 +256,12 @@ pub enum Refusal {
     /// As many calls were made under the grant within the minute as it allows.
     #[n(125)]
     GrantRate = 125,
+    /// The sink does not stand where the step of its cursor begins.
+    #[n(140)]
+    SinkMoved = 140,
+    /// The step of a sink's cursor is none, or leads past the end of the ledger.
+    #[n(141)]
+    SinkStepInvalid = 141,
 }
 
 impl Refusal {
@@ -313,6 +319,8 @@ impl Refusal {
             Self::SuccessionState => "succession_state",
             Self::TransferUnknown => "transfer_unknown",
             Self::GrantRate => "grant_rate",
+            Self::SinkMoved => "sink_moved",
+            Self::SinkStepInvalid => "sink_step_invalid",
         }
     }
 
@@ -352,7 +360,9 @@ impl Refusal {
             | Self::CheckpointUnsigned
             | Self::CheckpointWrongRoot
             | Self::CheckpointNotNewer
-            | Self::CheckpointAhead => Code::Internal,
+            | Self::CheckpointAhead
+            | Self::SinkMoved
+            | Self::SinkStepInvalid => Code::Internal,
             Self::OrderExists
             | Self::OrderClosed
             | Self::RoleConflict

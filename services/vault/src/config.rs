@@ -12,9 +12,9 @@ use fuda_runtime::webhook::Webhook;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::notifier::Receiving;
-
+use crate::export::{self, SinkSettings};
 use crate::identity::Identity;
+use crate::notifier::Receiving;
 use crate::source_zone::SourceZones;
 
 /// The whole file. Unknown keys are refused: a knob that does nothing is a bug.
@@ -42,6 +42,9 @@ pub(crate) struct Config {
     /// Where people are told at once what they should know at once; absent: only the log.
     #[serde(default)]
     pub(crate) notify: Option<Notify>,
+    /// To whom the ledger is told, by the name of the sink, at most 16. Must be the same on all nodes: whoever leads tells.
+    #[serde(default)]
+    pub(crate) export: BTreeMap<String, SinkSettings>,
     /// Bounds on work in flight.
     #[serde(default)]
     pub(crate) limits: Limits,
@@ -194,6 +197,6 @@ impl Config {
         );
         self.bootstrap_operator()?;
         self.source_zones()?;
-        Ok(())
+        export::check(&self.export)
     }
 }

@@ -108,6 +108,7 @@ fn parts(certificates: &DevCa, temporary: &Path, port: u16) -> anyhow::Result<Pa
         connections_max: 256,
         notify: None,
         source_zones: SourceZones::default(),
+        lines: Vec::new(),
     })
 }
 
@@ -132,7 +133,7 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         class: fuda_core::TokenClass::Test,
         succession: None,
     };
-    let cluster = Cluster::new(Arc::clone(gate), Some(id("operator")?));
+    let cluster = Cluster::new(Arc::clone(gate), Arc::clone(node.exports()), Some(id("operator")?));
     let made = refused(cluster.make_vault(&call("operator", 1)?, people).await)?;
     unsealed(gate).await?;
     let tenant = Tenant {

@@ -10,6 +10,7 @@ mod config;
 mod connector;
 mod dev;
 mod digests;
+mod export;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 mod gate;
@@ -140,6 +141,8 @@ fn service_identity(instance: &str) -> ServiceIdentity {
             "fuda.limit",
             "fuda.leaked_tenant",
             "fuda.leaked_scope",
+            "sink",
+            "failures",
         ],
     }
 }
@@ -177,6 +180,7 @@ fn parts(config: &Config, data_dir: &Path) -> anyhow::Result<Parts> {
         connections_max: config.limits.connections_max,
         notify: config.notify.as_ref().map(config::Notify::open).transpose()?,
         source_zones: config.source_zones()?,
+        lines: export::open(&config.export)?,
     })
 }
 

@@ -39,6 +39,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::connector::{TlsPeers, guard};
+use crate::export::{self, Exports, Line};
 use crate::gate::{Gate, local_time};
 use crate::identity::{Authenticated, Callers, Clock, Identity};
 use crate::keys::Keys;
@@ -82,11 +83,13 @@ pub(crate) struct Parts {
     pub(crate) connections_max: usize,
     pub(crate) notify: Option<Receiving>,
     pub(crate) source_zones: SourceZones,
+    pub(crate) lines: Vec<Line>,
 }
 
 /// A node whose listeners are bound.
 pub(crate) struct Node {
     gate: Arc<Gate>,
+    exports: Arc<Exports>,
     health: HealthState,
     tracker: TaskTracker,
     /// Stops listeners and tasks.
@@ -121,9 +124,13 @@ impl Node {
             zones: parts.source_zones.clone(),
         });
         metrics::observe(&meter, &gate);
+        let lines = std::mem::take(&mut parts.lines);
+        let exports = Arc::new(Exports::of(&lines));
+        export::observe(&meter, &gate, &exports);
         let peers = serve_peers(&replica, &parts, &meter, &stop_ops)?;
-        let node = Self { gate, health, tracker, stop, stop_ops, peers };
+        let node = Self { gate, exports, health, tracker, stop, stop_ops, peers };
         node.spawn_tasks(telemetry, alerts);
+        node.spawn_exports(lines, &meter);
         node.tracker.spawn(notifier::run(Arc::clone(&node.gate), parts.notify.take(), news, node.stop.clone()));
         node.serve_clients(&parts, telemetry, &meter)?;
         Ok(node)
@@ -132,6 +139,11 @@ impl Node {
     /// The gate, for what runs inside the process.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// The sinks of the ledger.
+    pub(crate) fn exports(&self) -> &Arc<Exports> {
+        &self.exports
     }
 
     /// Hands leadership over, lets calls end, closes the log.
@@ -180,7 +192,7 @@ impl Node {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(fuda_proto::DESCRIPTORS)
             .build_v1()?;
-        let gate = &self.gate;
+        let (gate, exports) = (&self.gate, &self.exports);
         let server = Server::builder()
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -198,9 +210,10 @@ impl Node {
             .layer(AdmissionLayer::new(parts.admission).per_caller(caller_of, meter))
             // How long a denial took does not tell what it found.
             .layer(DenialLayer)
-            .add_service(sized(TokenServiceServer::new(Tokens::new(Arc::clone(gate)))))
+            .add_service(sized(TokenServiceServer::new(Tokens::new(Arc::clone(gate), Arc::clone(exports)))))
             .add_service(sized_cluster(ClusterServiceServer::new(Cluster::new(
                 Arc::clone(gate),
+                Arc::clone(exports),
                 parts.bootstrap_operator.clone(),
             ))))
             .add_service(TenantServiceServer::new(Tenants::new(Arc::clone(gate))))
@@ -240,6 +253,14 @@ impl Node {
         self.tracker.spawn(tasks::enter_folded(Arc::clone(gate), stop.clone()));
         let (logs, meter) = (telemetry.log_flusher(), telemetry.metrics().meter());
         self.tracker.spawn(alarms::tell(Arc::clone(gate), alerts, logs, meter, stop.clone()));
+    }
+
+    fn spawn_exports(&self, lines: Vec<Line>, meter: &Meter) {
+        let (gate, exports, stop) = (&self.gate, &self.exports, &self.stop);
+        for line in lines {
+            self.tracker.spawn(export::run(Arc::clone(gate), line, meter.clone(), stop.clone()));
+        }
+        self.tracker.spawn(export::watch_limits(Arc::clone(gate), Arc::clone(exports), stop.clone()));
     }
 }
 

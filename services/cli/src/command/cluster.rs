@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use fuda_client::Error;
 use fuda_client::cluster::{
-    BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest,
+    BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest, Sink,
 };
 use fuda_client::tenant::SuccessionKeys;
 use fuda_core::{Code, limits::APPROVERS_MIN};
@@ -214,8 +214,14 @@ fn show(status: &GetStatusResponse, context: &mut Context) -> Result<(), Failure
         facts.push(("state_digest", text(&status.state_digest)));
     }
     match context.output.format() {
-        Format::Json => facts.push(("members", Value::from(members(false)))),
-        Format::Table => facts.extend(members(true).into_iter().map(|member| ("member", member))),
+        Format::Json => {
+            facts.push(("members", Value::from(members(false))));
+            facts.push(("sinks", status.sinks.iter().map(sink_value).collect()));
+        }
+        Format::Table => {
+            facts.extend(members(true).into_iter().map(|member| ("member", member)));
+            facts.extend(status.sinks.iter().map(|sink| ("sink", Value::from(sink_line(sink)))));
+        }
     }
     context.output.facts(facts)
 }
@@ -239,6 +245,24 @@ fn member_line(member: &Member) -> String {
         "{} {} {role} peer {} client {} matched {matched}",
         member.node_id, member.name, member.peer_address, member.client_address
     )
+}
+
+fn sink_value(sink: &Sink) -> Value {
+    json!({
+        "sink": sink.sink,
+        "configured": sink.configured,
+        "next_sequence": sink.next_sequence,
+        "lag_entries": sink.lag_entries,
+        "lag_seconds": sink.lag_seconds,
+        "rejected": sink.rejected,
+        "rejected_sequences": sink.rejected_sequences,
+    })
+}
+
+fn sink_line(sink: &Sink) -> String {
+    let Sink { sink, configured, next_sequence, lag_entries, lag_seconds, rejected, .. } = sink;
+    let unused = if *configured { "" } else { " not configured here" };
+    format!("{sink} next {next_sequence} lag {lag_entries} entries {lag_seconds} s rejected {rejected}{unused}")
 }
 
 #[cfg(test)]

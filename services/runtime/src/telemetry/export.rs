@@ -18,11 +18,14 @@ use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::names::ALLOWED_ATTRIBUTES;
-use super::{ServiceIdentity, TelemetryConfig, TelemetryError};
-use crate::tls::ClientTls;
+use super::{EndpointError, ServiceIdentity, TelemetryConfig, TelemetryError};
+use crate::tls::{ClientTls, TlsPaths};
 
 const SCOPE: &str = "fuda";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that nobody answers on is given up after an unanswered ping.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One connection to the collector, three signals over it; all absent without an endpoint.
 pub(super) struct Exporters {
@@ -40,7 +43,7 @@ impl Exporters {
         let Some(endpoint) = &config.otlp_endpoint else {
             return Ok(Self { tracer: None, logger: None, metric: None });
         };
-        let channel = channel(endpoint, config)?;
+        let channel = collector_channel(endpoint, config.otlp_tls.as_ref(), "collector")?;
         let failed = |error: opentelemetry_otlp::ExporterBuildError| TelemetryError::Exporter(error.to_string());
         let span = SpanExporter::builder().with_tonic().with_channel(channel.clone()).build().map_err(failed)?;
         let log = LogExporter::builder().with_tonic().with_channel(channel.clone()).build().map_err(failed)?;
@@ -74,32 +77,40 @@ where
         .with_tracer(tracer.tracer(SCOPE))
 }
 
-fn channel(endpoint: &str, config: &TelemetryConfig) -> Result<Channel, TelemetryError> {
-    let uri: Uri = endpoint.parse().map_err(|_| TelemetryError::Endpoint("is not an address"))?;
+/// A connection to an OTLP/gRPC collector at `endpoint`, `http://` or `https://` with a port: opened by the first call, and
+/// again by the next one when it was lost. `role` names our certificate in logs and metrics. Needs a tokio runtime.
+///
+/// # Errors
+/// [`EndpointError`] when the address or the certificates cannot be used.
+pub fn collector_channel(endpoint: &str, tls: Option<&TlsPaths>, role: &'static str) -> Result<Channel, EndpointError> {
+    let uri: Uri = endpoint.parse().map_err(|_| EndpointError::Address("is not an address"))?;
     if uri.port_u16().is_none() {
-        return Err(TelemetryError::Endpoint("must name a port"));
+        return Err(EndpointError::Address("must name a port"));
     }
+    let alive = |endpoint: Endpoint| {
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT);
+        endpoint.http2_keep_alive_interval(KEEP_ALIVE_INTERVAL).keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+    };
     match uri.scheme_str() {
-        Some("http") => Ok(Endpoint::from(uri).connect_timeout(CONNECT_TIMEOUT).connect_lazy()),
+        Some("http") => Ok(alive(Endpoint::from(uri)).connect_lazy()),
         Some("https") => {
-            let paths = config.otlp_tls.as_ref();
-            let paths = paths.ok_or(TelemetryError::Endpoint("with https needs `otlp_tls`"))?;
+            let paths = tls.ok_or(EndpointError::Address("needs our certificate and its authorities with https"))?;
             // Metrics start after the exporters, so this certificate reports to nobody's meter.
-            let tls = ClientTls::load(paths, "collector", &opentelemetry::global::meter(SCOPE))?;
+            let tls = ClientTls::load(paths, role, &opentelemetry::global::meter(SCOPE))?;
             let connector = tls.connector_for(None)?;
             // Watched for as long as the process exports, which is as long as it runs.
             tls.watch(tokio_util::sync::CancellationToken::new());
-            Ok(Endpoint::from(plain(&uri)?).origin(uri).connect_with_connector_lazy(connector))
+            Ok(alive(Endpoint::from(plain(&uri)?).origin(uri)).connect_with_connector_lazy(connector))
         }
-        _ => Err(TelemetryError::Endpoint("must start with http:// or https://")),
+        _ => Err(EndpointError::Address("must start with http:// or https://")),
     }
 }
 
 /// The same address with the scheme tonic leaves alone: our connector does TLS.
-fn plain(uri: &Uri) -> Result<Uri, TelemetryError> {
+fn plain(uri: &Uri) -> Result<Uri, EndpointError> {
     let mut parts = uri.clone().into_parts();
     parts.scheme = Some(http::uri::Scheme::HTTP);
-    Uri::from_parts(parts).map_err(|_| TelemetryError::Endpoint("is not an address"))
+    Uri::from_parts(parts).map_err(|_| EndpointError::Address("is not an address"))
 }
 
 /// The decision was made before the span: [`crate::layer::CallLayer`] opens server spans for sampled calls only.

@@ -25,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter};
 
+pub use export::collector_channel;
 pub use metrics::MetricsRegistry;
 
 use crate::layer::Sampling;
@@ -110,6 +111,26 @@ pub enum TelemetryError {
     /// Another subscriber is installed already.
     #[error("telemetry is initialized already")]
     Twice,
+}
+
+/// Why a collector's address cannot be used.
+#[derive(Debug, Error)]
+pub enum EndpointError {
+    /// The address cannot be used.
+    #[error("{0}")]
+    Address(&'static str),
+    /// The certificates towards it cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl From<EndpointError> for TelemetryError {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::Address(what) => Self::Endpoint(what),
+            EndpointError::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 /// Running telemetry; keep it until the end and call [`Telemetry::shutdown`].

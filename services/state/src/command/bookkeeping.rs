@@ -7,7 +7,7 @@ use fuda_ledger::{Bookkeeping, Checkpoint, VerifierKey, tree};
 use crate::machine::Machine;
 use crate::reader::StoredFullTiles;
 use crate::row::{ReplyRow, Row};
-use crate::{Outcome, Refusal, Table, TableError, Txn, key};
+use crate::{Outcome, Refusal, Table, TableError, Txn, key, sinks};
 
 /// Replies that one command looks at. More of them wait for the next one.
 pub const EXPIRED_REPLIES_MAX: usize = 10_000;
@@ -34,6 +34,9 @@ pub(crate) fn apply<T: Txn>(
         Bookkeeping::AlarmsTold { through } => {
             machine.untold.told(txn, *through)?;
             Ok(())
+        }
+        Bookkeeping::SinkAcknowledged { sink, from, to, rejected } => {
+            sinks::acknowledged(txn, sink, *from..*to, rejected, machine.next_sequence())?
         }
     };
     Ok(match done {

@@ -286,6 +286,7 @@ impl Command {
             Inner::Kept(Bookkeeping::ExpireReplies { .. }) => "expire_replies",
             Inner::Kept(Bookkeeping::EnterFolded) => "enter_folded",
             Inner::Kept(Bookkeeping::AlarmsTold { .. }) => "alarms_told",
+            Inner::Kept(Bookkeeping::SinkAcknowledged { .. }) => "sink_acknowledged",
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fuda_consensus::types::Member;
 use fuda_consensus::{ClockReading, ReplicaStatus};
-use fuda_core::{CallerId, Catalogue, Code, KeyDomainId, TokenClass, limits};
+use fuda_core::{CallerId, Catalogue, Code, KeyDomainId, Sequence, TokenClass, limits};
 use fuda_crypto::{OsRandom, Random as _};
 use fuda_policy::{Action, Policy, Request as PolicyRequest};
 use fuda_proto::cluster::v1 as pb;
@@ -18,12 +18,14 @@ use tonic::{Request, Response, Status};
 use super::ledger::verifier_key;
 use super::{call, refused};
 use crate::digests::Digests;
+use crate::export::{Exports, Standing};
 use crate::gate::{Call, Gate};
 use crate::refusal::Refusal;
 
 /// Serves ClusterService on this node.
 pub(crate) struct Cluster {
     gate: Arc<Gate>,
+    exports: Arc<Exports>,
     bootstrap_operator: Option<CallerId>,
     /// One bootstrap at a time.
     bootstrapping: tokio::sync::Mutex<()>,
@@ -32,9 +34,9 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A service over `gate`; only `bootstrap_operator` may make a vault here.
-    pub(crate) fn new(gate: Arc<Gate>, bootstrap_operator: Option<CallerId>) -> Self {
+    pub(crate) fn new(gate: Arc<Gate>, exports: Arc<Exports>, bootstrap_operator: Option<CallerId>) -> Self {
         let digests = Digests::new(gate.store.clone());
-        Self { gate, bootstrap_operator, bootstrapping: tokio::sync::Mutex::new(()), digests }
+        Self { gate, exports, bootstrap_operator, bootstrapping: tokio::sync::Mutex::new(()), digests }
     }
 
     /// Draws the keys of a new vault, starts its first member and commits entry 0.
@@ -156,6 +158,7 @@ impl Cluster {
                 .collect(),
             state_digest,
             seal: if unsealed { "unsealed" } else { "sealed" }.to_owned(),
+            sinks: Gate::read(self.exports.standings(&self.gate))?.into_iter().map(sink_to_wire).collect(),
         })
     }
 }
@@ -271,6 +274,18 @@ impl People {
         let [approvers, operators, auditors] = [&self.approvers, &self.operators, &self.auditors].map(Vec::as_slice);
         let checked = check_people(&self.owner, [approvers, operators, auditors], self.succession.as_ref());
         checked.map(|()| self).map_err(Refusal::from)
+    }
+}
+
+fn sink_to_wire(standing: Standing) -> pb::Sink {
+    pb::Sink {
+        sink: standing.sink.to_string(),
+        configured: standing.configured,
+        next_sequence: standing.row.next.get(),
+        lag_entries: standing.lag_entries,
+        lag_seconds: standing.lag.as_secs(),
+        rejected: standing.row.rejected,
+        rejected_sequences: standing.row.rejected_last.into_iter().map(Sequence::get).collect(),
     }
 }
 

@@ -118,7 +118,8 @@ impl Tokens {
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
         let presented = present(vec![message.token], "token").map_err(refused(&call))?;
-        let results = Box::pin(self.gate.reveal_masked(&call, &to, presented)).await.map_err(refused(&call))?;
+        let gate = self.revealing().map_err(refused(&call))?;
+        let results = Box::pin(gate.reveal_masked(&call, &to, presented)).await.map_err(refused(&call))?;
         one(results, &call, "token").map(|ok| Response::new(masked_to_wire(&ok)))
     }
 
@@ -130,7 +131,8 @@ impl Tokens {
         let message = request.into_inner();
         let to = Addressed { tenant: message.tenant, purpose: message.purpose, scope: message.scope };
         let presented = present(message.tokens, "tokens").map_err(refused(&call))?;
-        let results = Box::pin(self.gate.reveal_masked(&call, &to, presented)).await.map_err(refused(&call))?;
+        let gate = self.revealing().map_err(refused(&call))?;
+        let results = Box::pin(gate.reveal_masked(&call, &to, presented)).await.map_err(refused(&call))?;
         let results = results.into_iter().map(|result| pb::RevealMaskedResult {
             result: Some(match result {
                 Ok(ok) => pb::reveal_masked_result::Result::Ok(masked_to_wire(&ok)),

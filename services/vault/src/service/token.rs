@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{call, refused};
+use crate::export::Exports;
 use crate::gate::{Call, Described, Gate, Presented, Revealed, Tokenized, Verified};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -19,12 +20,19 @@ use crate::wire;
 /// Serves TokenService over the gate.
 pub(crate) struct Tokens {
     pub(super) gate: Arc<Gate>,
+    exports: Arc<Exports>,
 }
 
 impl Tokens {
-    /// A service over `gate`.
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate }
+    /// A service over `gate` that reveals nothing while `exports` are too far behind.
+    pub(crate) fn new(gate: Arc<Gate>, exports: Arc<Exports>) -> Self {
+        Self { gate, exports }
+    }
+
+    /// The gate, for a call that would reveal something: closed while a sink of the ledger is further behind than it
+    /// may be. Like a sealed node, it tells everybody so, before anything is decided.
+    pub(super) fn revealing(&self) -> Result<&Gate, Refusal> {
+        self.exports.check().map(|()| &*self.gate)
     }
 }
 
@@ -318,7 +326,7 @@ impl Tokens {
         tokens: Vec<String>,
     ) -> Result<Vec<Result<Revealed, Refusal>>, Refusal> {
         let presented = present(tokens, "tokens")?;
-        Box::pin(self.gate.detokenize(call, &to, presented)).await
+        Box::pin(self.revealing()?.detokenize(call, &to, presented)).await
     }
 
     async fn verify_items(
@@ -331,7 +339,7 @@ impl Tokens {
         let (tokens, numbers): (Vec<_>, Vec<_>) =
             items.into_iter().map(|item| (item.token, Zeroizing::new(item.number))).unzip();
         let presented = present(tokens, "items")?;
-        Box::pin(self.gate.verify_numbers(call, &to, presented, numbers)).await
+        Box::pin(self.revealing()?.verify_numbers(call, &to, presented, numbers)).await
     }
 
     async fn describe_items(
