@@ -5,8 +5,8 @@
 //!
 //! — key name base64(key id ‖ signature)
 //! ```
-//! Only Ed25519 (signature type 0x01) is made and verified; signatures of other types and of unknown keys are carried
-//! along unread, so witnesses can cosign.
+//! Here Ed25519 (signature type 0x01) is made and verified, in [`crate::cosignature`] what witnesses add; signatures of
+//! other types and of unknown keys are carried along unread.
 
 use core::fmt;
 
@@ -32,10 +32,7 @@ const KEY_ID_BYTES: usize = 4;
 ///
 /// Its text is the vkey of `golang.org/x/mod/sumdb/note`: `name+key id in hexadecimal+base64(0x01 ‖ public key)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifierKey {
-    name: String,
-    public_key: [u8; 32],
-}
+pub struct VerifierKey(PublicNoteKey);
 
 impl VerifierKey {
     /// Names an Ed25519 public key.
@@ -43,8 +40,7 @@ impl VerifierKey {
     /// # Errors
     /// [`Error::VerifierKey`] unless [`check_name`] accepts the name.
     pub fn new(name: &str, public_key: [u8; 32]) -> Result<VerifierKey, Error> {
-        check_name(name)?;
-        Ok(VerifierKey { name: name.to_owned(), public_key })
+        PublicNoteKey::new(ED25519, name, public_key).map(VerifierKey)
     }
 
     /// Reads the text form.
@@ -53,46 +49,88 @@ impl VerifierKey {
     /// [`Error::VerifierKey`] when a part is malformed, the type is not Ed25519, or the key id does not belong to name
     /// and key (which is how a mistyped key is noticed).
     pub fn parse(text: &str) -> Result<VerifierKey, Error> {
-        let parts: Vec<&str> = text.splitn(3, '+').collect();
-        let &[name, key_id, key] = parts.as_slice() else {
-            return Err(Error::VerifierKey("not of the form name+id+key"));
-        };
-        let key = STANDARD.decode(key).map_err(|_| Error::VerifierKey("key is not base64"))?;
-        let (kind, public_key) = key.split_first().ok_or(Error::VerifierKey("key is empty"))?;
-        if *kind != ED25519 {
-            return Err(Error::VerifierKey("signature type is not Ed25519"));
-        }
-        let public_key = public_key.try_into().map_err(|_| Error::VerifierKey("key does not have 32 bytes"))?;
-        let verifier = VerifierKey::new(name, public_key)?;
-        if key_id != hex(verifier.key_id()) {
-            return Err(Error::VerifierKey("key id does not belong to the name and key"));
-        }
-        Ok(verifier)
+        PublicNoteKey::parse(ED25519, text).map(VerifierKey)
     }
 
     /// Name the key signs under.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The Ed25519 public key.
     #[must_use]
     pub fn public_key(&self) -> &[u8; 32] {
-        &self.public_key
+        &self.0.public_key
     }
 
     /// First four bytes of SHA-256(name ‖ newline ‖ type ‖ public key). Tells keys apart; proves nothing.
     #[must_use]
     pub fn key_id(&self) -> [u8; KEY_ID_BYTES] {
-        let [a, b, c, d, ..] = digest::sha256(&[self.name.as_bytes(), &[b'\n', ED25519], &self.public_key]);
-        [a, b, c, d]
+        self.0.key_id()
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = STANDARD.encode([&[ED25519], self.public_key.as_slice()].concat());
+        self.0.fmt(f)
+    }
+}
+
+/// What the keys of logs and of witnesses have in common: type, name, Ed25519 key, and the text and id they make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublicNoteKey {
+    kind: u8,
+    name: String,
+    public_key: [u8; 32],
+}
+
+impl PublicNoteKey {
+    pub(crate) fn new(kind: u8, name: &str, public_key: [u8; 32]) -> Result<PublicNoteKey, Error> {
+        check_name(name)?;
+        Ok(PublicNoteKey { kind, name: name.to_owned(), public_key })
+    }
+
+    pub(crate) fn parse(kind: u8, text: &str) -> Result<PublicNoteKey, Error> {
+        let parts: Vec<&str> = text.splitn(3, '+').collect();
+        let &[name, key_id, key] = parts.as_slice() else {
+            return Err(Error::VerifierKey("not of the form name+id+key"));
+        };
+        let key = STANDARD.decode(key).map_err(|_| Error::VerifierKey("key is not base64"))?;
+        let (found, public_key) = key.split_first().ok_or(Error::VerifierKey("key is empty"))?;
+        if *found != kind {
+            return Err(Error::VerifierKey("signature type is another one"));
+        }
+        let public_key = public_key.try_into().map_err(|_| Error::VerifierKey("key does not have 32 bytes"))?;
+        let key = PublicNoteKey::new(kind, name, public_key)?;
+        if key_id != hex(key.key_id()) {
+            return Err(Error::VerifierKey("key id does not belong to the name and key"));
+        }
+        Ok(key)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn public_key(&self) -> &[u8; 32] {
+        &self.public_key
+    }
+
+    pub(crate) fn key_id(&self) -> [u8; KEY_ID_BYTES] {
+        let [a, b, c, d, ..] = digest::sha256(&[self.name.as_bytes(), &[b'\n', self.kind], &self.public_key]);
+        [a, b, c, d]
+    }
+
+    /// Whether the line says that it is by this key.
+    pub(crate) fn claimed_by(&self, line: &NoteSignature) -> bool {
+        line.name == self.name && line.key_id == self.key_id()
+    }
+}
+
+impl fmt::Display for PublicNoteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = STANDARD.encode([&[self.kind], self.public_key.as_slice()].concat());
         write!(f, "{}+{}+{key}", self.name, hex(self.key_id()))
     }
 }
@@ -122,6 +160,11 @@ impl NoteSignature {
     #[must_use]
     pub fn signature(&self) -> &[u8] {
         &self.signature
+    }
+
+    /// A line by this key.
+    pub(crate) fn of(key: &PublicNoteKey, signature: Vec<u8>) -> NoteSignature {
+        NoteSignature { name: key.name.clone(), key_id: key.key_id(), signature }
     }
 
     fn parse(line: &str) -> Result<NoteSignature, Error> {
@@ -155,9 +198,9 @@ impl SignedNote {
         if text.len() > NOTE_BYTES_MAX / 2 {
             return Err(Error::Note("text is too long"));
         }
-        let key_id = VerifierKey::new(name, key.public_key())?.key_id();
+        let named = PublicNoteKey::new(ED25519, name, key.public_key())?;
         let signature = key.sign(text.as_bytes()).to_vec();
-        Ok(SignedNote { text, signatures: vec![NoteSignature { name: name.to_owned(), key_id, signature }] })
+        Ok(SignedNote { text, signatures: vec![NoteSignature::of(&named, signature)] })
     }
 
     /// Reads a note without trusting it.
@@ -187,16 +230,14 @@ impl SignedNote {
     /// [`Error::NoteUnsigned`] when no signature is by the key, [`Error::NoteSignature`] when one that claims to be
     /// is wrong: then the whole note is refused, also if another one is right.
     pub fn verify(&self, key: &VerifierKey) -> Result<&str, Error> {
-        let key_id = key.key_id();
-        let by_key = |signature: &&NoteSignature| signature.name == key.name && signature.key_id == key_id;
         let mut signed = false;
-        for signature in self.signatures.iter().filter(by_key) {
-            if !digest::verify_ed25519(&key.public_key, self.text.as_bytes(), &signature.signature) {
-                return Err(Error::NoteSignature(key.name.clone()));
+        for signature in self.signatures.iter().filter(|line| key.0.claimed_by(line)) {
+            if !digest::verify_ed25519(key.public_key(), self.text.as_bytes(), &signature.signature) {
+                return Err(Error::NoteSignature(key.name().to_owned()));
             }
             signed = true;
         }
-        if signed { Ok(&self.text) } else { Err(Error::NoteUnsigned(key.name.clone())) }
+        if signed { Ok(&self.text) } else { Err(Error::NoteUnsigned(key.name().to_owned())) }
     }
 
     /// The text, vouched for by nobody yet.
@@ -224,6 +265,15 @@ impl SignedNote {
             return Err(Error::Note("too many signatures"));
         }
         self.signatures.extend(new);
+        Ok(())
+    }
+
+    /// Adds a line.
+    pub(crate) fn add(&mut self, line: NoteSignature) -> Result<(), Error> {
+        if self.signatures.len() == SIGNATURES_MAX {
+            return Err(Error::Note("too many signatures"));
+        }
+        self.signatures.push(line);
         Ok(())
     }
 
