@@ -22,6 +22,7 @@ pub mod listener;
 mod metrics;
 pub mod ops;
 pub mod process;
+pub mod refusal;
 pub mod revocation;
 pub mod shutdown;
 pub mod telemetry;

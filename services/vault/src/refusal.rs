@@ -1,22 +1,20 @@
 //! The one table from what went wrong to what a caller is told: stable code, retry class, docs page, never a value.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use fuda_core::{Code, GrpcStatus, Invalid, RequestId, Retry};
+use fuda_core::{Code, Invalid, RequestId};
 use fuda_policy::DenyReason;
 use fuda_proto::vault::v1::ItemError;
 use fuda_runtime::layer::Denials;
+use fuda_runtime::refusal;
 use tonic::Status;
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::gate::Call;
 
-/// How long a client should wait before it tries again, in milliseconds.
-const RETRY_DELAY_MS: u64 = 100;
+/// How long a client should wait before it tries again.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The same where a minute has to pass: asking again costs an entry.
-const RETRY_NEXT_MINUTE_MS: u64 = 10_000;
-const DOMAIN: &str = "fuda";
+const RETRY_NEXT_MINUTE: Duration = Duration::from_secs(10);
 /// What must come with an offer to another tenant.
 const CONSENT: Invalid =
     Invalid::new("consent", "must be given: not in the future, and once the destination was decided");
@@ -82,18 +80,8 @@ impl Refusal {
 
     /// The refusal of a whole call.
     pub(crate) fn status(self, request_id: Option<RequestId>) -> Status {
-        let mut details = ErrorDetails::with_error_info(self.code.reason(), DOMAIN, self.metadata());
-        if let Some(broken) = self.broken {
-            details.add_bad_request_violation(broken.field, broken.rule);
-        }
-        if let Some(request_id) = request_id {
-            details.set_request_info(request_id.to_string(), "");
-        }
-        if self.code.retry() != Retry::Never {
-            let delay_ms = if self.code == Code::GrantRate { RETRY_NEXT_MINUTE_MS } else { RETRY_DELAY_MS };
-            details.set_retry_info(Some(Duration::from_millis(delay_ms)));
-        }
-        Status::with_error_details(grpc_code(self.code.status()), self.message(), details)
+        let again = if self.code == Code::GrantRate { RETRY_NEXT_MINUTE } else { RETRY_DELAY };
+        refusal::status(self.code, self.broken, request_id, again)
     }
 
     /// The refusal of one item of a batch.
@@ -103,7 +91,7 @@ impl Refusal {
             status: self.code.status().number(),
             code: self.code.id().to_owned(),
             reason: self.code.reason().to_owned(),
-            message: self.message(),
+            message: refusal::message(self.code, self.broken),
             field: self.broken.map(|broken| broken.field.to_owned()).unwrap_or_default(),
             request_id: call.request_id.to_string(),
             docs: self.code.docs_page().to_owned(),
@@ -115,26 +103,6 @@ impl Refusal {
         if self.code == Code::DeniedOrNotFound {
             denials.add();
         }
-    }
-
-    fn message(self) -> String {
-        match self.broken {
-            Some(broken) => format!("{}: {broken} ({})", self.code.message(), self.code.id()),
-            None => format!("{} ({})", self.code.message(), self.code.id()),
-        }
-    }
-
-    fn metadata(self) -> HashMap<String, String> {
-        let retry = match self.code.retry() {
-            Retry::Never => "never",
-            Retry::Backoff => "backoff",
-            Retry::OtherNode => "other_node",
-        };
-        HashMap::from([
-            ("code".to_owned(), self.code.id().to_owned()),
-            ("retry".to_owned(), retry.to_owned()),
-            ("docs".to_owned(), self.code.docs_page().to_owned()),
-        ])
     }
 }
 
@@ -154,8 +122,4 @@ impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
         Self::new(code)
     }
-}
-
-fn grpc_code(status: GrpcStatus) -> tonic::Code {
-    tonic::Code::from(status.number())
 }

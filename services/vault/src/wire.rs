@@ -15,6 +15,7 @@ use fuda_policy::{Action, ApprovedJob, Budget, EndUserRule, Grant, GrantId, Noti
 use fuda_proto::tenant::v1 as tenant_pb;
 use fuda_proto::vault::v1 as pb;
 use fuda_state::row::{RecordRow, RecordStatus};
+pub(crate) use fuda_wire::timestamp_to_wire;
 use prost_types::Timestamp as ProtoTimestamp;
 
 use crate::refusal::Refusal;
@@ -190,14 +191,6 @@ pub(crate) fn timestamp(time: &ProtoTimestamp) -> Result<Timestamp, Refusal> {
     }
     let milliseconds = time.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000));
     milliseconds.map(Timestamp).ok_or_else(bad)
-}
-
-/// A time as the API writes it.
-pub(crate) fn timestamp_to_wire(time: Timestamp) -> ProtoTimestamp {
-    ProtoTimestamp {
-        seconds: time.0.div_euclid(1_000),
-        nanos: i32::try_from(time.0.rem_euclid(1_000)).unwrap_or(0) * 1_000_000,
-    }
 }
 
 /// A record's metadata.

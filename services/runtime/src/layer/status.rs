@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fuda_core::{Code, Retry};
+use fuda_core::Code;
 use http::HeaderMap;
-use tonic::Status;
-use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::refusal;
 
 /// `OK` to `UNAUTHENTICATED`, by number.
 pub(super) const NAMES: [&str; 17] = [
@@ -48,15 +48,5 @@ pub(super) fn of(headers: &HeaderMap) -> Option<usize> {
 
 /// A refusal with a stable code of ours and the time after which to come again; nothing but a status.
 pub(super) fn refused(code: Code, again: Duration) -> http::Response<()> {
-    let retry = match code.retry() {
-        Retry::Never => "never",
-        Retry::Backoff => "backoff",
-        Retry::OtherNode => "other_node",
-    };
-    let metadata = [("code", code.id()), ("retry", retry), ("docs", code.docs_page())];
-    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let mut details = ErrorDetails::with_error_info(code.reason(), "fuda", metadata);
-    details.set_retry_info(Some(again));
-    let message = format!("{} ({})", code.message(), code.id());
-    Status::with_error_details(tonic::Code::from(code.status().number()), message, details).into_http()
+    refusal::status(code, None, None, again).into_http()
 }
