@@ -28,12 +28,16 @@ const SECRET_MESSAGES: &[&str] = &[
     "fuda.transfer.v1.AcceptTransferResponse",
 ];
 
+/// What another process serves than the vault.
+const AUDIT_PACKAGE: &str = "fuda.audit.v1";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let files: Vec<String> = [
         "vault/v1/token",
         "cluster/v1/cluster",
         "tenant/v1/tenant",
         "ledger/v1/ledger",
+        "audit/v1/audit",
         "guard/v1/guard",
         "access/v1/access",
         "purpose/v1/purpose",
@@ -49,7 +53,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    let mut vault = descriptors.clone();
+    vault.file.retain(|file| file.package() != AUDIT_PACKAGE);
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&vault))?;
+    let audit = protox::compile(["fuda/audit/v1/audit.proto"], ["."])?;
+    std::fs::write(out.join("audit-descriptors.bin"), prost::Message::encode_to_vec(&audit))?;
     tonic_prost_build::configure().bytes(".fuda.peer.v1").skip_debug(SECRET_MESSAGES).compile_fds(descriptors)?;
     Ok(())
 }

@@ -29,9 +29,10 @@ const PILLARS: &[(&str, &[&str])] = &[
     ("fuda-runtime", &["fuda-core", "fuda-identity"]),
     ("fuda-custodian", &["fuda-core", "fuda-crypto"]),
     ("fuda-client", &["fuda-core", "fuda-crypto", "fuda-proto", "fuda-runtime"]),
+    ("fuda-wire", &["fuda-core", "fuda-ledger", "fuda-proto"]),
 ];
 /// Programs at the top, which nobody imports.
-const PROGRAMS: &[&str] = &["fuda-cli", "fuda-load", "fuda-vault"];
+const PROGRAMS: &[&str] = &["fuda-audit", "fuda-cli", "fuda-load", "fuda-vault"];
 /// Crates that know no async, clock or network.
 const PURE: &[&str] = &["fuda-core", "fuda-crypto", "fuda-identity", "fuda-policy", "fuda-ledger", "fuda-state"];
 /// Each of these has one importer among our crates.
@@ -41,6 +42,8 @@ const IMPORTERS: &[(&str, &str)] = &[
     ("rocksdb", "fuda-storage"),
     ("hpke", "fuda-crypto"),
     ("ring", "fuda-crypto"),
+    ("rusqlite", "fuda-audit"),
+    ("zstd", "fuda-audit"),
 ];
 const TOP_LEVEL: &[&str] =
     &["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "services", "proto", "deploy", "helm", "load-tests", "docs"];

@@ -9,7 +9,10 @@
     reason = "generated code"
 )]
 
-/// Encoded `FileDescriptorSet` of all services, for gRPC reflection and for tests that walk every method.
+/// Encoded `FileDescriptorSet` of `fuda.audit.v1`, which fuda-audit serves.
+pub const AUDIT_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/audit-descriptors.bin"));
+
+/// Encoded `FileDescriptorSet` of all services of the vault, for gRPC reflection and for tests that walk every method.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// `fuda.vault.v1`: what applications call.
@@ -41,6 +44,14 @@ pub mod ledger {
     /// First version.
     pub mod v1 {
         tonic::include_proto!("fuda.ledger.v1");
+    }
+}
+
+/// `fuda.audit.v1`: what auditors ask fuda-audit.
+pub mod audit {
+    /// First version.
+    pub mod v1 {
+        tonic::include_proto!("fuda.audit.v1");
     }
 }
 

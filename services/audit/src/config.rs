@@ -1,0 +1,163 @@
+//! Settings of fuda-audit. Every key has its default, unit and range here; `docs/src/reference/config.md` repeats them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use fuda_core::{CallerId, TenantId};
+use fuda_ledger::VerifierKey;
+use fuda_runtime::telemetry::TelemetryConfig;
+use fuda_runtime::tls::TlsPaths;
+use fuda_wire::Sight;
+use serde::Deserialize;
+
+use crate::auditors::Auditors;
+
+/// Bytes of a file that holds a verifier key.
+const KEY_FILE_BYTES_MAX: u64 = 4_096;
+/// Nodes of one vault.
+const ENDPOINTS_MAX: usize = 16;
+/// Auditors of one fuda-audit.
+const AUDITORS_MAX: usize = 1_000;
+
+/// The whole file. Unknown keys are refused: a knob that does nothing is a bug.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Who this process is and where its data lies.
+    pub(crate) audit: Audit,
+    /// The vault it follows.
+    pub(crate) vault: Vault,
+    /// The two listeners.
+    pub(crate) listen: Listen,
+    /// Certificate `spiffe://DOMAIN/audit/NAME`, shown to auditors and to the vault.
+    pub(crate) tls: TlsPaths,
+    /// Who may ask; nobody else is answered.
+    #[serde(default)]
+    pub(crate) auditors: Vec<Auditor>,
+    /// Logs, traces and metrics.
+    #[serde(default)]
+    pub(crate) telemetry: TelemetryConfig,
+}
+
+/// Who this process is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Audit {
+    /// Name of the instance in telemetry.
+    pub(crate) name: String,
+    /// Directory for the store, the evidence and the witness's key. Made with mode 0700 when missing.
+    pub(crate) data_dir: PathBuf,
+    /// Name the witness cosigns under, such as `audit.example.jp/one`: 1 to 255 bytes without spaces and `+`.
+    pub(crate) witness_name: String,
+}
+
+/// The vault it follows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Vault {
+    /// `host:port` of every node, 1 to 16. Each is asked for its checkpoints: a fork shows in their differences.
+    pub(crate) endpoints: Vec<String>,
+    /// File with the ledger's verifier key, kept from `fuda cluster init`.
+    pub(crate) verifier_key_file: PathBuf,
+    /// How often the nodes are asked, in milliseconds, 100..=60000.
+    #[serde(default = "interval_ms")]
+    pub(crate) interval_ms: u64,
+    /// How long most nodes may show less than was verified before it counts as a rollback, in seconds, 1..=3600.
+    #[serde(default = "rollback_after_s")]
+    pub(crate) rollback_after_s: u64,
+    /// How long a node may have entries that no checkpoint signs before it counts as withheld, in seconds, 5..=3600.
+    #[serde(default = "withheld_after_s")]
+    pub(crate) withheld_after_s: u64,
+}
+
+/// The two listeners.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// gRPC for auditors, mTLS.
+    pub(crate) client: SocketAddr,
+    /// Plaintext `/metrics`, `/livez`, `/readyz`; keep it inside the pod network.
+    pub(crate) ops: SocketAddr,
+}
+
+/// Somebody who may ask, and how far he sees.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Auditor {
+    /// His SPIFFE id.
+    caller: String,
+    /// Only entries of this tenant; absent: of all tenants and the vault itself.
+    tenant: Option<String>,
+    /// Only entries of these callers (those of an entrusted party); absent: of everybody.
+    callers: Option<Vec<String>>,
+}
+
+fn interval_ms() -> u64 {
+    1_000
+}
+
+fn rollback_after_s() -> u64 {
+    10
+}
+
+fn withheld_after_s() -> u64 {
+    60
+}
+
+impl Config {
+    /// Reads and checks the settings. Nothing is opened or bound before this succeeds.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let config: Self = fuda_runtime::config::load(Some(path), "FUDA_AUDIT")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The ledger's verifier key.
+    pub(crate) fn verifier_key(&self) -> anyhow::Result<VerifierKey> {
+        let path = &self.vault.verifier_key_file;
+        let shown = path.display();
+        let length = std::fs::metadata(path).with_context(|| format!("`{shown}`"))?.len();
+        ensure!(length <= KEY_FILE_BYTES_MAX, "`{shown}` is too long for a verifier key");
+        let text = std::fs::read_to_string(path).with_context(|| format!("`{shown}`"))?;
+        VerifierKey::parse(text.trim()).with_context(|| format!("`{shown}`"))
+    }
+
+    /// The auditors and how far they see.
+    pub(crate) fn auditors(&self) -> anyhow::Result<Auditors> {
+        ensure!(self.auditors.len() <= AUDITORS_MAX, "configuration key `auditors` may have {AUDITORS_MAX} tables");
+        let mut auditors = Auditors::default();
+        for Auditor { caller, tenant, callers } in &self.auditors {
+            let tenant = tenant.as_deref().map(TenantId::parse).transpose()?;
+            let parse = |callers: &Vec<String>| callers.iter().map(|caller| CallerId::parse(caller)).collect();
+            let callers: Option<BTreeSet<CallerId>> = callers.as_ref().map(parse).transpose()?;
+            let fresh = auditors.add(CallerId::parse(caller)?, Sight { tenant, callers });
+            ensure!(fresh, "configuration key `auditors` names a caller twice");
+        }
+        Ok(auditors)
+    }
+
+    /// How long the follower waits between two rounds.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_millis(self.vault.interval_ms)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let in_range = |key: &str, value: u64, low: u64, high: u64| {
+            ensure!((low..=high).contains(&value), "configuration key `{key}` must be in {low}..={high}");
+            Ok(())
+        };
+        in_range("vault.interval_ms", self.vault.interval_ms, 100, 60_000)?;
+        in_range("vault.rollback_after_s", self.vault.rollback_after_s, 1, 3_600)?;
+        in_range("vault.withheld_after_s", self.vault.withheld_after_s, 5, 3_600)?;
+        ensure!(
+            (1..=ENDPOINTS_MAX).contains(&self.vault.endpoints.len()),
+            "configuration key `vault.endpoints` must name 1 to {ENDPOINTS_MAX} nodes"
+        );
+        fuda_ledger::note::check_name(&self.audit.witness_name).context("configuration key `audit.witness_name`")?;
+        self.auditors()?;
+        Ok(())
+    }
+}

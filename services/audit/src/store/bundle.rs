@@ -1,0 +1,305 @@
+//! Entries as they lie on disk: blocks of canonical bytes, and beside them one column per field that is asked about.
+//!
+//! ```text
+//! bundle = 4,096 entries = 16 blocks of 256, and 12 columns
+//! block    zstd( length │ canonical bytes │ length │ … )       one Merkle tile of leaves: proofs are made from it
+//! column   zstd( dictionary of this bundle │ one code per entry )
+//! posting  (term of a field's value, bundle)                    where a value occurs at all
+//! ```
+
+use std::borrow::Cow;
+
+#[cfg(test)]
+use fuda_core::Timestamp;
+use fuda_ledger::{Entry, tree};
+use zstd::bulk::{Compressor, Decompressor};
+
+use super::{Error, Row};
+
+/// Entries of a block: the leaves of one Merkle tile.
+pub(crate) const BLOCK_ENTRIES: u64 = tree::TILE_WIDTH as u64;
+/// Entries of a bundle: the unit that columns and postings are made for.
+pub(crate) const BUNDLE_ENTRIES: u64 = 4_096;
+/// Compression of what is kept for years and read seldom.
+const BLOCK_LEVEL: i32 = 9;
+/// Compression of what every summary reads.
+const COLUMN_LEVEL: i32 = 3;
+/// Bytes that a block or column may have when it is unpacked; entries have limits far below.
+const UNPACKED_BYTES_MAX: usize = 512 << 20;
+/// Key of the column of times.
+pub(crate) const TIMES: u8 = 0;
+
+/// What entries are found, counted and grouped by. The numbers are keys on disk and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Field {
+    Tenant = 1,
+    Action = 2,
+    Decision = 3,
+    Reason = 4,
+    Caller = 5,
+    EndUser = 6,
+    Purpose = 7,
+    Subject = 8,
+    Kind = 9,
+    Record = 10,
+    Scope = 11,
+    WorkReference = 12,
+}
+
+impl Field {
+    /// All of them.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Tenant,
+        Self::Action,
+        Self::Decision,
+        Self::Reason,
+        Self::Caller,
+        Self::EndUser,
+        Self::Purpose,
+        Self::Subject,
+        Self::Kind,
+        Self::Record,
+        Self::Scope,
+        Self::WorkReference,
+    ];
+
+    /// Whether there is a column. A record id is 16 random bytes per person: it is looked up, never grouped by.
+    pub(crate) const fn has_column(self) -> bool {
+        !matches!(self, Self::Record)
+    }
+
+    /// What the entry says.
+    pub(crate) fn value(self, entry: &Entry) -> Option<Cow<'_, str>> {
+        let (common, item) = (&entry.common, &entry.item);
+        match self {
+            Self::Tenant => common.tenant.as_ref().map(|it| it.as_str().into()),
+            Self::Action => Some(common.action.code().into()),
+            Self::Decision => Some(item.decision.code().into()),
+            Self::Reason => item.reason.map(|it| it.code().into()),
+            Self::Caller => Some(common.caller.as_str().into()),
+            Self::EndUser => common.end_user.as_deref().map(Into::into),
+            Self::Purpose => common.purpose.as_ref().map(|it| it.as_str().into()),
+            Self::Subject => item.subject.as_ref().map(|it| it.as_str().into()),
+            Self::Kind => item.kind.map(|it| it.code().into()),
+            Self::Record => item.record.map(|it| it.to_string().into()),
+            Self::Scope => item.scope.as_ref().map(|it| it.as_str().into()),
+            Self::WorkReference => common.work_reference.as_ref().map(|it| it.as_str().into()),
+        }
+    }
+
+    /// The key of a value in the postings. Two values may share one: a posting says where to look, not what is there.
+    pub(crate) fn term(self, value: &str) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&[self as u8]);
+        hasher.update(value.as_bytes());
+        hasher.finalize()
+    }
+}
+
+/// One column of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    /// The values that occur, in the order they first do.
+    pub(crate) dictionary: Vec<String>,
+    /// Per entry 0 for none, otherwise the value's place in the dictionary counted from 1.
+    pub(crate) codes: Vec<u16>,
+}
+
+impl Column {
+    /// Of these entries.
+    pub(crate) fn of(field: Field, rows: &[impl AsRef<Row>]) -> Self {
+        let mut places = std::collections::HashMap::new();
+        let mut column = Self { dictionary: Vec::new(), codes: Vec::with_capacity(rows.len()) };
+        for row in rows {
+            let code = field.value(&row.as_ref().entry).map_or(0, |value| {
+                *places.entry(value.clone()).or_insert_with(|| {
+                    column.dictionary.push(value.into_owned());
+                    column.dictionary.len() as u16
+                })
+            });
+            column.codes.push(code);
+        }
+        column
+    }
+
+    #[cfg(test)]
+    /// The code of a value; `None` when it does not occur.
+    pub(crate) fn code_of(&self, value: &str) -> Option<u16> {
+        let place = self.dictionary.iter().position(|known| known == value)?;
+        u16::try_from(place + 1).ok()
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = (self.dictionary.len() as u16).to_le_bytes().to_vec();
+        for value in &self.dictionary {
+            bytes.extend_from_slice(&(value.len() as u16).to_le_bytes());
+            bytes.extend_from_slice(value.as_bytes());
+        }
+        match u8::try_from(self.dictionary.len()) {
+            Ok(_) => bytes.extend(self.codes.iter().map(|code| *code as u8)),
+            Err(_) => self.codes.iter().for_each(|code| bytes.extend_from_slice(&code.to_le_bytes())),
+        }
+        bytes
+    }
+
+    #[cfg(test)]
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let values = take_u16(&mut rest)?;
+        let mut dictionary = Vec::with_capacity(values.into());
+        for _ in 0..values {
+            let length = take_u16(&mut rest)?;
+            let (value, behind) = rest.split_at_checked(length.into())?;
+            dictionary.push(core::str::from_utf8(value).ok()?.to_owned());
+            rest = behind;
+        }
+        let codes: Vec<u16> = if values <= u16::from(u8::MAX) {
+            rest.iter().map(|code| u16::from(*code)).collect()
+        } else {
+            rest.as_chunks::<2>().0.iter().map(|code| u16::from_le_bytes(*code)).collect()
+        };
+        codes.iter().all(|code| *code <= values).then_some(Self { dictionary, codes })
+    }
+}
+
+/// Packs and unpacks; keeps its working memory from call to call.
+pub(crate) struct Packer {
+    blocks: Compressor<'static>,
+    columns: Compressor<'static>,
+}
+
+impl Packer {
+    pub(crate) fn new() -> Result<Self, Error> {
+        Ok(Self { blocks: Compressor::new(BLOCK_LEVEL)?, columns: Compressor::new(COLUMN_LEVEL)? })
+    }
+
+    /// A block of entries.
+    pub(crate) fn block(&mut self, rows: &[impl AsRef<Row>]) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity(rows.len() * 256);
+        for row in rows {
+            let canonical = &row.as_ref().canonical;
+            bytes.extend_from_slice(&(canonical.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(canonical);
+        }
+        packed(&mut self.blocks, &bytes)
+    }
+
+    /// A column.
+    pub(crate) fn column(&mut self, column: &Column) -> Result<Vec<u8>, Error> {
+        packed(&mut self.columns, &column.to_bytes())
+    }
+
+    /// The times of entries, in milliseconds: the first, then the differences.
+    pub(crate) fn times(&mut self, rows: &[impl AsRef<Row>]) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity(rows.len() * 8);
+        let mut before = 0;
+        for row in rows {
+            let time = row.as_ref().entry.common.time.as_millis();
+            bytes.extend_from_slice(&time.wrapping_sub(before).to_le_bytes());
+            before = time;
+        }
+        packed(&mut self.columns, &bytes)
+    }
+}
+
+/// The canonical bytes of a block's entries.
+pub(crate) fn unpack_block(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let unpacked = unpacked(bytes)?;
+    let mut rest = unpacked.as_slice();
+    let mut entries = Vec::with_capacity(BLOCK_ENTRIES as usize);
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DAMAGED)?;
+        let (entry, behind) = behind.split_at_checked(length).ok_or(DAMAGED)?;
+        entries.push(entry.to_vec());
+        rest = behind;
+    }
+    if rest.is_empty() { Ok(entries) } else { Err(DAMAGED) }
+}
+
+#[cfg(test)]
+/// A column.
+pub(crate) fn unpack_column(bytes: &[u8]) -> Result<Column, Error> {
+    Column::from_bytes(&unpacked(bytes)?).ok_or(DAMAGED)
+}
+
+#[cfg(test)]
+/// The times of a bundle's entries.
+pub(crate) fn unpack_times(bytes: &[u8]) -> Result<Vec<Timestamp>, Error> {
+    let unpacked = unpacked(bytes)?;
+    let (differences, rest) = unpacked.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(DAMAGED);
+    }
+    let mut time = 0_i64;
+    let next = |difference: &[u8; 8]| {
+        time = time.wrapping_add(i64::from_le_bytes(*difference));
+        Timestamp::from_millis(time)
+    };
+    Ok(differences.iter().map(next).collect())
+}
+
+const DAMAGED: Error = Error::Damaged("a packed value does not unpack");
+
+/// `length │ zstd(bytes)`.
+fn packed(compressor: &mut Compressor<'_>, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut packed = (bytes.len() as u32).to_le_bytes().to_vec();
+    packed.extend(compressor.compress(bytes)?);
+    Ok(packed)
+}
+
+fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    thread_local! {
+        static DECOMPRESSOR: std::cell::RefCell<Option<Decompressor<'static>>> = const { std::cell::RefCell::new(None) };
+    }
+    let (length, packed) = bytes.split_first_chunk::<4>().ok_or(DAMAGED)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DAMAGED)?;
+    if length > UNPACKED_BYTES_MAX {
+        return Err(DAMAGED);
+    }
+    let unpacked = DECOMPRESSOR.with_borrow_mut(|decompressor| -> Result<Vec<u8>, Error> {
+        let decompressor = match decompressor {
+            Some(decompressor) => decompressor,
+            empty => empty.insert(Decompressor::new()?),
+        };
+        Ok(decompressor.decompress(packed, length)?)
+    })?;
+    if unpacked.len() == length { Ok(unpacked) } else { Err(DAMAGED) }
+}
+
+#[cfg(test)]
+fn take_u16(rest: &mut &[u8]) -> Option<u16> {
+    let (taken, behind) = rest.split_first_chunk::<2>()?;
+    *rest = behind;
+    Some(u16::from_le_bytes(*taken))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn blocks_columns_and_times_come_back_as_they_were() {
+        let rows: Vec<Arc<Row>> = samples::rows(0, 700);
+        let mut packer = Packer::new().unwrap();
+        let canonical: Vec<Vec<u8>> = rows.iter().map(|row| row.canonical.clone()).collect();
+        let block = packer.block(&rows).unwrap();
+        assert_eq!(unpack_block(&block).unwrap(), canonical);
+        assert!(unpack_block(&block[..block.len() - 1]).is_err() && unpack_block(&[]).is_err());
+        for field in Field::ALL {
+            let column = Column::of(field, &rows);
+            assert_eq!(unpack_column(&packer.column(&column).unwrap()).unwrap(), column, "{field:?}");
+            for (row, code) in rows.iter().zip(&column.codes) {
+                let value = field.value(&row.entry);
+                assert_eq!(value.as_deref().and_then(|value| column.code_of(value)).unwrap_or(0), *code);
+            }
+        }
+        // More than 255 subjects: the wide form.
+        assert!(Column::of(Field::Subject, &rows).dictionary.len() > 255);
+        let times = unpack_times(&packer.times(&rows).unwrap()).unwrap();
+        assert!(times.iter().zip(&rows).all(|(time, row)| *time == row.entry.common.time));
+    }
+}

@@ -1,0 +1,101 @@
+//! Tables, and what makes SQLite durable.
+
+use std::path::Path;
+
+use fuda_ledger::tree::TreeHead;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+
+use super::Error;
+
+/// Layout of the tables. A change takes the next number and says how the old one is read.
+const FORMAT: i64 = 1;
+/// Memory for pages, per connection, in KiB.
+const CACHE_KIB: i64 = 64 * 1_024;
+
+const TABLES: &str = "
+CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE tail (sequence INTEGER PRIMARY KEY, canonical BLOB NOT NULL) STRICT;
+CREATE TABLE blocks (block INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;
+CREATE TABLE bundles (bundle INTEGER PRIMARY KEY, time_first INTEGER NOT NULL, time_last INTEGER NOT NULL) STRICT;
+CREATE TABLE columns (field INTEGER, bundle INTEGER, data BLOB NOT NULL, PRIMARY KEY (field, bundle))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE postings (term INTEGER, bundle INTEGER, PRIMARY KEY (term, bundle)) STRICT, WITHOUT ROWID;
+CREATE TABLE tiles (level INTEGER, place INTEGER, hashes BLOB NOT NULL, PRIMARY KEY (level, place)) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (hour INTEGER PRIMARY KEY, size INTEGER NOT NULL, time_s INTEGER NOT NULL, note TEXT NOT NULL)
+    STRICT;
+CREATE TABLE alarms (
+    id INTEGER PRIMARY KEY,
+    time_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    node TEXT NOT NULL,
+    finding TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    settled_ms INTEGER,
+    settled_by TEXT,
+    settled_why TEXT
+) STRICT;
+";
+
+/// Opens the store to write.
+pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "page_size", 16_384)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Every commit is on disk before it returns.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    tune(&connection)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match found {
+        FORMAT => {}
+        0 => {
+            let transaction = connection.unchecked_transaction()?;
+            transaction.execute_batch(TABLES)?;
+            put_fact(&transaction, "origin", origin.as_bytes())?;
+            put_head(&transaction, &TreeHead::empty())?;
+            transaction.pragma_update(None, "user_version", FORMAT)?;
+            transaction.commit()?;
+        }
+        _ => return Err(Error::Foreign("release of fuda-audit")),
+    }
+    if fact(&connection, "origin")?.as_deref() != Some(origin.as_bytes()) {
+        return Err(Error::Foreign("log"));
+    }
+    Ok(connection)
+}
+
+/// Opens the store to read.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    tune(&connection)?;
+    Ok(connection)
+}
+
+fn tune(connection: &Connection) -> Result<(), Error> {
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Size and root of the tree over all entries kept.
+pub(super) fn head(connection: &Connection) -> Result<TreeHead, Error> {
+    let bytes = fact(connection, "head")?.ok_or(Error::Damaged("no head"))?;
+    minicbor::decode(&bytes).map_err(|_| Error::Damaged("the head cannot be read"))
+}
+
+/// Writes it.
+pub(super) fn put_head(to: &Transaction<'_>, head: &TreeHead) -> Result<(), Error> {
+    let bytes = minicbor::to_vec(head).map_err(|_| Error::Damaged("the head cannot be written"))?;
+    put_fact(to, "head", &bytes)
+}
+
+fn fact(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let query = "SELECT value FROM facts WHERE name = ?1";
+    Ok(connection.query_row(query, [name], |row| row.get(0)).optional()?)
+}
+
+fn put_fact(to: &Transaction<'_>, name: &str, value: &[u8]) -> Result<(), Error> {
+    to.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)", params![name, value])?;
+    Ok(())
+}
