@@ -137,6 +137,14 @@ impl Caller {
 /// # Errors
 /// When the certificate cannot be read.
 pub fn connector(pems: &Pems, trust_domain: &str) -> Result<TlsConnector> {
+    connector_to(pems, trust_domain, "node")
+}
+
+/// The same, towards servers whose SPIFFE path is or lies below `path`.
+///
+/// # Errors
+/// When the certificate cannot be read.
+pub fn connector_to(pems: &Pems, trust_domain: &str, path: &str) -> Result<TlsConnector> {
     let paths = TlsPaths {
         certificate_file: pems.certificate.clone(),
         key_file: pems.key.clone(),
@@ -144,7 +152,7 @@ pub fn connector(pems: &Pems, trust_domain: &str) -> Result<TlsConnector> {
     };
     let meter = opentelemetry::global::meter("fuda-load");
     let tls = ClientTls::load(&paths, "evidence", &meter).context("the caller's certificate")?;
-    let nodes = SpiffeMatcher::Under { trust_domain: trust_domain.to_owned(), path: "node".to_owned() };
+    let nodes = SpiffeMatcher::Under { trust_domain: trust_domain.to_owned(), path: path.to_owned() };
     Ok(tls.connector_for(Some(nodes))?)
 }
 

@@ -7,6 +7,7 @@
 //!                └─ data/NODE/                 data directory, unless another is given
 //! ```
 
+mod audit;
 pub mod clocks;
 mod node;
 mod setup;
@@ -21,6 +22,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fuda_proto::cluster::v1::{GetStatusRequest, GetStatusResponse};
 use fuda_runtime::dev_ca::{DevCa, Pems};
 
+pub use audit::{AUDIT_PATH, AuditProcess, AuditSpec, WITNESS_NAME};
 pub use node::{Addresses, Node, NodeSpec};
 pub use setup::{HANDLER, OTHER_TENANT, PURPOSE, SCOPES, TENANT, bounded};
 

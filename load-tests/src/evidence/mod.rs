@@ -18,6 +18,7 @@ mod jwt_attacks;
 mod kill9;
 mod law_rules;
 mod ledger_peer;
+mod ledger_tamper;
 mod number_change;
 mod plaintext_scan;
 mod policy_oracle;
@@ -61,6 +62,7 @@ pub const ALL: &[Evidence] = &[
     law_rules::EVIDENCE,
     ledger_peer::EVIDENCE,
     roles::EVIDENCE,
+    ledger_tamper::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).

@@ -1,0 +1,226 @@
+//! A `fuda-audit` process: settings, key, identity, and its status as an auditor sees it.
+
+use std::fs::{self, OpenOptions};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fuda_proto::audit::v1::audit_service_client::AuditServiceClient;
+use fuda_proto::audit::v1::{GetCheckpointRequest, GetCheckpointResponse, GetStatusRequest, GetStatusResponse};
+use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject};
+use tonic::transport::Channel;
+
+use super::CALL_DEADLINE;
+use super::spawn::{bound_command, spawn};
+use crate::wire::{channel, connector_to, get_page, path_text};
+
+/// SPIFFE path of the process; the vault must have an auditor of this name.
+pub const AUDIT_PATH: &str = "audit/one";
+/// Name that its witness cosigns under.
+pub const WITNESS_NAME: &str = "audit.fuda.test/one";
+/// How often a waiting loop looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What a process is made of.
+#[derive(Clone, Debug)]
+pub struct AuditSpec<'a> {
+    /// The `fuda-vault` beside which `fuda-audit` lies.
+    pub vault_binary: &'a Path,
+    /// An empty or missing directory of its own.
+    pub dir: PathBuf,
+    /// Authority of all certificates.
+    pub ca: &'a DevCa,
+    /// Nodes of the vault.
+    pub endpoints: Vec<String>,
+    /// The ledger's verifier key.
+    pub verifier_key: &'a str,
+    /// Seconds until most nodes behind it are a rollback.
+    pub rollback_after_s: u64,
+}
+
+/// A `fuda-audit`, running or not. Dropping it kills the process.
+pub struct AuditProcess {
+    binary: PathBuf,
+    dir: PathBuf,
+    settings: PathBuf,
+    client: String,
+    ops: String,
+    auditor: Pems,
+    process: Option<Child>,
+    witness_key: String,
+}
+
+impl AuditProcess {
+    /// Writes the settings, makes the key with `fuda-audit init`, and starts it.
+    ///
+    /// # Errors
+    /// When a step fails or it is not ready in time.
+    pub async fn serving(spec: AuditSpec<'_>) -> Result<Self> {
+        let binary = spec.vault_binary.with_file_name("fuda-audit");
+        ensure!(binary.is_file(), "there is no `{}`; run deploy/evidence, it builds", binary.display());
+        fs::create_dir_all(&spec.dir)?;
+        let subject = Subject {
+            uris: vec![spec.ca.spiffe_id(AUDIT_PATH)],
+            hosts: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            ..Subject::default()
+        };
+        let own = spec.ca.issue(Authority::Clients, &spec.dir.join("tls"), "cert", &subject)?;
+        let auditor = Subject { uris: vec![spec.ca.spiffe_id("person/auditor")], ..Subject::default() };
+        let auditor = spec.ca.issue(Authority::Clients, &spec.dir.join("auditor"), "cert", &auditor)?;
+        let bound = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+        let [client, ops] = [bound[0].local_addr()?.to_string(), bound[1].local_addr()?.to_string()];
+        drop(bound);
+        fs::write(spec.dir.join("verifier-key"), format!("{}\n", spec.verifier_key))?;
+        let settings = spec.dir.join("fuda-audit.toml");
+        fs::write(&settings, settings_text(&spec, &own, &client, &ops))?;
+        let mut audit =
+            Self { binary, dir: spec.dir, settings, client, ops, auditor, process: None, witness_key: String::new() };
+        audit.witness_key = audit.command("init", &[])?.trim().to_owned();
+        audit.start()?;
+        audit.wait_ready().await?;
+        Ok(audit)
+    }
+
+    /// The public key that `init` printed.
+    pub fn witness_key(&self) -> &str {
+        &self.witness_key
+    }
+
+    /// Where the store and the evidence lie.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Starts it without waiting.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        let append = |name: &str| OpenOptions::new().create(true).append(true).open(self.dir.join(name));
+        let mut command = bound_command(&self.binary);
+        command.arg("serve").arg("--config").arg(&self.settings);
+        command.stdin(Stdio::null()).stdout(append("stdout.log")?).stderr(append("stderr.log")?);
+        self.process = Some(spawn(command)?);
+        Ok(())
+    }
+
+    /// SIGKILL, and waits for the end.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn kill9(&mut self) -> Result<()> {
+        if let Some(mut child) = self.process.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready in a minute; the end of its log is in the message.
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !matches!(get_page(&self.ops, "/readyz").await, Ok((200, _))) {
+            let ended = self.process.as_mut().map(Child::try_wait).transpose()?.flatten();
+            if ended.is_some() || Instant::now() > until {
+                bail!(
+                    "fuda-audit is not ready: {}",
+                    fs::read_to_string(self.dir.join("stderr.log")).unwrap_or_default()
+                );
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// What it tells an auditor.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self) -> Result<GetStatusResponse> {
+        Ok(self.service()?.get_status(GetStatusRequest::default()).await?.into_inner())
+    }
+
+    /// Its newest cosigned checkpoint.
+    ///
+    /// # Errors
+    /// When it does not answer, or has none.
+    pub async fn checkpoint(&self) -> Result<GetCheckpointResponse> {
+        Ok(self.service()?.get_checkpoint(GetCheckpointRequest {}).await?.into_inner())
+    }
+
+    /// AuditService as its auditor calls it.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read.
+    pub fn service(&self) -> Result<AuditServiceClient<Channel>> {
+        let connector = connector_to(&self.auditor, super::TRUST_DOMAIN, "audit")?;
+        Ok(AuditServiceClient::new(channel(&self.client, connector, CALL_DEADLINE)?))
+    }
+
+    /// Waits until the status fulfils a condition.
+    ///
+    /// # Errors
+    /// When it does not within `within`; with the last status.
+    pub async fn wait(&self, within: Duration, so: impl Fn(&GetStatusResponse) -> bool) -> Result<GetStatusResponse> {
+        let until = Instant::now() + within;
+        loop {
+            let status = self.status().await;
+            match status {
+                Ok(status) if so(&status) => return Ok(status),
+                Ok(status) if Instant::now() > until => bail!("fuda-audit never came to it; its status: {status:?}"),
+                Err(error) if Instant::now() > until => return Err(error.context("fuda-audit does not answer")),
+                _ => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// Settles an alarm as a person does.
+    ///
+    /// # Errors
+    /// When the command refuses.
+    pub fn settle(&self, alarm: u64) -> Result<()> {
+        self.command("settle", &["--alarm", &alarm.to_string(), "--by", "auditor", "--reason", "looked into"])?;
+        Ok(())
+    }
+
+    fn command(&self, name: &str, more: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.binary);
+        let ended = command.arg(name).arg("--config").arg(&self.settings).args(more).output()?;
+        let error = String::from_utf8_lossy(&ended.stderr);
+        ensure!(ended.status.success(), "`fuda-audit {name}` ended with {}: {error}", ended.status);
+        String::from_utf8(ended.stdout).context("standard output")
+    }
+}
+
+impl Drop for AuditProcess {
+    fn drop(&mut self) {
+        // Nothing more can be done here; the kernel kills it with us at the latest.
+        let _ = self.kill9();
+    }
+}
+
+fn settings_text(spec: &AuditSpec<'_>, own: &Pems, client: &str, ops: &str) -> String {
+    let quoted = |path: &Path| format!("{:?}", path_text(path));
+    format!(
+        "[audit]\nname = \"one\"\ndata_dir = {data}\nwitness_name = {WITNESS_NAME:?}\n\n\
+         [vault]\nendpoints = {endpoints:?}\nverifier_key_file = {key}\ninterval_ms = 100\n\
+         rollback_after_s = {rollback}\nwithheld_after_s = 60\n\n\
+         [listen]\nclient = {client:?}\nops = {ops:?}\n\n\
+         [tls]\ncertificate_file = {certificate}\nkey_file = {tls_key}\nauthorities_file = {authority}\n\n\
+         [[auditors]]\ncaller = {auditor:?}\n",
+        data = quoted(&spec.dir.join("data")),
+        endpoints = spec.endpoints,
+        key = quoted(&spec.dir.join("verifier-key")),
+        rollback = spec.rollback_after_s,
+        certificate = quoted(&own.certificate),
+        tls_key = quoted(&own.key),
+        authority = quoted(&own.authority),
+        auditor = spec.ca.spiffe_id("person/auditor"),
+    )
+}
