@@ -102,6 +102,6 @@ mod tests {
         assert!(damaged == text || Witness::load(&path, "audit.test/one").is_err());
         std::fs::write(&path, &text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(Witness::load(&path, "audit.test/one").unwrap_err().to_string().contains("0600"));
+        assert!(Witness::load(&path, "audit.test/one").err().unwrap().to_string().contains("0600"));
     }
 }
