@@ -30,11 +30,13 @@ const PILLARS: &[(&str, &[&str])] = &[
     ("fuda-custodian", &["fuda-core", "fuda-crypto"]),
     ("fuda-client", &["fuda-core", "fuda-crypto", "fuda-proto", "fuda-runtime"]),
     ("fuda-wire", &["fuda-core", "fuda-ledger", "fuda-proto"]),
+    ("fuda-report", &["fuda-core", "fuda-ledger", "fuda-policy"]),
 ];
 /// Programs at the top, which nobody imports.
 const PROGRAMS: &[&str] = &["fuda-audit", "fuda-cli", "fuda-load", "fuda-vault"];
 /// Crates that know no async, clock or network.
-const PURE: &[&str] = &["fuda-core", "fuda-crypto", "fuda-identity", "fuda-policy", "fuda-ledger", "fuda-state"];
+const PURE: &[&str] =
+    &["fuda-core", "fuda-crypto", "fuda-identity", "fuda-policy", "fuda-ledger", "fuda-state", "fuda-report"];
 /// Each of these has one importer among our crates.
 const IMPORTERS: &[(&str, &str)] = &[
     ("openraft", "fuda-consensus"),

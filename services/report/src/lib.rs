@@ -1,0 +1,1 @@
+//! What compliance teams hand in: documents made of ledger entries, in Japanese and English.
