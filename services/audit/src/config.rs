@@ -30,7 +30,7 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     /// The vault it follows.
     pub(crate) vault: Vault,
-    /// The two listeners.
+    /// The listeners.
     pub(crate) listen: Listen,
     /// Certificate `spiffe://DOMAIN/audit/NAME`, shown to auditors and to the vault.
     pub(crate) tls: TlsPaths,
@@ -73,7 +73,7 @@ pub(crate) struct Vault {
     pub(crate) withheld_after_s: u64,
 }
 
-/// The two listeners.
+/// The listeners.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listen {
@@ -81,6 +81,8 @@ pub(crate) struct Listen {
     pub(crate) client: SocketAddr,
     /// Plaintext `/metrics`, `/livez`, `/readyz`; keep it inside the pod network.
     pub(crate) ops: SocketAddr,
+    /// Pages for auditors with a browser, mTLS; absent: none are served.
+    pub(crate) console: Option<SocketAddr>,
 }
 
 /// Somebody who may ask, and how far he sees.

@@ -7,6 +7,7 @@
 
 mod auditors;
 mod config;
+mod console;
 mod finding;
 mod follow;
 mod metrics;

@@ -6,11 +6,17 @@ use fuda_core::{
     CallerId, Kind, PolicyVersion, PurposeCode, RecordId, Relation, RequestId, ScopeId, Sequence, SubjectRef, TenantId,
     Timestamp, TraceId, WorkReference,
 };
-use fuda_crypto::digest::sha256;
-use fuda_ledger::{Common, Decision, Entry, EntryItem};
+use fuda_crypto::digest::{SigningKey, sha256};
+use fuda_ledger::tree::{Edge, leaf_hash};
+use fuda_ledger::{Checkpoint, Common, Decision, Entry, EntryItem, VerifierKey};
 use fuda_policy::{Action, DenyReason, GrantId};
+use fuda_wire::Sight;
 
-use crate::store::Row;
+use crate::auditors::Auditors;
+use crate::console::Console;
+use crate::service::Audit;
+use crate::store::{Cosigned, Row, Store};
+use crate::witness::Witness;
 
 /// 2026-01-05T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -78,4 +84,26 @@ pub(crate) fn entry(sequence: u64) -> Entry {
 
 fn chance(label: &[u8], place: u64) -> [u8; 32] {
     sha256(&[label, &place.to_le_bytes()])
+}
+
+/// A console for one auditor over a cosigned ledger of `count` entries. The directory goes when it is dropped.
+pub(crate) fn console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
+    let dir = tempfile::tempdir().unwrap();
+    let key = SigningKey::from_seed(&[7; 32]).unwrap();
+    let log = VerifierKey::new("fuda.test/log", key.public_key()).unwrap();
+    let store = Store::open(dir.path(), log.name()).unwrap();
+    let rows: Vec<Row> = (0..count).map(row).collect();
+    let mut edge = Edge::new();
+    let leaves: Vec<_> = rows.iter().map(|row| leaf_hash(&row.canonical)).collect();
+    let full = edge.append(&leaves);
+    let checkpoint = Checkpoint { origin: log.name().to_owned(), head: edge.head() };
+    let witness = Witness::make(&dir.path().join("witness.key"), "audit.test/one").unwrap();
+    let note = witness.cosign(&checkpoint.sign(&key).unwrap(), 1_767_571_200).unwrap().to_string();
+    store.append(rows, edge, &full, Some(&Cosigned { size: count, time_s: 1_767_571_200, note })).unwrap();
+    let (store, witness) = (Arc::new(store), witness.public_key().unwrap());
+    let audit = Audit { store, view: Arc::default(), log, witness };
+    let mut auditors = Auditors::default();
+    let auditor = CallerId::parse("spiffe://fuda.test/person/auditor").unwrap();
+    assert!(auditors.add(auditor, Sight { tenant: None, callers: None }));
+    (dir, Arc::new(Console::new(Arc::new(audit), Arc::new(auditors)).unwrap()))
 }

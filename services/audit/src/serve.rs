@@ -19,6 +19,7 @@ use tonic::transport::Server;
 
 use crate::auditors::Auditor;
 use crate::config::Config;
+use crate::console::Console;
 use crate::finding::Evidence;
 use crate::follow::{Follower, Patience, View};
 use crate::metrics::Metrics;
@@ -116,7 +117,16 @@ fn serve_auditors(
     tracker: &TaskTracker,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let meter = telemetry.metrics().meter();
+    let (meter, audit, auditors) = (telemetry.metrics().meter(), Arc::new(audit), Arc::new(config.auditors()?));
+    if let Some(address) = config.listen.console {
+        let tls = Arc::new(ServerTls::load_for_browsers(&config.tls, "console", &meter)?);
+        drop(tls.watch(stop.clone()));
+        let mut options = ListenerOptions::new(address, "console");
+        options.connections_max = CONNECTIONS_MAX;
+        let listener = TlsListener::bind(options, tls, &meter, stop.clone())?;
+        let console = Arc::new(Console::new(Arc::clone(&audit), Arc::clone(&auditors))?);
+        tracker.spawn(crate::console::serve(listener, console));
+    }
     let tls = Arc::new(ServerTls::load(&config.tls, "client", &meter)?);
     drop(tls.watch(stop.clone()));
     let mut options = ListenerOptions::new(config.listen.client, "client");
@@ -131,9 +141,9 @@ fn serve_auditors(
         .layer(CallLayer::new(&meter, telemetry.sampling(), METHODS))
         .layer(AdmissionLayer::new(admission))
         // Whoever is no auditor comes no further, not even to health.
-        .layer(AuthenticationLayer::new(Arc::new(config.auditors()?)))
+        .layer(AuthenticationLayer::new(auditors))
         .layer(AdmissionLayer::new(admission).per_caller(caller_of, &meter))
-        .add_service(AuditServiceServer::new(audit))
+        .add_service(AuditServiceServer::from_arc(audit))
         .add_service(health_service);
     let stop = stop.clone();
     tracker.spawn(async move {

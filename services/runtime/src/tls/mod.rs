@@ -26,6 +26,7 @@ pub use server::{ClientAuth, ServerTls, TrustDomain};
 
 /// The only application protocol spoken: HTTP/2.
 const ALPN_H2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// Where a certificate lives. All files are PEM.
 #[derive(Clone, Debug, Deserialize)]

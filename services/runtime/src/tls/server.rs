@@ -14,7 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 use super::domains::ByTrustDomain;
 use super::material::{Material, MaterialStore};
 use super::reloading::Reloading;
-use super::{ALPN_H2, TlsError, TlsPaths, provider};
+use super::{ALPN_H2, ALPN_HTTP1, TlsError, TlsPaths, provider};
 
 /// TLS for a listener.
 pub type ServerTls = Reloading<Arc<ServerConfig>>;
@@ -25,8 +25,17 @@ impl ServerTls {
     /// # Errors
     /// When a file is missing or unusable, or our certificate has expired.
     pub fn load(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
-        let store = MaterialStore::load(paths, role, meter, |material| server_config(material, false, &[]))?;
+        let store = MaterialStore::load(paths, role, meter, |material| server_config(material, false, &[], ALPN_H2))?;
         Ok(Self { store: Arc::new(store) })
+    }
+
+    /// As [`ServerTls::load`], for a listener that speaks HTTP/1.1 to browsers.
+    ///
+    /// # Errors
+    /// As [`ServerTls::load`].
+    pub fn load_for_browsers(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
+        let build = |material| server_config(material, false, &[], ALPN_HTTP1);
+        Ok(Self { store: Arc::new(MaterialStore::load(paths, role, meter, build)?) })
     }
 
     /// As [`ServerTls::load`], with other rules for callers.
@@ -42,7 +51,7 @@ impl ServerTls {
     ) -> Result<Self, TlsError> {
         let (without_certificate, names) = (clients.without_certificate, clients.names());
         let bundles = clients.trust_domains.iter().map(|domain| domain.authorities_file.clone()).collect();
-        let build = move |material| server_config(material, without_certificate, &names);
+        let build = move |material| server_config(material, without_certificate, &names, ALPN_H2);
         Ok(Self { store: Arc::new(MaterialStore::load_with(paths, bundles, role, meter, build)?) })
     }
 
@@ -83,6 +92,7 @@ fn server_config(
     material: Material,
     without_certificate: bool,
     names: &[String],
+    alpn: &[u8],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let verifier = |authorities: Arc<RootCertStore>| {
         let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider());
@@ -107,7 +117,7 @@ fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

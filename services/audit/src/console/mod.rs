@@ -1,0 +1,103 @@
+//! The console: pages for auditors in a browser, made here, without a script but the one that checks a proof.
+//!
+//! ```text
+//! browser ─ TLS, client certificate ─▶ guard: auditor? own page? ─▶ page ─▶ the same AuditService that gRPC calls
+//! ```
+//! A page asks nothing but [`Audit`], as an auditor's gRPC call does: what may be seen, and what is entered before an
+//! answer leaves, is decided in one place.
+
+mod assets;
+mod entry;
+#[allow(dead_code, reason = "forms and questions follow in the next change")]
+mod guard;
+mod language;
+#[allow(dead_code, reason = "forms and questions follow in the next change")]
+mod layout;
+mod overview;
+mod reasons;
+mod serve;
+mod texts;
+#[allow(dead_code, reason = "forms and questions follow in the next change")]
+mod time;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path};
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use fuda_crypto::{OsRandom, Random as _};
+use fuda_proto::audit::v1 as pb;
+use fuda_proto::audit::v1::audit_service_server::AuditService as _;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
+use tonic::{Request, Status};
+use zeroize::Zeroizing;
+
+use crate::auditors::Auditors;
+use crate::service::Audit;
+use guard::{Forms, Visit};
+pub(crate) use serve::serve;
+
+/// Longest form, in bytes.
+const FORM_BYTES_MAX: usize = 64 << 10;
+/// Pages that are made at a time.
+const PAGES_MAX: usize = 32;
+
+/// What pages are made from.
+pub(crate) struct Console {
+    audit: Arc<Audit>,
+    auditors: Arc<Auditors>,
+    forms: Forms,
+    room: Semaphore,
+}
+
+impl Console {
+    /// A console over the service. Forms of an earlier process are no longer taken.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub(crate) fn new(audit: Arc<Audit>, auditors: Arc<Auditors>) -> anyhow::Result<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        OsRandom::new().fill(&mut *key)?;
+        Ok(Self { audit, auditors, forms: Forms::new(key), room: Semaphore::new(PAGES_MAX) })
+    }
+
+    async fn status(&self, visit: &Visit, with_settled_alarms: bool) -> Result<pb::GetStatusResponse, Status> {
+        let question = asked_by(visit, pb::GetStatusRequest { with_settled_alarms });
+        Ok(self.audit.get_status(question).await?.into_inner())
+    }
+
+    async fn entry(&self, visit: &Visit, sequence: u64) -> Result<pb::GetEntryResponse, Status> {
+        Ok(self.audit.get_entry(asked_by(visit, pb::GetEntryRequest { sequence })).await?.into_inner())
+    }
+}
+
+/// A question as if it had come by gRPC: who asks was established from the same certificate.
+fn asked_by<T>(visit: &Visit, question: T) -> Request<T> {
+    let mut request = Request::new(question);
+    request.extensions_mut().insert(visit.auditor.clone());
+    request
+}
+
+/// Every address there is.
+fn router(console: &Arc<Console>) -> Router {
+    let file = |Path(name): Path<String>, headers: HeaderMap| async move { assets::serve(&name, &headers) };
+    let nowhere = |axum::Extension(visit): axum::Extension<Visit>| async move {
+        layout::refused(&visit, StatusCode::NOT_FOUND).into_response()
+    };
+    Router::new()
+        .route("/", get(overview::overview))
+        .route("/alarms", get(overview::alarms))
+        .route("/entry", get(entry::find))
+        .route("/entry/{sequence}", get(entry::entry))
+        .route("/entry/{sequence}/proof", get(entry::bundle))
+        .route("/static/{name}", get(file))
+        .fallback(nowhere)
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(console), guard::stand))
+        .with_state(Arc::clone(console))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The console as a browser sees it, over a store of synthetic entries.
+
+use std::time::{Duration, SystemTime};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use fuda_core::CallerId;
+use fuda_runtime::listener::PeerInfo;
+use fuda_runtime::tls::PeerIdentity;
+use http::header::{CONTENT_SECURITY_POLICY, SET_COOKIE};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::samples;
+
+const AUDITOR: &str = "spiffe://fuda.test/person/auditor";
+
+fn peer(caller: &str, serial: u8) -> PeerInfo {
+    let identity = PeerIdentity {
+        caller: CallerId::parse(caller).unwrap(),
+        not_after: SystemTime::now() + Duration::from_secs(60),
+        issuer: vec![1],
+        serial: vec![serial],
+    };
+    PeerInfo { certificate: Some(Arc::new(identity)), remote_addr: ([127, 0, 0, 1], 1).into() }
+}
+
+async fn answer(console: &Arc<Console>, who: Option<PeerInfo>, request: Request) -> (StatusCode, HeaderMap, String) {
+    let mut request = request;
+    if let Some(who) = who {
+        request.extensions_mut().insert(who);
+    }
+    let response = router(console).oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 22).await.unwrap();
+    (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn get_page(path: &str) -> Request {
+    Request::builder().uri(path).header("host", "audit.test").body(Body::empty()).unwrap()
+}
+
+async fn shown(console: &Arc<Console>, path: &str) -> String {
+    let (status, _, text) = answer(console, Some(peer(AUDITOR, 1)), get_page(path)).await;
+    assert_eq!(status, StatusCode::OK, "{path}: {text}");
+    text
+}
+
+#[tokio::test]
+async fn only_auditors_see_anything_and_every_answer_is_guarded() {
+    let (_dir, console) = samples::console(300);
+    for path in ["/", "/alarms", "/entry/7", "/entry/7/proof", "/static/console.css", "/nowhere"] {
+        for who in [None, Some(peer("spiffe://fuda.test/person/somebody", 1))] {
+            let (status, headers, text) = answer(&console, who, get_page(path)).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+            assert!(!text.contains("fuda.test") && !text.contains("nav"), "{path}: {text}");
+            assert_eq!(headers[CONTENT_SECURITY_POLICY], guard::CONTENT_POLICY);
+        }
+        let (_, headers, _) = answer(&console, Some(peer(AUDITOR, 1)), get_page(path)).await;
+        for name in ["content-security-policy", "cache-control", "referrer-policy", "x-content-type-options"] {
+            assert!(headers.contains_key(name), "{path}: {name}");
+        }
+        for name in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
+            assert_eq!(headers[name], "same-origin", "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_page_holds_anything_inline() {
+    let (_dir, console) = samples::console(300);
+    for path in ["/", "/alarms", "/entry/7", "/nowhere"] {
+        let (_, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page(path)).await;
+        for inline in ["<style", " style=", " onclick=", " onload=", "javascript:", "<script>", "https://", "http://"] {
+            assert!(!text.contains(inline), "{path}: {inline}");
+        }
+        for script in text.split("<script").skip(1) {
+            assert!(script.starts_with(" src=\"/static/"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_speak_the_language_asked_for_and_keep_it() {
+    let (_dir, console) = samples::console(10);
+    assert!(shown(&console, "/").await.contains("検証済みの記録"));
+    let (_, headers, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page("/alarms?lang=en")).await;
+    assert!(text.contains("<html lang=\"en\">") && text.contains("There are no alarms."));
+    let cookie = headers[SET_COOKIE].to_str().unwrap();
+    assert!(cookie.starts_with("fuda-lang=en;") && cookie.contains("Secure") && cookie.contains("HttpOnly"));
+    assert!(text.contains("href=\"/alarms?lang=ja\""), "the other language is one link away");
+}
+
+#[tokio::test]
+async fn an_entry_is_shown_with_what_proves_it() {
+    let (_dir, console) = samples::console(300);
+    let entry = samples::entry(7);
+    let text = shown(&console, "/entry/7?lang=en").await;
+    let subject = entry.item.subject.unwrap().to_string();
+    assert!(text.contains(&format!("data-field=\"subject\">{subject}<")), "{text}");
+    let proof: serde_json::Value = serde_json::from_str(&shown(&console, "/entry/7/proof").await).unwrap();
+    assert_eq!(proof["canonical"], hex::encode(samples::row(7).canonical));
+    assert_eq!(proof["path"].as_array().unwrap().len(), 9, "of 300 entries");
+    for path in ["/entry/300", "/entry/18446744073709551615"] {
+        let (status, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page(path)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn foreign_pages_cannot_ask_in_an_auditors_name() {
+    let (_dir, console) = samples::console(10);
+    for (path, expected) in [("/", StatusCode::OK), ("/alarms", StatusCode::FORBIDDEN)] {
+        let mut request = get_page(path);
+        request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
+        assert_eq!(answer(&console, Some(peer(AUDITOR, 1)), request).await.0, expected, "{path}");
+    }
+}

@@ -1,0 +1,162 @@
+//! Every word of the console, in both languages, in one table.
+
+use super::language::Language;
+
+/// One text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text {
+    ja: &'static str,
+    en: &'static str,
+}
+
+impl Text {
+    /// The text in a language.
+    pub(crate) const fn in_language(self, language: Language) -> &'static str {
+        match language {
+            Language::Japanese => self.ja,
+            Language::English => self.en,
+        }
+    }
+}
+
+macro_rules! texts {
+    ($($name:ident: $ja:literal, $en:literal;)*) => {
+        $(pub(crate) const $name: Text = Text { ja: $ja, en: $en };)*
+        #[cfg(test)]
+        const ALL: &[(&str, Text)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+texts! {
+    CONSOLE: "Fuda 監査", "Fuda audit";
+    SKIP: "本文へ移動", "Skip to the content";
+    MENU: "メニュー", "Menu";
+    LANGUAGES: "言語", "Language";
+    ZONE_NOTE: "時刻は日本時間（Asia/Tokyo）です。", "Times are Japan time (Asia/Tokyo).";
+    ENTERED_NOTE: "このコンソールでの照会は、すべて照会台帳に記録されます。",
+        "Every question asked here is entered in the ledger of questions.";
+    NONE: "なし", "none";
+    NEVER: "まだありません", "not yet";
+    SHOW: "表示", "Show";
+    SEQUENCE: "番号", "No.";
+    TIME: "時刻", "Time";
+    TENANT: "法人", "Tenant";
+    ACTION: "操作", "Action";
+    DECISION: "結果", "Decision";
+    REASON: "拒否理由", "Reason of denial";
+    CALLER: "呼出元", "Caller";
+    END_USER: "担当者", "End user";
+    JOB: "承認済みジョブ", "Approved job";
+    PURPOSE: "利用目的", "Purpose";
+    SUBJECT: "本人（対象者）", "Subject";
+    KIND: "番号の種類", "Kind of number";
+    RECORD: "記録", "Record";
+    SCOPE: "利用システム", "Scope";
+    RELATION: "本人との関係", "Relation";
+    WORK_REFERENCE: "業務番号", "Work reference";
+    POLICY_VERSION: "方針の版", "Policy version";
+    GRANT: "権限", "Grant";
+    REQUEST_ID: "要求ID", "Request id";
+    TRACE_ID: "トレースID", "Trace id";
+    SOURCE_ZONE: "接続元区域", "Source zone";
+    RECIPIENT: "提供先の鍵", "Recipient's key";
+    BUDGET: "人数枠", "Budget of persons";
+    DETAIL: "詳細", "Details";
+
+    OVERVIEW: "概況", "Overview";
+    ALL_WELL: "台帳は検証済みです。未解決の警報はありません。", "The ledger is verified. No alarm is open.";
+    ALARMS_OPEN: "未解決の警報があります。", "Alarms are open.";
+    HALTED: "台帳が以前の署名と矛盾しています。人が確認するまで、検証と副署を停止しています。",
+        "The ledger contradicts what was signed before. Nothing is verified or cosigned until a person has settled it.";
+    STALE: "副署が古くなっています。金庫に接続できない可能性があります。",
+        "The cosignature is old. The vault may be out of reach.";
+    UNSIGNED_YET: "副署した検証点がまだありません。", "No checkpoint has been cosigned yet.";
+    ORIGIN: "台帳", "Ledger";
+    VERIFIED_ENTRIES: "検証済みの記録", "Verified entries";
+    SIGNED_ENTRIES: "署名された記録", "Signed entries";
+    BEHIND: "未検証の記録", "Entries not verified yet";
+    COSIGNED: "最新の副署", "Last cosignature";
+    AGE: "経過", "Age";
+    SECONDS: "秒", "s";
+    ROOT: "ハッシュ木の根", "Root of the tree";
+    NODES: "金庫のノード", "Nodes of the vault";
+    ADDRESS: "接続先", "Address";
+    LAST_SEEN: "最終確認", "Last seen";
+    PROBLEM: "問題", "Problem";
+    WITNESS: "立会者", "Witness";
+    LOG_KEY: "台帳の公開鍵", "Public key of the ledger";
+    WITNESS_KEY: "立会者の公開鍵", "Public key of the witness";
+    COMPARE_KEYS: "お手元に保管している鍵と比べてください。別の鍵を貼り付けて検証することもできます。",
+        "Compare the keys with those you keep. You may paste yours and check again.";
+    OPEN_ENTRY: "記録を開く", "Open an entry";
+
+    ALARMS: "警報", "Alarms";
+    ALARMS_INTRO: "立会者が台帳について見つけた異常です。証拠ファイルはこの装置の evidence ディレクトリにあります。解決の記録は fuda-audit settle で行います。",
+        "What the witness found wrong with the ledger. Evidence files lie in the directory `evidence` of this process. `fuda-audit settle` records that somebody looked into an alarm.";
+    NO_ALARMS: "警報はありません。", "There are no alarms.";
+    STATE: "状態", "State";
+    OPEN: "未解決", "open";
+    SETTLED: "解決済み", "settled";
+    FOUND_AT: "発見場所", "Found at";
+    CLUSTER: "クラスター全体", "the cluster";
+    FINDING: "内容", "Finding";
+    EVIDENCE: "証拠", "Evidence";
+    SETTLED_BY: "解決者・理由", "Settled by, and why";
+    ALARM_KIND: "種類", "Kind";
+
+    ENTRY: "記録", "Entry";
+    PROOF: "証明の検証", "Proof";
+    PROOF_INTRO: "この端末のブラウザーが、次の四つを順に検証します。",
+        "Your browser checks these four things, one after the other.";
+    STEP_BYTES: "画面の各項目が、台帳に記録された正規バイト列と一致する",
+        "Every field shown is what the canonical bytes in the ledger say";
+    STEP_PATH: "正規バイト列が、検証点のハッシュ木に含まれる（RFC 6962）",
+        "The canonical bytes are in the tree of the checkpoint (RFC 6962)";
+    STEP_LOG: "検証点に、台帳の鍵による署名がある（Ed25519）",
+        "The checkpoint is signed by the key of the ledger (Ed25519)";
+    STEP_WITNESS: "検証点に、立会者の副署がある（Ed25519）",
+        "The checkpoint is cosigned by the witness (Ed25519)";
+    PENDING: "検証中", "checking";
+    PASS: "一致", "holds";
+    FAIL: "不一致", "FAILS";
+    VERDICT_PENDING: "検証しています…", "Checking…";
+    VERDICT_PASS: "検証しました。この記録は、表示された鍵で署名された台帳に含まれています。",
+        "Verified. This entry is in the ledger that the keys shown have signed.";
+    VERDICT_FAIL: "検証に失敗しました。この記録を信用しないでください。",
+        "VERIFICATION FAILED. Do not trust this entry.";
+    NO_SCRIPT: "証明の検証には JavaScript が必要です。fuda audit verify でも検証できます。",
+        "Checking the proof here needs JavaScript. `fuda audit verify` checks it as well.";
+    CHECK_AGAIN: "もう一度検証", "Check again";
+    PREVIOUS: "前の記録", "Previous entry";
+    NEXT: "次の記録", "Next entry";
+    DENIED_BECAUSE: "拒否された理由", "Why it was denied";
+
+    STRANGER: "このコンソールは、登録された監査人の証明書でのみ利用できます。",
+        "This console is for registered auditors, who come with their certificates.";
+    REFUSED: "お答えできません", "Cannot be answered";
+    NOT_FOUND: "見つからないか、閲覧の範囲外です。", "It does not exist, or you may not see it.";
+    BAD_QUESTION: "照会の内容に誤りがあります。", "The question is not well formed.";
+    FORBIDDEN: "この要求は、このコンソールの画面から送られたものではありません。もう一度お試しください。",
+        "This request did not come from a page of this console. Please try again.";
+    BUSY: "ただいま混み合っています。しばらくしてからお試しください。", "Too many questions at a time. Please try again soon.";
+    FAILED: "内部で問題が起きました。", "Something went wrong inside.";
+    BACK: "概況へ戻る", "Back to the overview";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_is_missing_in_either_language() {
+        for (name, text) in ALL {
+            let (ja, en) = (text.in_language(Language::Japanese), text.in_language(Language::English));
+            assert!(!ja.trim().is_empty() && !en.trim().is_empty(), "{name}");
+            assert!(
+                ja.chars().any(|letter| ('\u{3040}'..'\u{9fff}').contains(&letter)),
+                "{name}: `{ja}` is not Japanese"
+            );
+            assert!(en.chars().all(|letter| (letter as u32) < 0x3000), "{name}: `{en}` is not English");
+        }
+    }
+}
