@@ -12,7 +12,7 @@ use fuda_wire::Sight;
 use http::{Extensions, HeaderMap};
 use tonic::Status;
 
-use crate::service::refused;
+use crate::ask::refused;
 
 /// An established auditor, in the extensions of every request.
 #[derive(Debug, Clone)]

@@ -12,8 +12,10 @@ use fuda_ledger::{Checkpoint, Common, Decision, Entry, EntryItem, VerifierKey};
 use fuda_policy::{Action, DenyReason, GrantId};
 use fuda_wire::Sight;
 
+use crate::ask::Asker;
 use crate::auditors::Auditors;
 use crate::console::Console;
+use crate::queries::Queries;
 use crate::service::Audit;
 use crate::store::{Cosigned, Row, Store};
 use crate::witness::Witness;
@@ -101,7 +103,8 @@ pub(crate) fn console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
     let note = witness.cosign(&checkpoint.sign(&key).unwrap(), 1_767_571_200).unwrap().to_string();
     store.append(rows, edge, &full, Some(&Cosigned { size: count, time_s: 1_767_571_200, note })).unwrap();
     let (store, witness) = (Arc::new(store), witness.public_key().unwrap());
-    let audit = Audit { store, view: Arc::default(), log, witness };
+    let queries = Arc::new(Queries::open(dir.path(), "audit.test/one").unwrap());
+    let audit = Audit { asker: Asker::new(store, queries), view: Arc::default(), log, witness };
     let mut auditors = Auditors::default();
     let auditor = CallerId::parse("spiffe://fuda.test/person/auditor").unwrap();
     assert!(auditors.add(auditor, Sight { tenant: None, callers: None }));

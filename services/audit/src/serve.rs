@@ -17,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
+use crate::ask::Asker;
 use crate::auditors::Auditor;
 use crate::config::Config;
 use crate::console::Console;
 use crate::finding::Evidence;
 use crate::follow::{Follower, Patience, View};
 use crate::metrics::Metrics;
+use crate::queries::Queries;
 use crate::service::Audit;
 use crate::store::Store;
 use crate::vault::Node;
@@ -37,6 +39,10 @@ const METHODS: &[&str] = &[
     "fuda.audit.v1.AuditService/GetStatus",
     "fuda.audit.v1.AuditService/GetCheckpoint",
     "fuda.audit.v1.AuditService/GetEntry",
+    "fuda.audit.v1.AuditService/ListEntries",
+    "fuda.audit.v1.AuditService/Summarize",
+    "fuda.audit.v1.AuditService/WhoAccessed",
+    "fuda.audit.v1.AuditService/ReadQueries",
 ];
 /// Connections on the client listener: auditors are few.
 const CONNECTIONS_MAX: usize = 256;
@@ -84,7 +90,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         view: Arc::clone(&view),
         metrics,
     };
-    let audit = Audit { store, view, log, witness: witness_key };
+    let queries = Arc::new(Queries::open(&config.audit.data_dir, &config.audit.witness_name)?);
+    let audit = Audit { asker: Asker::new(store, queries), view, log, witness: witness_key };
     serve_auditors(&config, &telemetry, audit, &health, &tracker, &stop)?;
     health.ready(STORE);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the witness starts");

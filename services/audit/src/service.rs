@@ -1,32 +1,23 @@
 //! AuditService: wire in, store, wire out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use fuda_core::Code;
 use fuda_ledger::{VerifierKey, WitnessKey};
 use fuda_proto::audit::v1 as pb;
 use fuda_proto::audit::v1::audit_service_server::AuditService;
-use fuda_runtime::refusal;
-use fuda_wire::{Sight, entry_to_wire, timestamp_to_wire};
+use fuda_wire::timestamp_to_wire;
 use tonic::{Request, Response, Status};
 
+use crate::ask::{Asker, refused};
 use crate::auditors::Auditor;
 use crate::finding::Kind;
 use crate::follow::View;
-use crate::store::{self, Alarm, Store};
-
-/// When a call that may be repeated should come again.
-const AGAIN: Duration = Duration::from_millis(100);
-
-/// A refusal with nothing more to say than its code.
-pub(crate) fn refused(code: Code) -> Status {
-    refusal::status(code, None, None, AGAIN)
-}
+use crate::store::{self, Alarm};
 
 /// Serves AuditService from the store of this process.
 pub(crate) struct Audit {
-    pub(crate) store: Arc<Store>,
+    pub(crate) asker: Asker,
     pub(crate) view: Arc<View>,
     pub(crate) log: VerifierKey,
     pub(crate) witness: WitnessKey,
@@ -38,7 +29,7 @@ impl Audit {
         &self,
         work: impl FnOnce(&store::Reader<'_>) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, Status> {
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(self.asker.store());
         let read = tokio::task::spawn_blocking(move || store.read(work)).await;
         let failed = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "the store cannot be read");
@@ -56,7 +47,7 @@ impl AuditService for Audit {
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         auditor(&request)?;
         let settled_too = request.get_ref().with_settled_alarms;
-        let live = self.store.live();
+        let live = self.asker.store().live();
         let (head, newest) = (live.head(), live.cosigned.as_ref());
         let (open, alarms) = self
             .read(move |reader| {
@@ -65,6 +56,9 @@ impl AuditService for Audit {
                 Ok((open, alarms))
             })
             .await?;
+        let queries = self.asker.queries();
+        let (asked, asked_checkpoint) = queries.head();
+        let queries_verifier_key = queries.verifier_key().map_err(|_| refused(Code::Internal))?.to_string();
         let nodes = self.view.nodes.read().clone();
         Ok(Response::new(pb::GetStatusResponse {
             origin: self.log.name().to_owned(),
@@ -84,6 +78,9 @@ impl AuditService for Audit {
                 })
                 .collect(),
             alarms: alarms.into_iter().map(alarm_to_wire).collect(),
+            queries: asked,
+            queries_checkpoint: asked_checkpoint.map(|checkpoint| checkpoint.note).unwrap_or_default(),
+            queries_verifier_key,
         }))
     }
 
@@ -92,7 +89,7 @@ impl AuditService for Audit {
         request: Request<pb::GetCheckpointRequest>,
     ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
         auditor(&request)?;
-        let newest = self.store.live().cosigned.clone();
+        let newest = self.asker.store().live().cosigned.clone();
         Ok(Response::new(pb::GetCheckpointResponse {
             checkpoint: newest.ok_or_else(|| refused(Code::NotFound))?.note,
             verifier_key: self.log.to_string(),
@@ -101,27 +98,46 @@ impl AuditService for Audit {
     }
 
     async fn get_entry(&self, request: Request<pb::GetEntryRequest>) -> Result<Response<pb::GetEntryResponse>, Status> {
-        let sight = Arc::clone(&auditor(&request)?.sight);
-        let sequence = request.get_ref().sequence;
-        let found = self.read(move |reader| proven(reader, sequence, &sight)).await?;
-        Ok(Response::new(found.ok_or_else(|| refused(Code::DeniedOrNotFound))?))
+        let (auditor, message) = asked(request)?;
+        Ok(Response::new(self.asker.entry(&auditor, message).await?))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<pb::ListEntriesRequest>,
+    ) -> Result<Response<pb::ListEntriesResponse>, Status> {
+        let (auditor, message) = asked(request)?;
+        Ok(Response::new(self.asker.list(&auditor, message).await?))
+    }
+
+    async fn summarize(
+        &self,
+        request: Request<pb::SummarizeRequest>,
+    ) -> Result<Response<pb::SummarizeResponse>, Status> {
+        let (auditor, message) = asked(request)?;
+        Ok(Response::new(self.asker.summarize(&auditor, message).await?))
+    }
+
+    async fn who_accessed(
+        &self,
+        request: Request<pb::WhoAccessedRequest>,
+    ) -> Result<Response<pb::WhoAccessedResponse>, Status> {
+        let (auditor, message) = asked(request)?;
+        Ok(Response::new(self.asker.who_accessed(&auditor, message).await?))
+    }
+
+    async fn read_queries(
+        &self,
+        request: Request<pb::ReadQueriesRequest>,
+    ) -> Result<Response<pb::ReadQueriesResponse>, Status> {
+        let (auditor, message) = asked(request)?;
+        Ok(Response::new(self.asker.read_queries(&auditor, message).await?))
     }
 }
 
-/// An entry that the auditor may see, with what proves it.
-fn proven(
-    reader: &store::Reader<'_>,
-    sequence: u64,
-    sight: &Sight,
-) -> Result<Option<pb::GetEntryResponse>, store::Error> {
-    let Some(newest) = reader.newest_cosigned().filter(|newest| sequence < newest.size) else { return Ok(None) };
-    let Some(row) = reader.row(sequence)?.filter(|row| sight.reaches(&row.entry)) else { return Ok(None) };
-    let path = reader.inclusion(sequence, newest.size)?;
-    Ok(Some(pb::GetEntryResponse {
-        entry: Some(entry_to_wire(&row.entry, sight)),
-        path: path.into_iter().map(|hash| hash.to_vec()).collect(),
-        checkpoint: newest.note.clone(),
-    }))
+/// Who asks, and what.
+fn asked<T>(request: Request<T>) -> Result<(Auditor, T), Status> {
+    Ok((auditor(&request)?.clone(), request.into_inner()))
 }
 
 /// Who asks. Only what was established in front of us counts.

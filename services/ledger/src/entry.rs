@@ -30,6 +30,9 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Decision::Allowed, Decision::Denied, Decision::Replayed];
+
     /// Stable code for exports and the command line.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -235,6 +238,15 @@ pub enum DetailKey {
     /// When people of a tenant work: spans of hours, and the days on which nobody does.
     #[n(125)]
     OfficeHours = 125,
+    /// How an auditor's question wants its answer: what it groups by, where its page begins.
+    #[n(126)]
+    AuditShape = 126,
+    /// What an auditor asked fuda-audit: the method.
+    #[n(135)]
+    AuditMethod = 135,
+    /// What an auditor asked fuda-audit: which entries.
+    #[n(136)]
+    AuditQuestion = 136,
 }
 
 impl DetailKey {
@@ -251,6 +263,8 @@ impl DetailKey {
                 | DetailKey::OverrideReason
                 | DetailKey::NoticeVersion
                 | DetailKey::ConsentReference
+                | DetailKey::AuditShape
+                | DetailKey::AuditQuestion
         )
     }
 
@@ -321,6 +335,9 @@ impl DetailKey {
             DetailKey::ConsentReference => "consent_reference",
             DetailKey::DestinationDecided => "destination_decided",
             DetailKey::OfficeHours => "office_hours",
+            DetailKey::AuditShape => "audit_shape",
+            DetailKey::AuditMethod => "audit_method",
+            DetailKey::AuditQuestion => "audit_question",
         }
     }
 }

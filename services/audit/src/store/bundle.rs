@@ -9,9 +9,9 @@
 
 use std::borrow::Cow;
 
-#[cfg(test)]
-use fuda_core::Timestamp;
-use fuda_ledger::{Entry, tree};
+use fuda_core::{Kind, Timestamp};
+use fuda_ledger::{Decision, Entry, tree};
+use fuda_policy::{Action, DenyReason};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::{Error, Row};
@@ -69,6 +69,40 @@ impl Field {
         !matches!(self, Self::Record)
     }
 
+    /// Its name in filters and summaries.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Action => "action",
+            Self::Decision => "decision",
+            Self::Reason => "reason",
+            Self::Caller => "caller",
+            Self::EndUser => "end_user",
+            Self::Purpose => "purpose",
+            Self::Subject => "subject",
+            Self::Kind => "kind",
+            Self::Record => "record",
+            Self::Scope => "scope",
+            Self::WorkReference => "work_reference",
+        }
+    }
+
+    /// The field of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+
+    /// Whether an entry can say this at all. A code that does not exist is a mistake, and no entries the wrong answer.
+    pub(crate) fn may_be(self, value: &str) -> bool {
+        match self {
+            Self::Action => Action::from_code(value).is_some(),
+            Self::Decision => Decision::ALL.iter().any(|known| known.code() == value),
+            Self::Reason => DenyReason::ALL.iter().any(|known| known.code() == value),
+            Self::Kind => Kind::from_code(value).is_ok(),
+            _ => true,
+        }
+    }
+
     /// What the entry says.
     pub(crate) fn value(self, entry: &Entry) -> Option<Cow<'_, str>> {
         let (common, item) = (&entry.common, &entry.item);
@@ -123,7 +157,6 @@ impl Column {
         column
     }
 
-    #[cfg(test)]
     /// The code of a value; `None` when it does not occur.
     pub(crate) fn code_of(&self, value: &str) -> Option<u16> {
         let place = self.dictionary.iter().position(|known| known == value)?;
@@ -143,7 +176,6 @@ impl Column {
         bytes
     }
 
-    #[cfg(test)]
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let values = take_u16(&mut rest)?;
@@ -204,26 +236,43 @@ impl Packer {
 }
 
 /// The canonical bytes of a block's entries.
-pub(crate) fn unpack_block(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    let unpacked = unpacked(bytes)?;
-    let mut rest = unpacked.as_slice();
-    let mut entries = Vec::with_capacity(BLOCK_ENTRIES as usize);
-    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DAMAGED)?;
-        let (entry, behind) = behind.split_at_checked(length).ok_or(DAMAGED)?;
-        entries.push(entry.to_vec());
-        rest = behind;
-    }
-    if rest.is_empty() { Ok(entries) } else { Err(DAMAGED) }
+#[derive(Debug)]
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    entries: Vec<std::ops::Range<usize>>,
 }
 
-#[cfg(test)]
+impl Block {
+    /// Unpacks a block.
+    pub(crate) fn unpack(packed: &[u8]) -> Result<Self, Error> {
+        let bytes = unpacked(packed)?;
+        let (mut rest, mut at) = (bytes.as_slice(), 0);
+        let mut entries = Vec::with_capacity(BLOCK_ENTRIES as usize);
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DAMAGED)?;
+            (_, rest) = behind.split_at_checked(length).ok_or(DAMAGED)?;
+            entries.push(at + 4..at + 4 + length);
+            at += 4 + length;
+        }
+        if rest.is_empty() { Ok(Self { bytes, entries }) } else { Err(DAMAGED) }
+    }
+
+    /// The bytes of the entry at a place of the block.
+    pub(crate) fn get(&self, place: u64) -> Option<&[u8]> {
+        self.bytes.get(self.entries.get(usize::try_from(place).ok()?)?.clone())
+    }
+
+    /// The bytes of all entries.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter_map(|range| self.bytes.get(range.clone()))
+    }
+}
+
 /// A column.
 pub(crate) fn unpack_column(bytes: &[u8]) -> Result<Column, Error> {
     Column::from_bytes(&unpacked(bytes)?).ok_or(DAMAGED)
 }
 
-#[cfg(test)]
 /// The times of a bundle's entries.
 pub(crate) fn unpack_times(bytes: &[u8]) -> Result<Vec<Timestamp>, Error> {
     let unpacked = unpacked(bytes)?;
@@ -267,7 +316,6 @@ fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     if unpacked.len() == length { Ok(unpacked) } else { Err(DAMAGED) }
 }
 
-#[cfg(test)]
 fn take_u16(rest: &mut &[u8]) -> Option<u16> {
     let (taken, behind) = rest.split_first_chunk::<2>()?;
     *rest = behind;
@@ -287,8 +335,10 @@ mod tests {
         let mut packer = Packer::new().unwrap();
         let canonical: Vec<Vec<u8>> = rows.iter().map(|row| row.canonical.clone()).collect();
         let block = packer.block(&rows).unwrap();
-        assert_eq!(unpack_block(&block).unwrap(), canonical);
-        assert!(unpack_block(&block[..block.len() - 1]).is_err() && unpack_block(&[]).is_err());
+        let unpacked = Block::unpack(&block).unwrap();
+        assert_eq!(unpacked.iter().collect::<Vec<_>>(), canonical);
+        assert_eq!((unpacked.get(699), unpacked.get(700)), (canonical.last().map(Vec::as_slice), None));
+        assert!(Block::unpack(&block[..block.len() - 1]).is_err() && Block::unpack(&[]).is_err());
         for field in Field::ALL {
             let column = Column::of(field, &rows);
             assert_eq!(unpack_column(&packer.column(&column).unwrap()).unwrap(), column, "{field:?}");

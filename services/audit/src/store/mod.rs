@@ -4,9 +4,11 @@
 //! it: a cosignature that left this process is never forgotten by it.
 
 mod alarm;
-pub(crate) mod bundle;
+mod bundle;
+mod count;
 mod read;
 mod schema;
+mod search;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +19,11 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, Transaction, params};
 
 pub(crate) use alarm::{Alarm, NewAlarm};
-use bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Column, Field, Packer, TIMES};
+pub(crate) use bundle::Field;
+use bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Column, Packer, TIMES};
+pub(crate) use count::{Counting, Group, GroupKey};
 pub(crate) use read::Reader;
+pub(crate) use search::{Page, PageLimits};
 
 /// Read connections that are kept open.
 const READERS_KEPT_MAX: usize = 8;
@@ -94,6 +99,7 @@ pub(crate) struct Cosigned {
 /// The store of one log. One process at a time writes it.
 pub(crate) struct Store {
     path: std::path::PathBuf,
+    origin: String,
     writer: Mutex<Writer>,
     readers: Mutex<Vec<Connection>>,
     live: RwLock<Arc<Live>>,
@@ -116,10 +122,16 @@ impl Store {
         view.commit()?;
         Ok(Self {
             path,
+            origin: origin.to_owned(),
             writer: Mutex::new(Writer { connection, packer: Packer::new()? }),
             readers: Mutex::new(Vec::new()),
             live: RwLock::new(Arc::new(live)),
         })
+    }
+
+    /// Identity of the log it keeps.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// What is visible now.
@@ -186,6 +198,14 @@ impl Store {
 
     /// Reads with a connection of its own: readers hinder neither each other nor the writer.
     pub(crate) fn read<T>(&self, reading: impl FnOnce(&Reader<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.read_with(reading)
+    }
+
+    /// As [`Store::read`], with errors of the reader's own.
+    pub(crate) fn read_with<T, E: From<Error>>(
+        &self,
+        reading: impl FnOnce(&Reader<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         // First what is in memory, then the disk: entries can then only be in both, never in neither.
         let live = self.live();
         let kept = self.readers.lock().pop();
@@ -216,15 +236,16 @@ fn seal(to: &Transaction<'_>, packer: &mut Packer, bundle: u64, rows: &[Arc<Row>
         for term in terms {
             put_posting.execute(params![term, key(bundle)])?;
         }
-        if field.has_column() {
+        // Where no entry says anything about a field, a missing column says it too.
+        if field.has_column() && !column.dictionary.is_empty() {
             put_column.execute(params![key(bundle), field as u8, packer.column(&column)?])?;
         }
     }
-    let time = |row: Option<&Arc<Row>>| row.map(|row| row.entry.common.time.as_millis());
+    let times = || rows.iter().map(|row| row.entry.common.time.as_millis());
     to.prepare_cached("INSERT INTO bundles (bundle, time_first, time_last) VALUES (?1, ?2, ?3)")?.execute(params![
         key(bundle),
-        time(rows.first()),
-        time(rows.last())
+        times().min(),
+        times().max()
     ])?;
     Ok(())
 }

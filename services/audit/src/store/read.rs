@@ -5,8 +5,9 @@ use std::sync::Arc;
 use fuda_ledger::tree::{self, Edge, Hash, TILE_BYTES, TreeHead, inclusion_proof};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, unpack_block};
+use super::bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Block};
 use super::{Cosigned, Error, Live, Row, key, schema};
+use crate::queries::Entered;
 
 /// A connection and what was visible when it was taken.
 pub(crate) struct Reader<'a> {
@@ -23,15 +24,30 @@ impl<'a> Reader<'a> {
         self.connection
     }
 
+    /// What was visible when reading began.
+    pub(crate) fn live(&self) -> &Live {
+        self.live
+    }
+
+    /// An entry that the asking auditor may see; `None` for every other and behind the last visible one.
+    pub(crate) fn entry(&self, asked: &Entered, sequence: u64) -> Result<Option<Arc<Row>>, Error> {
+        Ok(self.row(sequence)?.filter(|row| asked.sight().reaches(&row.entry)))
+    }
+
     /// An entry; `None` behind the last visible one.
-    pub(crate) fn row(&self, sequence: u64) -> Result<Option<Arc<Row>>, Error> {
+    pub(super) fn row(&self, sequence: u64) -> Result<Option<Arc<Row>>, Error> {
         if sequence >= self.live.first {
             let place = usize::try_from(sequence - self.live.first).ok();
             return Ok(place.and_then(|place| self.live.rows.get(place)).cloned());
         }
-        let block = block(self.connection, sequence / BLOCK_ENTRIES)?.ok_or(MISSING)?;
-        let canonical = block.into_iter().nth((sequence % BLOCK_ENTRIES) as usize).ok_or(MISSING)?;
-        Ok(Some(Arc::new(Row::decode(canonical)?)))
+        let block = self.block(sequence / BLOCK_ENTRIES)?;
+        let canonical = block.get(sequence % BLOCK_ENTRIES).ok_or(MISSING)?;
+        Ok(Some(Arc::new(Row::decode(canonical.to_vec())?)))
+    }
+
+    /// A block that lies on disk.
+    pub(super) fn block(&self, number: u64) -> Result<Block, Error> {
+        block(self.connection, number)?.ok_or(MISSING)
     }
 
     /// The path from an entry to the root of the tree of the first `size` entries.
@@ -62,7 +78,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-const MISSING: Error = Error::Damaged("an entry is missing");
+pub(super) const MISSING: Error = Error::Damaged("an entry is missing");
 
 /// The live part as it was when the store was closed. The root is computed anew and must be the one that was written.
 pub(super) fn restore(connection: &Connection) -> Result<Live, Error> {
@@ -106,7 +122,7 @@ fn newest_cosigned(connection: &Connection) -> Result<Option<Cosigned>, Error> {
 fn stored_tile(connection: &Connection, level: u8, index: u64) -> Option<Vec<u8>> {
     if level == 0 {
         let entries = block(connection, index).ok()??;
-        let hashes: Vec<u8> = entries.iter().flat_map(|entry| tree::leaf_hash(entry)).collect();
+        let hashes: Vec<u8> = entries.iter().flat_map(tree::leaf_hash).collect();
         return (hashes.len() == TILE_BYTES).then_some(hashes);
     }
     let query = "SELECT hashes FROM tiles WHERE level = ?1 AND place = ?2";
@@ -114,8 +130,8 @@ fn stored_tile(connection: &Connection, level: u8, index: u64) -> Option<Vec<u8>
     found.optional().ok().flatten()
 }
 
-fn block(connection: &Connection, block: u64) -> Result<Option<Vec<Vec<u8>>>, Error> {
+fn block(connection: &Connection, block: u64) -> Result<Option<Block>, Error> {
     let mut query = connection.prepare_cached("SELECT entries FROM blocks WHERE block = ?1")?;
     let found: Option<Vec<u8>> = query.query_row([key(block)], |row| row.get(0)).optional()?;
-    found.as_deref().map(unpack_block).transpose()
+    found.as_deref().map(Block::unpack).transpose()
 }

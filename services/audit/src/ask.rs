@@ -1,0 +1,163 @@
+//! Asking: a question is read, entered into the ledger of questions, and only then answered. gRPC, console, exports and
+//! reports all ask here; what they get the store's answers with is the [`Entered`] that comes of it.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuda_core::{Code, Invalid};
+use fuda_proto::audit::v1 as pb;
+use fuda_runtime::refusal;
+use tonic::Status;
+
+use crate::auditors::Auditor;
+use crate::queries::{Entered, Queries, Words};
+use crate::question::{self, Question};
+use crate::store::{self, Store};
+
+/// When a call that may be repeated should come again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// It is refused; the code says why, and the rule which one it broke.
+    #[error("refused: {0}")]
+    Refused(Code, Option<Invalid>),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The question cannot be entered, or the answer not be made.
+    #[error(transparent)]
+    Internal(#[from] anyhow::Error),
+}
+
+impl From<Code> for Failure {
+    fn from(code: Code) -> Self {
+        Self::Refused(code, None)
+    }
+}
+
+impl From<Invalid> for Failure {
+    fn from(broken: Invalid) -> Self {
+        Self::Refused(broken.code(), Some(broken))
+    }
+}
+
+impl Failure {
+    /// What the caller is told.
+    pub(crate) fn status(self, method: &str) -> Status {
+        match self {
+            Self::Refused(code, broken) => refusal::status(code, broken, None, AGAIN),
+            Self::Store(error) => internal(method, &error),
+            Self::Internal(error) => internal(method, &format_args!("{error:#}")),
+        }
+    }
+}
+
+/// A refusal with nothing more to say than its code.
+pub(crate) fn refused(code: Code) -> Status {
+    refusal::status(code, None, None, AGAIN)
+}
+
+fn internal(method: &str, error: &dyn Display) -> Status {
+    tracing::error!(%error, method, "a question was not answered");
+    refused(Code::Internal)
+}
+
+/// Asks the store, on the record.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    store: Arc<Store>,
+    queries: Arc<Queries>,
+}
+
+impl Asker {
+    /// Asks this store, and enters the questions there.
+    pub(crate) fn new(store: Arc<Store>, queries: Arc<Queries>) -> Self {
+        Self { store, queries }
+    }
+
+    /// The verified entries. Reading any of them takes an [`Entered`].
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The ledger of questions.
+    pub(crate) fn queries(&self) -> &Arc<Queries> {
+        &self.queries
+    }
+
+    /// GetEntry: one entry with what proves it.
+    pub(crate) async fn entry(
+        &self,
+        auditor: &Auditor,
+        message: pb::GetEntryRequest,
+    ) -> Result<pb::GetEntryResponse, Status> {
+        self.ask(auditor, question::entry(&message)).await
+    }
+
+    /// ListEntries: a page of entries.
+    pub(crate) async fn list(
+        &self,
+        auditor: &Auditor,
+        message: pb::ListEntriesRequest,
+    ) -> Result<pb::ListEntriesResponse, Status> {
+        self.ask(auditor, question::list(&message)).await
+    }
+
+    /// Summarize: counts by fields and time.
+    pub(crate) async fn summarize(
+        &self,
+        auditor: &Auditor,
+        message: pb::SummarizeRequest,
+    ) -> Result<pb::SummarizeResponse, Status> {
+        self.ask(auditor, question::summarize(&message)).await
+    }
+
+    /// WhoAccessed: who did what with one person's numbers.
+    pub(crate) async fn who_accessed(
+        &self,
+        auditor: &Auditor,
+        message: pb::WhoAccessedRequest,
+    ) -> Result<pb::WhoAccessedResponse, Status> {
+        self.ask(auditor, question::who_accessed(&message)).await
+    }
+
+    /// ReadQueries: what auditors asked.
+    pub(crate) async fn read_queries(
+        &self,
+        auditor: &Auditor,
+        message: pb::ReadQueriesRequest,
+    ) -> Result<pb::ReadQueriesResponse, Status> {
+        self.ask(auditor, question::read_queries(&message, auditor)).await
+    }
+
+    /// Enters a question and answers it, beside the event loop. A question that could not be read is entered as refused.
+    pub(crate) async fn ask<T: Send + 'static>(&self, auditor: &Auditor, question: Question<T>) -> Result<T, Status> {
+        let (asker, auditor) = (self.clone(), auditor.clone());
+        let method = question.words.method;
+        let answered = tokio::task::spawn_blocking(move || {
+            let Question { words, answer } = question;
+            let entered = asker.enter(&auditor, &words, &answer)?;
+            answer?(&asker, &entered)
+        });
+        answered.await.map_err(|error| internal(method, &error))?.map_err(|failure: Failure| failure.status(method))
+    }
+
+    /// Enters a question whose answer takes longer than a call, such as an export; the answer is made with what comes of
+    /// it. Blocks for an fsync. `read` is how reading the question went.
+    pub(crate) fn enter<T>(
+        &self,
+        auditor: &Auditor,
+        words: &Words,
+        read: &Result<T, Failure>,
+    ) -> Result<Entered, Failure> {
+        let refused = match read {
+            Ok(_) => None,
+            Err(Failure::Refused(code, _)) => Some(*code),
+            Err(_) => Some(Code::Internal),
+        };
+        Ok(self.queries.enter(auditor, words, refused)?)
+    }
+}

@@ -1,0 +1,161 @@
+//! What auditors asked, in a ledger of its own: same entries, same tree, every head signed by a key of this process. An
+//! answer leaves only after the entry of its question is on disk, and a refused question is an entry too.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use fuda_core::{Code, PolicyVersion, RequestId, Sequence, Timestamp};
+use fuda_crypto::digest::SigningKey;
+use fuda_crypto::{OsRandom, Random as _};
+use fuda_ledger::tree::leaf_hash;
+use fuda_ledger::{Checkpoint, Common, Decision, Detail, DetailKey, Entry, EntryItem, VerifierKey};
+use fuda_policy::{Action, DenyReason};
+use fuda_wire::Sight;
+use parking_lot::Mutex;
+
+use crate::auditors::Auditor;
+use crate::keyfile::{self, Use};
+use crate::store::{self, Cosigned, Reader, Row, Store};
+
+/// The ledger of questions.
+pub(crate) struct Queries {
+    store: Store,
+    key: SigningKey,
+    origin: String,
+    /// One question is entered at a time: each follows the one before.
+    turn: Mutex<()>,
+}
+
+/// A question in words, as the ledger of questions keeps it. Texts with a number or a token are withheld there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// The method asked.
+    pub(crate) method: &'static str,
+    /// Which entries it is about, in the language of filters; at most 512 bytes are kept.
+    pub(crate) question: String,
+    /// What else it says: groups, the beginning of the page, the format; at most 512 bytes are kept.
+    pub(crate) shape: String,
+}
+
+/// The proof that a question was entered, and how far who asked it sees. Only [`Queries::enter`] makes it, and nothing of
+/// the store is read without it.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Entered {
+    sight: Arc<Sight>,
+}
+
+impl Entered {
+    /// How far the asking auditor sees.
+    pub(crate) fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// As if a question had been entered.
+    #[cfg(test)]
+    pub(crate) fn pretended(sight: Sight) -> Self {
+        Self { sight: Arc::new(sight) }
+    }
+}
+
+impl Queries {
+    /// Opens the ledger in `data_dir`, with the key that signs its checkpoints; both are made the first time. A ledger
+    /// whose key is lost is not continued under another one.
+    pub(crate) fn open(data_dir: &Path, witness_name: &str) -> anyhow::Result<Self> {
+        let (dir, path) = (data_dir.join("queries"), data_dir.join("queries.key"));
+        let origin = format!("{witness_name}/queries");
+        let key = match dir.exists() || path.exists() {
+            true => keyfile::load(&path, &origin, Use::Sign)?,
+            false => keyfile::make(&path, &origin, Use::Sign)?,
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(|| format!("`{}`", dir.display()))?;
+        let store = Store::open(&dir, &origin)?;
+        Ok(Self { store, key, origin, turn: Mutex::new(()) })
+    }
+
+    /// The key that checks its checkpoints.
+    pub(crate) fn verifier_key(&self) -> anyhow::Result<VerifierKey> {
+        Ok(VerifierKey::new(&self.origin, self.key.public_key())?)
+    }
+
+    /// Entries and the newest signed checkpoint; `None` while nobody asked anything.
+    pub(crate) fn head(&self) -> (u64, Option<Cosigned>) {
+        let live = self.store.live();
+        (live.head().size, live.cosigned.clone())
+    }
+
+    /// Identity of this ledger.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Reads what was asked.
+    pub(crate) fn read_with<T, E: From<store::Error>>(
+        &self,
+        work: impl FnOnce(&Reader<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.store.read_with(work)
+    }
+
+    /// Enters a question, or with `refused` that it was not answered and why. On disk when this returns; blocks for an
+    /// fsync.
+    pub(crate) fn enter(&self, auditor: &Auditor, words: &Words, refused: Option<Code>) -> anyhow::Result<Entered> {
+        let _turn = self.turn.lock();
+        let live = self.store.live();
+        let item = item(Sequence(live.edge.size()), words, refused);
+        let entry = Entry { common: common(auditor)?, item };
+        let row = Row { canonical: entry.canonical(), entry };
+        let mut edge = live.edge.clone();
+        let full = edge.append(&[leaf_hash(&row.canonical)]);
+        let checkpoint = Checkpoint { origin: self.origin.clone(), head: edge.head() };
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // A clock that was put back does not make checkpoints go back.
+        let time_s = now_s.max(live.cosigned.as_ref().map_or(0, |newest| newest.time_s));
+        let note = checkpoint.sign(&self.key)?.to_string();
+        let signed = Cosigned { size: checkpoint.head.size, time_s, note };
+        self.store.append(vec![row], edge, &full, Some(&signed))?;
+        Ok(Entered { sight: Arc::clone(&auditor.sight) })
+    }
+}
+
+/// A question that cannot be read is denied as one that no right covers; the code of its refusal says which it was.
+fn item(sequence: Sequence, words: &Words, refused: Option<Code>) -> EntryItem {
+    let mut detail = vec![Detail::new(DetailKey::AuditMethod, words.method)];
+    let texts = [(DetailKey::AuditQuestion, &words.question), (DetailKey::AuditShape, &words.shape)];
+    detail.extend(texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(key, text)| Detail::new(key, text)));
+    detail.extend(refused.map(|code| Detail::new(DetailKey::Refusal, code.id())));
+    let decision = if refused.is_some() { Decision::Denied } else { Decision::Allowed };
+    EntryItem { detail, reason: refused.map(|_| DenyReason::NoGrant), ..EntryItem::new(sequence, decision) }
+}
+
+fn common(auditor: &Auditor) -> anyhow::Result<Common> {
+    let mut request_id = [0; 16];
+    OsRandom::new().fill(&mut request_id)?;
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Ok(Common {
+        time: Timestamp::from_millis(i64::try_from(millis)?),
+        tenant: auditor.sight.tenant.clone(),
+        action: Action::ReadLedger,
+        caller: auditor.caller.clone(),
+        end_user: None,
+        purpose: None,
+        work_reference: None,
+        policy_version: PolicyVersion(0),
+        policy_ids: Vec::new(),
+        grant: None,
+        request_id: RequestId::from_bytes(request_id),
+        trace_id: None,
+        job: None,
+        credential: None,
+        source_zone: None,
+        recipient: None,
+    })
+}
+
+#[cfg(test)]
+#[path = "queries_tests.rs"]
+mod tests;
