@@ -429,6 +429,9 @@ pub struct EntryItem {
     /// Facts of an administrative act.
     #[n(10)]
     pub detail: Vec<Detail>,
+    /// The person on whose account the record is held (the employee of a dependant); `None` when that is the subject.
+    #[n(11)]
+    pub principal: Option<SubjectRef>,
     /// Alarms that this entry raises; never an empty list.
     #[n(14)]
     pub alarms: Option<Vec<Alarm>>,
@@ -450,6 +453,7 @@ impl EntryItem {
             budget_used: None,
             budget_max: None,
             detail: Vec::new(),
+            principal: None,
             alarms: None,
         }
     }

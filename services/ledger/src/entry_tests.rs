@@ -9,9 +9,9 @@ use crate::samples;
 /// The golden bytes were put together by a CBOR encoder of another language.
 const GOLDEN_FULL: &str = "828c1b0000019bf799a4006461636d650b781d7370696666653a2f2f667564612e6578616d706c652f706179726f6c6c\
     6872657365727665646e6f702e77697468686f6c64696e6768796561722d656e6407816672657665616c501111111111\
-    1111111111111111111111502222222222222222222222222222222250333333333333333333333333333333338b1903\
+    1111111111111111111111502222222222222222222222222222222250333333333333333333333333333333338c1903\
     e8011166652d3130303101504444444444444444444444444444444467706179726f6c6c021901f41901f581820c6776\
-    61756c742d30";
+    61756c742d3066652d31303030";
 const GOLDEN_BARE: &str = "828b1b0000019bf799a400f60b781d7370696666653a2f2f667564612e6578616d706c652f706179726f6c6cf6f6f607\
     80f650222222222222222222222222222222228b0000f6f6f6f6f6f6f6f680";
 const GOLDEN_HEADER: &str = "8e6461636d650b781d7370696666653a2f2f667564612e6578616d706c652f706179726f6c6cf66e6f702e7769746868\
@@ -31,7 +31,7 @@ fn hex(bytes: &[u8]) -> String {
 fn canonical_bytes_are_golden() {
     let full = full_entry();
     assert_eq!(hex(&full.canonical()), GOLDEN_FULL);
-    assert_eq!(hex(&full.leaf_hash()), "0c7718e4ccfaedf1f3a2fe92786b6d88cf3db29e96a4f010c35331a1290f2340");
+    assert_eq!(hex(&full.leaf_hash()), "8e7fe12dde7a529d28863cd7c634803064d7a7d9c914a697612d47f4a14062b2");
     assert_eq!(Entry::decode(&full.canonical()).unwrap(), full);
 
     let bare = Entry {
@@ -105,11 +105,12 @@ fn no_field_of_an_entry_can_hold_a_token_a_number_or_a_hash() {
         budget_used,
         budget_max,
         detail,
+        principal,
         alarms,
     } = item;
     let _closed: (Decision, Option<DenyReason>, Option<Kind>, Option<Relation>) = (decision, reason, kind, relation);
-    let _minted_or_checked_by_core: (Sequence, Option<SubjectRef>, Option<RecordId>, Option<ScopeId>) =
-        (sequence, subject, record, scope);
+    type Checked = (Sequence, Option<SubjectRef>, Option<SubjectRef>, Option<RecordId>, Option<ScopeId>);
+    let _minted_or_checked_by_core: Checked = (sequence, subject, principal, record, scope);
     let _counts: (Option<u32>, Option<u32>) = (budget_used, budget_max);
     let _keyed_by_a_closed_list: Vec<(DetailKey, String)> =
         detail.into_iter().map(|detail| (detail.key, detail.value)).collect();
@@ -142,8 +143,9 @@ fn the_bytes_of_a_full_entry_hold_only_ids_codes_counts_and_clean_text() {
             other => panic!("unexpected {other}"),
         }
     }
-    // grant, request, trace, record; tenant, caller, end user, purpose, work reference, policy id, subject, scope, detail
-    assert_eq!((ids, texts), (4, 9));
+    // grant, request, trace, record; tenant, caller, end user, purpose, work reference, policy id, subject, scope,
+    // detail, principal
+    assert_eq!((ids, texts), (4, 10));
 }
 
 #[test]
@@ -153,8 +155,8 @@ fn bytes_that_are_not_canonical_are_refused() {
     trailing.push(0);
     assert!(matches!(Entry::decode(&trailing), Err(Error::NotCanonical)));
 
-    // An unknown field behind the last one, which the derived decoder skips: the item becomes an array of 12.
-    let item = bytes.windows(2).rposition(|pair| pair == [0x8b, 0x19]).unwrap();
+    // An unknown field behind the last one, which the derived decoder skips: the item becomes an array of 13.
+    let item = bytes.windows(2).rposition(|pair| pair == [0x8c, 0x19]).unwrap();
     let mut extended = bytes.clone();
     extended[item] += 1;
     extended.push(0x01);

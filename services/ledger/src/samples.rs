@@ -51,6 +51,7 @@ pub(crate) fn full_item(sequence: u64) -> EntryItem {
         budget_used: Some(500),
         budget_max: Some(501),
         detail: vec![Detail::new(DetailKey::NodeName, "vault-0")],
+        principal: Some(SubjectRef::parse("e-1000").unwrap()),
         alarms: None,
     }
 }

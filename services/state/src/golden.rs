@@ -509,7 +509,7 @@ fn record_rows() -> Vec<(String, Vec<u8>)> {
         record: item.record,
         subject: item.subject.clone(),
         kind: item.kind,
-        principal: item.principal,
+        principal: item.principal.clone(),
         relation: item.relation,
         notified: item.notified,
         person,
@@ -539,6 +539,7 @@ fn record_rows() -> Vec<(String, Vec<u8>)> {
         revision: Revision(9),
         status: RecordStatus::Disabled,
         made: Some(Sequence(8)),
+        principal: Some(item.principal.clone()),
         label: None,
     };
     let expires = Timestamp(2_000);

@@ -445,6 +445,19 @@ pub struct RecordRow {
     pub label: Option<RecordLabel>,
 }
 
+impl RecordRow {
+    /// The principal, where that is another person than the subject.
+    #[must_use]
+    pub fn other_principal(&self) -> Option<SubjectRef> {
+        other_principal(&self.principal, &self.subject)
+    }
+}
+
+/// The principal, where that is another person than the subject: what an entry says beside the subject.
+pub(crate) fn other_principal(principal: &SubjectRef, subject: &SubjectRef) -> Option<SubjectRef> {
+    (principal != subject).then(|| principal.clone())
+}
+
 /// One token of a record.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TokenOfScope {
@@ -498,6 +511,9 @@ pub struct TokenRow {
     /// The entry that made the token; `None` for the record's first one, which the record's own entry made.
     #[n(9)]
     pub made: Option<Sequence>,
+    /// The person on whose account the record is held, for entries; `None` when that is the subject.
+    #[n(10)]
+    pub principal: Option<SubjectRef>,
     /// The record's label.
     #[n(18)]
     pub label: Option<RecordLabel>,

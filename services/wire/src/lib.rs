@@ -54,6 +54,7 @@ pub fn entry_to_wire(entry: &Entry, sight: &Sight) -> pb::Entry {
         record: text(item.record.map(|record| record.to_string())),
         scope: text(item.scope.as_ref().map(ToString::to_string)),
         relation: text(item.relation.map(|relation| relation.code().to_owned())),
+        principal: text(item.principal.as_ref().map(ToString::to_string)),
         work_reference: text(common.work_reference.as_ref().map(ToString::to_string)),
         policy_version: common.policy_version.0,
         policy_ids: common.policy_ids.clone(),

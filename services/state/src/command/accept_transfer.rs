@@ -136,6 +136,7 @@ fn provide<T: Txn>(applying: &mut Applying<'_, T>, offer: Offer, ended: &Ended) 
     end_offers(applying, &mut record, ended)?;
     applying.put(key::record(&record.tenant, record.record), &record);
     let provided = EntryItem {
+        principal: record.other_principal(),
         subject: Some(record.subject),
         kind: Some(record.kind),
         record: Some(record.record),

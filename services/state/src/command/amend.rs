@@ -224,6 +224,7 @@ fn entry(item: &AmendItem, record: Option<&RecordRow>) -> EntryItem {
         record: record.map(|record| record.record),
         scope: record.and_then(scope),
         relation: record.map(|record| record.relation),
+        principal: record.and_then(RecordRow::other_principal),
         detail: notice.collect(),
         ..EntryItem::new(Sequence(0), Decision::Allowed)
     }

@@ -39,6 +39,7 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &CancelTransfe
     end_offers(applying, &mut record, &ended)?;
     applying.put(key::record(&record.tenant, record.record), &record);
     let entry = EntryItem {
+        principal: record.other_principal(),
         subject: Some(record.subject),
         kind: Some(record.kind),
         record: Some(record.record),

@@ -138,6 +138,7 @@ fn entry_of(token: &TokenRow) -> EntryItem {
         record: Some(token.record),
         scope: Some(token.scope.clone()),
         relation: Some(token.relation),
+        principal: token.principal.clone(),
         ..nothing()
     }
 }

@@ -218,6 +218,7 @@ fn with_token(item: EntryItem, token: &TokenRow) -> EntryItem {
         record: Some(token.record),
         scope: Some(token.scope.clone()),
         relation: Some(token.relation),
+        principal: token.principal.clone(),
         ..item
     }
 }

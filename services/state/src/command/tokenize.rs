@@ -16,6 +16,7 @@ use crate::key;
 use crate::machine::Applying;
 use crate::row::{
     RecordRow, RecordStatus, ReplyRow, Row, SubjectRow, TokenOfScope, TokenRow, TokenWrapRow, VersionRow,
+    other_principal,
 };
 use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, Txn, View};
 
@@ -329,6 +330,7 @@ impl<'a> Batch<'a> {
             record,
             scope: Some(item.scope.clone()),
             relation: Some(item.relation),
+            principal: other_principal(&item.principal, &item.subject),
             detail: verified(item.verification.as_ref()),
             ..EntryItem::new(sequence, decision)
         });
@@ -358,6 +360,7 @@ fn write_item<T: Txn>(applying: &mut Applying<'_, T>, batch: &Batch<'_>, item: &
         revision,
         status: RecordStatus::Live,
         made: None,
+        principal: other_principal(&item.principal, &item.subject),
         label: item.label.clone(),
     };
     applying.put(key::token(&item.lookup), &token);

@@ -111,6 +111,7 @@ fn attributes(origin: &str, entry: &Entry) -> Vec<(&'static str, Value)> {
         ("fuda.record", item.record.map(|record| record.to_string())),
         ("fuda.scope", item.scope.as_ref().map(ToString::to_string)),
         ("fuda.relation", item.relation.map(|relation| relation.code().to_owned())),
+        ("fuda.principal", item.principal.as_ref().map(ToString::to_string)),
         ("fuda.recipient", common.recipient.map(|recipient| recipient.to_string())),
     ];
     let numbers = [
@@ -179,6 +180,7 @@ pub(super) mod tests {
             relation: Some(Relation::Spouse),
             budget_used: Some(500),
             budget_max: Some(501),
+            principal: Some(SubjectRef::parse("e-1000").unwrap()),
             detail: vec![Detail::new(DetailKey::Caller, "a"), Detail::new(DetailKey::Caller, "b")],
             alarms: Some(vec![Alarm::counted(AlarmCode::BudgetStopped, 500, 501)]),
             ..EntryItem::new(Sequence(sequence), Decision::Denied)
@@ -203,8 +205,9 @@ pub(super) mod tests {
         assert_eq!(attributes["fuda.detail"], json!(["caller=a", "caller=b"]));
         assert_eq!(attributes["fuda.alarms"], json!(["budget_stopped"]));
         assert_eq!(attributes["fuda.budget_used"], 500);
-        // 24 texts, 4 numbers, 3 lists: a field that is added to entries is added here and to the page.
-        assert_eq!(record.attributes.len(), 31);
+        assert_eq!(attributes["fuda.principal"], "e-1000");
+        // 25 texts, 4 numbers, 3 lists: a field that is added to entries is added here and to the page.
+        assert_eq!(record.attributes.len(), 32);
         for (key, _) in &record.attributes {
             assert!(DOCS.contains(&format!("`{key}`")), "`{key}` is not on the page");
         }

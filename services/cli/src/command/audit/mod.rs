@@ -290,6 +290,7 @@ fn entry_value(entry: &Entry) -> Value {
         "record": text(&entry.record),
         "scope": text(&entry.scope),
         "relation": text(&entry.relation),
+        "principal": text(&entry.principal),
         "work_reference": text(&entry.work_reference),
         "policy_version": entry.policy_version,
         "policy_ids": entry.policy_ids,
