@@ -43,6 +43,14 @@ need_build_tools() {
   need '/usr/lib/llvm-*/lib/libclang*.so*' libclang-dev clang
 }
 
+# A browser and its driver, for the evidence `console`; it says that it was skipped where they cannot be had.
+need_browser() {
+  if ! command -v apt-get >/dev/null 2>&1; then return 0; fi
+  need chromium chromium
+  need chromedriver chromium-driver
+  need '/usr/share/fonts/opentype/ipafont-gothic/*.ttf' fonts-ipafont-gothic
+}
+
 # build ARGS...: one profile for running and testing.
 build() {
   need_build_tools

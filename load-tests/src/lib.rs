@@ -9,13 +9,16 @@
 //! - [`workload`]: clients that tokenize and detokenize through faults and write a [`journal`] of what was promised,
 //! - [`load`]: the load generator, and what the load cost,
 //! - [`sink`]: a receiver of the exported ledger that is often unwell,
+//! - [`browser`]: a person at a browser, [`forwarder`]: the way of the browser to a server with mTLS,
 //! - [`scanner`]: finds secrets in bytes, [`attacker`]: opens what it can,
 //! - [`evidence`]: the registry of proofs that `fuda-evidence` runs.
 
 pub mod attacker;
+pub mod browser;
 pub mod cli;
 pub mod cluster;
 pub mod evidence;
+pub mod forwarder;
 pub mod hooks;
 pub mod https;
 pub mod journal;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fuda_proto::audit::v1::audit_service_client::AuditServiceClient;
 use fuda_proto::audit::v1::{GetCheckpointRequest, GetCheckpointResponse, GetStatusRequest, GetStatusResponse};
 use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject};
@@ -47,6 +47,7 @@ pub struct AuditProcess {
     settings: PathBuf,
     client: String,
     ops: String,
+    console: String,
     auditor: Pems,
     process: Option<Child>,
     witness_key: String,
@@ -69,14 +70,26 @@ impl AuditProcess {
         let own = spec.ca.issue(Authority::Clients, &spec.dir.join("tls"), "cert", &subject)?;
         let auditor = Subject { uris: vec![spec.ca.spiffe_id("person/auditor")], ..Subject::default() };
         let auditor = spec.ca.issue(Authority::Clients, &spec.dir.join("auditor"), "cert", &auditor)?;
-        let bound = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-        let [client, ops] = [bound[0].local_addr()?.to_string(), bound[1].local_addr()?.to_string()];
+        let bind = || TcpListener::bind("127.0.0.1:0");
+        let bound = [bind()?, bind()?, bind()?];
+        let addresses =
+            bound.iter().map(|it| it.local_addr().map(|it| it.to_string())).collect::<Result<Vec<_>, _>>()?;
+        let [client, ops, console] = <[String; 3]>::try_from(addresses).map_err(|_| anyhow!("three addresses"))?;
         drop(bound);
         fs::write(spec.dir.join("verifier-key"), format!("{}\n", spec.verifier_key))?;
         let settings = spec.dir.join("fuda-audit.toml");
-        fs::write(&settings, settings_text(&spec, &own, &client, &ops))?;
-        let mut audit =
-            Self { binary, dir: spec.dir, settings, client, ops, auditor, process: None, witness_key: String::new() };
+        fs::write(&settings, settings_text(&spec, &own, [&client, &ops, &console]))?;
+        let mut audit = Self {
+            binary,
+            dir: spec.dir,
+            settings,
+            client,
+            ops,
+            console,
+            auditor,
+            process: None,
+            witness_key: String::new(),
+        };
         audit.witness_key = audit.command("init", &[])?.trim().to_owned();
         audit.start()?;
         audit.wait_ready().await?;
@@ -86,6 +99,16 @@ impl AuditProcess {
     /// The public key that `init` printed.
     pub fn witness_key(&self) -> &str {
         &self.witness_key
+    }
+
+    /// Where the console listens.
+    pub fn console(&self) -> &str {
+        &self.console
+    }
+
+    /// The certificate of its auditor.
+    pub fn auditor(&self) -> &Pems {
+        &self.auditor
     }
 
     /// Where the store and the evidence lie.
@@ -205,13 +228,13 @@ impl Drop for AuditProcess {
     }
 }
 
-fn settings_text(spec: &AuditSpec<'_>, own: &Pems, client: &str, ops: &str) -> String {
+fn settings_text(spec: &AuditSpec<'_>, own: &Pems, [client, ops, console]: [&str; 3]) -> String {
     let quoted = |path: &Path| format!("{:?}", path_text(path));
     format!(
         "[audit]\nname = \"one\"\ndata_dir = {data}\nwitness_name = {WITNESS_NAME:?}\n\n\
          [vault]\nendpoints = {endpoints:?}\nverifier_key_file = {key}\ninterval_ms = 100\n\
          rollback_after_s = {rollback}\nwithheld_after_s = 60\n\n\
-         [listen]\nclient = {client:?}\nops = {ops:?}\n\n\
+         [listen]\nclient = {client:?}\nops = {ops:?}\nconsole = {console:?}\n\n\
          [tls]\ncertificate_file = {certificate}\nkey_file = {tls_key}\nauthorities_file = {authority}\n\n\
          [[auditors]]\ncaller = {auditor:?}\n",
         data = quoted(&spec.dir.join("data")),

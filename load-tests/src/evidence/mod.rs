@@ -9,6 +9,7 @@ mod audit_complete;
 mod budget;
 mod canary;
 mod clock_jump;
+mod console;
 mod existence;
 mod first_figures;
 mod foreign_client;
@@ -63,6 +64,7 @@ pub const ALL: &[Evidence] = &[
     ledger_peer::EVIDENCE,
     roles::EVIDENCE,
     ledger_tamper::EVIDENCE,
+    console::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).

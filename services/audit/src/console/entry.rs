@@ -90,6 +90,7 @@ fn named(entry: &pb::Entry) -> Vec<(&'static str, Text, String)> {
         ("job", texts::JOB, entry.job.clone()),
         ("purpose", texts::PURPOSE, entry.purpose.clone()),
         ("subject", texts::SUBJECT, entry.subject.clone()),
+        ("principal", texts::PRINCIPAL, entry.principal.clone()),
         ("kind", texts::KIND, entry.kind.clone()),
         ("record", texts::RECORD, entry.record.clone()),
         ("scope", texts::SCOPE, entry.scope.clone()),

@@ -10,7 +10,15 @@ use super::language::Language;
 use super::texts::{self, Text};
 
 /// Places of the menu.
-pub(super) const PLACES: &[(&str, Text)] = &[("/", texts::OVERVIEW), ("/alarms", texts::ALARMS)];
+pub(super) const PLACES: &[(&str, Text)] = &[
+    ("/", texts::OVERVIEW),
+    ("/search", texts::SEARCH),
+    ("/who", texts::WHO),
+    ("/patterns", texts::PATTERNS),
+    ("/denials", texts::DENIALS),
+    ("/alarms", texts::ALARMS),
+    ("/questions", texts::QUESTIONS),
+];
 
 impl Visit {
     /// A text in the language of the visit.

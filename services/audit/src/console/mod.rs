@@ -6,18 +6,22 @@
 //! A page asks nothing but [`Audit`], as an auditor's gRPC call does: what may be seen, and what is entered before an
 //! answer leaves, is decided in one place.
 
+mod asking;
 mod assets;
+mod chart;
 mod entry;
-#[allow(dead_code, reason = "forms and questions follow in the next change")]
+#[allow(dead_code, reason = "forms that change something follow in the next change")]
 mod guard;
 mod language;
-#[allow(dead_code, reason = "forms and questions follow in the next change")]
+#[allow(dead_code, reason = "forms that change something follow in the next change")]
 mod layout;
 mod overview;
+mod patterns;
+mod person;
 mod reasons;
+mod search;
 mod serve;
 mod texts;
-#[allow(dead_code, reason = "forms and questions follow in the next change")]
 mod time;
 
 use std::sync::Arc;
@@ -71,6 +75,26 @@ impl Console {
     async fn entry(&self, visit: &Visit, sequence: u64) -> Result<pb::GetEntryResponse, Status> {
         Ok(self.audit.get_entry(asked_by(visit, pb::GetEntryRequest { sequence })).await?.into_inner())
     }
+
+    async fn list(&self, visit: &Visit, question: pb::ListEntriesRequest) -> Result<pb::ListEntriesResponse, Status> {
+        Ok(self.audit.list_entries(asked_by(visit, question)).await?.into_inner())
+    }
+
+    async fn count(&self, visit: &Visit, question: pb::SummarizeRequest) -> Result<Vec<pb::Group>, Status> {
+        Ok(self.audit.summarize(asked_by(visit, question)).await?.into_inner().groups)
+    }
+
+    async fn who(&self, visit: &Visit, question: pb::WhoAccessedRequest) -> Result<Vec<pb::Group>, Status> {
+        Ok(self.audit.who_accessed(asked_by(visit, question)).await?.into_inner().groups)
+    }
+
+    async fn questions(
+        &self,
+        visit: &Visit,
+        question: pb::ReadQueriesRequest,
+    ) -> Result<pb::ReadQueriesResponse, Status> {
+        Ok(self.audit.read_queries(asked_by(visit, question)).await?.into_inner())
+    }
 }
 
 /// A question as if it had come by gRPC: who asks was established from the same certificate.
@@ -89,6 +113,11 @@ fn router(console: &Arc<Console>) -> Router {
     Router::new()
         .route("/", get(overview::overview))
         .route("/alarms", get(overview::alarms))
+        .route("/search", get(search::search))
+        .route("/questions", get(search::questions))
+        .route("/who", get(person::who))
+        .route("/denials", get(person::denials))
+        .route("/patterns", get(patterns::patterns))
         .route("/entry", get(entry::find))
         .route("/entry/{sequence}", get(entry::entry))
         .route("/entry/{sequence}/proof", get(entry::bundle))

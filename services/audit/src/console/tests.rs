@@ -69,7 +69,7 @@ async fn only_auditors_see_anything_and_every_answer_is_guarded() {
 #[tokio::test]
 async fn no_page_holds_anything_inline() {
     let (_dir, console) = samples::console(300);
-    for path in ["/", "/alarms", "/entry/7", "/nowhere"] {
+    for path in ["/", "/alarms", "/search", "/who", "/patterns", "/denials", "/questions", "/entry/7", "/nowhere"] {
         let (_, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page(path)).await;
         for inline in ["<style", " style=", " onclick=", " onload=", "javascript:", "<script>", "https://", "http://"] {
             assert!(!text.contains(inline), "{path}: {inline}");
@@ -89,6 +89,58 @@ async fn pages_speak_the_language_asked_for_and_keep_it() {
     let cookie = headers[SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("fuda-lang=en;") && cookie.contains("Secure") && cookie.contains("HttpOnly"));
     assert!(text.contains("href=\"/alarms?lang=ja\""), "the other language is one link away");
+}
+
+#[tokio::test]
+async fn every_question_of_a_page_is_entered_before_its_answer_leaves() {
+    let (_dir, console) = samples::console(300);
+    let asked = || console.audit.asker.queries().head().0;
+    for (path, questions) in [
+        ("/", 0),
+        ("/search", 0),
+        ("/search?tenant=acme&decision=denied", 1),
+        ("/who?tenant=acme&subject=e-1", 1),
+        ("/patterns?from=2026-01-01&until=2026-01-31", 2),
+        ("/denials?from=2026-01-01&until=2026-01-31", 1),
+        ("/entry/7", 1),
+        ("/entry/7/proof", 1),
+        ("/questions", 1),
+    ] {
+        let before = asked();
+        shown(&console, path).await;
+        assert_eq!(asked() - before, questions, "{path}");
+    }
+    // Refused ones too.
+    let before = asked();
+    let (status, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page("/search?filter=nonsense")).await;
+    assert_eq!((status, asked() - before), (StatusCode::BAD_REQUEST, 1), "{text}");
+}
+
+#[tokio::test]
+async fn pages_show_what_the_store_counts() {
+    let (_dir, console) = samples::console(3_000);
+    let all: Vec<_> = (0..3_000).map(samples::entry).collect();
+    let denied = all.iter().filter(|entry| entry.item.decision == fuda_ledger::Decision::Denied).count();
+    let text = shown(&console, "/denials?from=2026-01-01&until=2026-12-31&lang=en").await;
+    assert!(text.contains(&format!("<code>budget_exhausted</code> ({denied})")), "{denied} in {text}");
+    assert!(text.contains("The grant's budget of distinct persons is used up"));
+    let one = &all[4];
+    let (tenant, subject) = (one.common.tenant.as_ref().unwrap(), one.item.subject.as_ref().unwrap());
+    let text = shown(&console, &format!("/who?tenant={tenant}&subject={subject}")).await;
+    assert!(text.contains(one.common.caller.as_str()), "{text}");
+    let text = shown(&console, "/patterns?from=2026-01-01&until=2026-12-31&lang=en").await;
+    assert!(text.contains("<svg") && text.contains("Monday × 10: ") && !text.contains(" style="), "{text}");
+    let first = shown(&console, &format!("/search?tenant={tenant}&lang=en")).await;
+    let next = first.split("rel=\"next\" href=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let second = shown(&console, &next.replace("&amp;", "&")).await;
+    assert!(second.contains("id=\"entries\"") && first != second);
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_is_never_markup() {
+    let (_dir, console) = samples::console(10);
+    let text = shown(&console, "/search?from=&subject=%3Cscript%3Ealert(1)%3C%2Fscript%3E&lang=en").await;
+    assert!(text.contains("&lt;script&gt;alert(1)") && !text.contains("<script>"), "{text}");
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ texts! {
     JOB: "承認済みジョブ", "Approved job";
     PURPOSE: "利用目的", "Purpose";
     SUBJECT: "本人（対象者）", "Subject";
+    PRINCIPAL: "関係する本人", "On account of";
     KIND: "番号の種類", "Kind of number";
     RECORD: "記録", "Record";
     SCOPE: "利用システム", "Scope";
@@ -130,6 +131,48 @@ texts! {
     PREVIOUS: "前の記録", "Previous entry";
     NEXT: "次の記録", "Next entry";
     DENIED_BECAUSE: "拒否された理由", "Why it was denied";
+
+    SEARCH: "検索", "Search";
+    OLDER: "さらに前の記録", "Older entries";
+    FILTER: "条件式（AIP-160）", "Filter (AIP-160)";
+    FROM: "開始日", "From";
+    UNTIL: "終了日", "Until";
+    ALL_OF_THEM: "すべて", "all";
+    NOTHING_FOUND: "該当する記録はありません。", "Nothing was found.";
+    ENTRIES: "記録数", "Entries";
+    PERSONS: "人数", "Persons";
+    TIMES: "回数", "Times";
+    FIRST: "最初", "First";
+    LAST: "最後", "Last";
+
+    PATTERNS: "利用状況", "Patterns of use";
+    TIMELINE: "日ごとの表示件数", "Reveals by day";
+    TIMELINE_NOTE: "青は許可、赤は拒否された件数です。", "Blue was allowed, red was denied.";
+    BY_HOUR: "曜日と時刻", "By weekday and hour";
+    BY_PURPOSE: "呼出元と利用目的", "By caller and purpose";
+    MONDAY: "月曜", "Monday";
+    TUESDAY: "火曜", "Tuesday";
+    WEDNESDAY: "水曜", "Wednesday";
+    THURSDAY: "木曜", "Thursday";
+    FRIDAY: "金曜", "Friday";
+    SATURDAY: "土曜", "Saturday";
+    SUNDAY: "日曜", "Sunday";
+
+    WHO: "本人の照会", "Who accessed a person";
+    WHO_INTRO: "ある人の番号を、誰が、どの目的で扱ったかを示します。扶養親族など、その人に関わる記録も含みます。",
+        "Who handled the numbers of one person, and for which purpose; with those of the person's dependants.";
+    DENIALS: "拒否の集中", "Bursts of denials";
+    DENIALS_INTRO: "拒否された要求を、呼出元・理由・時間帯ごとに多い順に示します。",
+        "Denied requests by caller, reason and hour, the most frequent first.";
+    NO_DENIALS: "この期間に拒否された要求はありません。", "Nothing was denied in this time.";
+    BURSTS: "呼出元・理由・時間帯", "By caller, reason and hour";
+    BURST: "集中", "burst";
+    HOUR: "時間帯", "Hour";
+
+    QUESTIONS: "照会台帳", "Questions asked";
+    QUESTIONS_INTRO: "監査人がこの装置に行った照会の台帳です。この画面の表示も記録されます。",
+        "The ledger of what auditors asked this process. Looking at this page is an entry too.";
+    AUDITOR: "監査人", "Auditor";
 
     STRANGER: "このコンソールは、登録された監査人の証明書でのみ利用できます。",
         "This console is for registered auditors, who come with their certificates.";

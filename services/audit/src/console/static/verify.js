@@ -103,6 +103,8 @@ function fields(entry, codes) {
     need(found !== undefined, `unknown ${name}`);
     return found;
   };
+  // Request ids are shown as the UUIDs that they are.
+  const uuid = (value) => text(value).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
   const details = (own[10] || []).map(([key, value]) => `${code('detail', key)}: ${value}`);
   return {
     sequence: text(own[0]),
@@ -116,6 +118,7 @@ function fields(entry, codes) {
     job: text(common[15]),
     purpose: text(common[5]),
     subject: text(own[3]),
+    principal: text(own[11]),
     kind: code('kind', own[4]),
     record: text(own[5]),
     scope: text(own[6]),
@@ -123,7 +126,7 @@ function fields(entry, codes) {
     work_reference: text(common[6]),
     policy_version: text(common[7]),
     grant: text(common[9]),
-    request_id: text(common[10]),
+    request_id: uuid(common[10]),
     trace_id: text(common[11]),
     source_zone: text(common[22]),
     recipient: text(common[24]),
@@ -133,6 +136,7 @@ function fields(entry, codes) {
 }
 
 function compare(shown, said) {
+  for (const place of shown.querySelectorAll('[data-field]')) need(place.dataset.field in said, place.dataset.field);
   for (const [name, value] of Object.entries(said)) {
     const place = shown.querySelector(`[data-field="${name}"]`);
     const text = place ? place.textContent : '';

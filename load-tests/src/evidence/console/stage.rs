@@ -1,0 +1,129 @@
+//! A cluster with a history that an auditor has questions about, a `fuda-audit` that followed it, and the way of a browser
+//! to its console.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fuda_proto::ledger::v1::Entry;
+use fuda_proto::tenant::v1::{Grant, Role};
+use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
+
+use crate::cluster::{AUDIT_PATH, AuditProcess, AuditSpec, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::evidence::Ctx;
+use crate::forwarder::Forwarder;
+use crate::journal::read_ledger;
+use crate::synthetic::People;
+use crate::wire::describe;
+
+/// Persons with a number.
+const PERSONS: u64 = 12;
+/// The employee who asks who saw his number.
+const EMPLOYEE: u64 = 3;
+/// How often his number was read.
+const READS: usize = 4;
+/// Calls for a purpose that nobody granted.
+const DENIALS: usize = 14;
+/// A purpose of the catalogue that the tenant does not use.
+pub(super) const FOREIGN_PURPOSE: &str = "tax.dependents_decl";
+
+/// See the module.
+pub(super) struct Stage {
+    /// The way to the console.
+    pub(super) forwarder: Forwarder,
+    /// The whole ledger, read from the vault and not from `fuda-audit`.
+    pub(super) ledger: Vec<Entry>,
+    /// The employee.
+    pub(super) subject: String,
+    /// Who reads numbers.
+    pub(super) payroll: String,
+    _audit: AuditProcess,
+    _cluster: LocalCluster,
+}
+
+impl Stage {
+    pub(super) async fn set(ctx: &Ctx) -> Result<Self> {
+        let cluster = LocalCluster::serving(ctx.cluster("cluster")?).await?;
+        let auditor = Grant {
+            caller: cluster.ca().spiffe_id(AUDIT_PATH),
+            role: Role::Auditor.into(),
+            actions: vec!["read_ledger".to_owned()],
+            ..Grant::default()
+        };
+        cluster.grant(vec![auditor]).await?;
+        act(ctx, &cluster).await?;
+        let key = cluster.ledger_verifier_key().context("the ledger has a key")?.to_owned();
+        let audit = AuditProcess::serving(AuditSpec {
+            vault_binary: &ctx.binary,
+            dir: ctx.work_dir.join("audit"),
+            ca: cluster.ca(),
+            endpoints: cluster.client_addresses(),
+            verifier_key: &key,
+            rollback_after_s: 10,
+        })
+        .await?;
+        let mut ledger = Vec::new();
+        read_ledger(&cluster.caller("auditor")?, |entry| ledger.push(entry.clone())).await?;
+        let size = ledger.len() as u64;
+        audit.wait(PATIENCE, |status| status.cosigned_entries >= size).await?;
+        let forwarder = Forwarder::start(audit.auditor(), audit.console()).await?;
+        let payroll = cluster.spiffe("payroll")?;
+        Ok(Self { forwarder, ledger, subject: People::subject(EMPLOYEE), payroll, _audit: audit, _cluster: cluster })
+    }
+
+    /// Entries of the ledger that are so, counted by what `by` says of them.
+    pub(super) fn counted<K: Ord>(&self, so: impl Fn(&Entry) -> bool, by: impl Fn(&Entry) -> K) -> BTreeMap<K, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in self.ledger.iter().filter(|entry| so(entry)) {
+            *counts.entry(by(entry)).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Numbers go in, one employee's is read several times, and a caller tries what it may not.
+async fn act(ctx: &Ctx, cluster: &LocalCluster) -> Result<()> {
+    let (hr, payroll, people) = (cluster.caller("hr")?, cluster.caller("payroll")?, People::new(ctx.seed));
+    let mut tokens = Vec::new();
+    for person in 0..PERSONS {
+        let item = TokenizeItem {
+            kind: "my_number".to_owned(),
+            number: people.my_number(person),
+            subject: People::subject(person),
+            relation: Relation::Self_.into(),
+            scope: SCOPES[0].to_owned(),
+            notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
+            ..TokenizeItem::default()
+        };
+        let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..TokenizeRequest::default() };
+        let until = Instant::now() + PATIENCE;
+        let token = loop {
+            match hr.tokens(0).tokenize(request.clone()).await {
+                Ok(answer) => break answer.into_inner().token,
+                Err(status) if Instant::now() > until => bail!("Tokenize: {}", describe(&status)),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        };
+        tokens.push(token);
+    }
+    let reveal = |person: usize, purpose: &str| DetokenizeRequest {
+        tenant: TENANT.to_owned(),
+        purpose: purpose.to_owned(),
+        scope: SCOPES[0].to_owned(),
+        token: tokens.get(person).cloned().unwrap_or_default(),
+        work_reference: "slips-2026".to_owned(),
+        ..DetokenizeRequest::default()
+    };
+    for person in (0..tokens.len()).chain([EMPLOYEE as usize; READS - 1]) {
+        payroll
+            .tokens(1)
+            .detokenize(reveal(person, PURPOSE))
+            .await
+            .map_err(|status| anyhow::anyhow!("Detokenize: {}", describe(&status)))?;
+    }
+    for attempt in 0..DENIALS {
+        let denied = payroll.tokens(attempt % cluster.size()).detokenize(reveal(5, FOREIGN_PURPOSE)).await;
+        ensure!(denied.is_err(), "a purpose that nobody granted was served");
+    }
+    Ok(())
+}
