@@ -181,7 +181,7 @@ pub enum DetailKey {
     /// The last moment of what the act brought about, RFC 3339.
     #[n(79)]
     Until = 79,
-    /// Codes of the purposes that a change adds or edits, parted by spaces.
+    /// Codes of the purposes that a change adds or edits, or that a grant or a request for access names, parted by spaces.
     #[n(80)]
     Purpose = 80,
     /// Codes of the purposes that a change retires.
@@ -247,6 +247,31 @@ pub enum DetailKey {
     /// What an auditor asked fuda-audit: which entries.
     #[n(136)]
     AuditQuestion = 136,
+    /// Id of a grant that came into force, hexadecimal. The facts behind it are its, up to the next of these or to a
+    /// `grant_revoked`: tenant, caller, role, actions, kinds, purposes, scopes, end, training, entrusted party.
+    #[n(160)]
+    Granted = 160,
+    /// Id of a grant that an order ended, hexadecimal.
+    #[n(161)]
+    GrantRevoked = 161,
+    /// The tenant that a grant is for.
+    #[n(162)]
+    GrantTenant = 162,
+    /// Codes of the actions of a grant or of a request for access, parted by spaces; again for what is behind 512 bytes.
+    #[n(163)]
+    GrantActions = 163,
+    /// Codes of the kinds of number of a grant or of a request for access, in the same form.
+    #[n(164)]
+    GrantKinds = 164,
+    /// The scopes of a grant, in the same form.
+    #[n(165)]
+    GrantScopes = 165,
+    /// Until when the people behind a grant's caller are attested to be trained, RFC 3339.
+    #[n(166)]
+    TrainedUntil = 166,
+    /// Grants that an order brought into force and whose facts did not fit into the entry, decimal.
+    #[n(167)]
+    GrantsUnlisted = 167,
 }
 
 impl DetailKey {
@@ -338,6 +363,14 @@ impl DetailKey {
             DetailKey::AuditShape => "audit_shape",
             DetailKey::AuditMethod => "audit_method",
             DetailKey::AuditQuestion => "audit_question",
+            DetailKey::Granted => "granted",
+            DetailKey::GrantRevoked => "grant_revoked",
+            DetailKey::GrantTenant => "grant_tenant",
+            DetailKey::GrantActions => "grant_actions",
+            DetailKey::GrantKinds => "grant_kinds",
+            DetailKey::GrantScopes => "grant_scopes",
+            DetailKey::TrainedUntil => "trained_until",
+            DetailKey::GrantsUnlisted => "grants_unlisted",
         }
     }
 }

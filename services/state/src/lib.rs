@@ -19,6 +19,7 @@ pub mod folds;
 pub mod freezes;
 #[cfg(test)]
 mod golden;
+mod granted;
 mod ids;
 pub mod key;
 mod machine;

@@ -11,7 +11,7 @@ use super::{DAY, remember_party, sweep_spent};
 use crate::command::propose_grants::check_given;
 use crate::machine::Applying;
 use crate::row::{Act, GrantRow, Row};
-use crate::{Refusal, Table, TableError, Txn, View, key, reader};
+use crate::{Refusal, Table, TableError, Txn, View, granted, key, reader};
 
 /// Requests that are over, deleted by one command that makes a new one.
 const FORGET_REQUESTS_MAX: usize = 64;
@@ -145,6 +145,10 @@ impl AccessRow {
             Detail::new(DetailKey::Approvals, &format!("{}/{}", self.approvals.len(), self.approvals_min)),
         ];
         detail.extend(recipient);
+        detail.push(Detail::new(DetailKey::Role, self.wish.role.code()));
+        detail.push(Detail::new(DetailKey::Purpose, self.wish.purpose.as_str()));
+        detail.extend(granted::listed(DetailKey::GrantActions, self.wish.actions.iter().map(|action| action.code())));
+        detail.extend(granted::listed(DetailKey::GrantKinds, self.wish.kinds.iter().map(|kind| kind.code())));
         detail
     }
 }

@@ -5,6 +5,7 @@ use minicbor::{Decode, Encode};
 
 use super::propose_grants::{check_change, detail};
 use crate::access;
+use crate::granted;
 use crate::key;
 use crate::machine::Applying;
 use crate::row::{GrantRow, OrderRow};
@@ -58,6 +59,7 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveGrants
     applying.put(key::order(order.order), &order);
     let version = applying.raise_policy_version()?;
     detail.push(Detail::new(DetailKey::PolicyVersion, &version.to_string()));
+    detail.extend(granted::changes(&order.grants, &order.revoke));
     Ok(Outcome::applied(applying.append_allowed(detail)?))
 }
 

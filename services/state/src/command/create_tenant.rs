@@ -5,6 +5,7 @@ use fuda_ledger::{Detail, DetailKey};
 use fuda_policy::{RecoveryChoice, Tenant};
 use minicbor::{Decode, Encode};
 
+use crate::granted;
 use crate::key;
 use crate::machine::{Applying, TenantFacts};
 use crate::row::TenantRow;
@@ -77,6 +78,7 @@ fn detail(tenant: &Tenant) -> Vec<Detail> {
     if !tenant.demand.is_none() {
         detail.push(Detail::new(DetailKey::VerificationDemand, &tenant.demand.to_string()));
     }
+    detail.extend(granted::listed(DetailKey::PurposeEnabled, tenant.purposes.iter().map(|purpose| purpose.as_str())));
     detail
 }
 
