@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::auditors::Auditor;
 use crate::queries::{Entered, Queries, Words};
 use crate::question::{self, Question};
+use crate::report::{self, Made, Reports};
 use crate::store::{self, Store};
 
 /// When a call that may be repeated should come again.
@@ -70,12 +71,23 @@ fn internal(method: &str, error: &dyn Display) -> Status {
 pub(crate) struct Asker {
     store: Arc<Store>,
     queries: Arc<Queries>,
+    reports: Arc<Reports>,
 }
 
 impl Asker {
     /// Asks this store, and enters the questions there.
     pub(crate) fn new(store: Arc<Store>, queries: Arc<Queries>) -> Self {
-        Self { store, queries }
+        Self { store, queries, reports: Arc::default() }
+    }
+
+    /// With what reports are made with.
+    pub(crate) fn with_reports(self, reports: Reports) -> Self {
+        Self { reports: Arc::new(reports), ..self }
+    }
+
+    /// What reports are made with.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// The verified entries. Reading any of them takes an [`Entered`].
@@ -131,6 +143,11 @@ impl Asker {
         message: pb::ReadQueriesRequest,
     ) -> Result<pb::ReadQueriesResponse, Status> {
         self.ask(auditor, question::read_queries(&message, auditor)).await
+    }
+
+    /// MakeReport: a document from the entries.
+    pub(crate) async fn report(&self, auditor: &Auditor, message: &pb::MakeReportRequest) -> Result<Made, Status> {
+        self.ask(auditor, report::question(message, auditor)).await
     }
 
     /// Enters a question and answers it, beside the event loop. A question that could not be read is entered as refused.

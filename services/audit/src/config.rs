@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use fuda_core::{CallerId, TenantId};
 use fuda_ledger::VerifierKey;
+use fuda_report::Facts;
 use fuda_runtime::telemetry::TelemetryConfig;
 use fuda_runtime::tls::TlsPaths;
 use fuda_wire::Sight;
@@ -37,6 +38,9 @@ pub(crate) struct Config {
     /// Who may ask; nobody else is answered.
     #[serde(default)]
     pub(crate) auditors: Vec<Auditor>,
+    /// What reports tell that entries do not: names, countries, keys, entrusted parties. Never a key or a number.
+    #[serde(default)]
+    pub(crate) report: Facts,
     /// Logs, traces and metrics.
     #[serde(default)]
     pub(crate) telemetry: TelemetryConfig,
@@ -160,6 +164,7 @@ impl Config {
         );
         fuda_ledger::note::check_name(&self.audit.witness_name).context("configuration key `audit.witness_name`")?;
         self.auditors()?;
+        self.report.check().context("configuration section `report`")?;
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ mod listing;
 mod metrics;
 mod queries;
 mod question;
+mod report;
 #[cfg(test)]
 mod samples;
 mod serve;

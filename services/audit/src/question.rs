@@ -211,7 +211,8 @@ fn group_to_wire(key: GroupKey, group: &Group, cut: bool) -> pb::Group {
     }
 }
 
-fn moment(field: &'static str, time: &prost_types::Timestamp) -> Result<Timestamp, Invalid> {
+/// A time of the wire.
+pub(crate) fn moment(field: &'static str, time: &prost_types::Timestamp) -> Result<Timestamp, Invalid> {
     let millis = time.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
     millis.map(Timestamp::from_millis).ok_or(Invalid::new(field, "must be a time within the calendar"))
 }

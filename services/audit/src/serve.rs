@@ -25,6 +25,7 @@ use crate::finding::Evidence;
 use crate::follow::{Follower, Patience, View};
 use crate::metrics::Metrics;
 use crate::queries::Queries;
+use crate::report::Reports;
 use crate::service::Audit;
 use crate::store::Store;
 use crate::vault::Node;
@@ -43,6 +44,8 @@ const METHODS: &[&str] = &[
     "fuda.audit.v1.AuditService/Summarize",
     "fuda.audit.v1.AuditService/WhoAccessed",
     "fuda.audit.v1.AuditService/ReadQueries",
+    "fuda.audit.v1.AuditService/ListReports",
+    "fuda.audit.v1.AuditService/MakeReport",
 ];
 /// Connections on the client listener: auditors are few.
 const CONNECTIONS_MAX: usize = 256;
@@ -91,7 +94,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         metrics,
     };
     let queries = Arc::new(Queries::open(&config.audit.data_dir, &config.audit.witness_name)?);
-    let audit = Audit { asker: Asker::new(store, queries), view, log, witness: witness_key };
+    let reports = Reports::new(config.report.clone(), config.audit.witness_name.clone());
+    let audit = Audit { asker: Asker::new(store, queries).with_reports(reports), view, log, witness: witness_key };
     serve_auditors(&config, &telemetry, audit, &health, &tracker, &stop)?;
     health.ready(STORE);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the witness starts");

@@ -13,6 +13,7 @@ use crate::ask::{Asker, refused};
 use crate::auditors::Auditor;
 use crate::finding::Kind;
 use crate::follow::View;
+use crate::report;
 use crate::store::{self, Alarm};
 
 /// Serves AuditService from the store of this process.
@@ -132,6 +133,27 @@ impl AuditService for Audit {
     ) -> Result<Response<pb::ReadQueriesResponse>, Status> {
         let (auditor, message) = asked(request)?;
         Ok(Response::new(self.asker.read_queries(&auditor, message).await?))
+    }
+
+    async fn list_reports(
+        &self,
+        request: Request<pb::ListReportsRequest>,
+    ) -> Result<Response<pb::ListReportsResponse>, Status> {
+        auditor(&request)?;
+        Ok(Response::new(report::list()))
+    }
+
+    async fn make_report(
+        &self,
+        request: Request<pb::MakeReportRequest>,
+    ) -> Result<Response<pb::MakeReportResponse>, Status> {
+        let (auditor, message) = asked(request)?;
+        let made = self.asker.report(&auditor, &message).await?;
+        Ok(Response::new(pb::MakeReportResponse {
+            data: made.bytes,
+            file_name: made.file_name,
+            media_type: made.media_type.to_owned(),
+        }))
     }
 }
 

@@ -97,7 +97,6 @@ impl Reader<'_> {
 
     /// Visits the entries from a sequence on that meet the filter, in their order, until `visit` breaks. Nothing but the
     /// one entry is kept in memory: this is what exports and reports are made with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "exports and reports come next"))]
     pub(crate) fn scan(
         &self,
         asked: &Entered,

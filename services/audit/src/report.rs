@@ -1,0 +1,286 @@
+//! MakeReport: a document of [`fuda_report`] from the verified entries, within what the auditor may see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::anyhow;
+use fuda_core::{Code, Day, Invalid, SubjectRef, TenantId, Timestamp, Zone};
+use fuda_ledger::Entry;
+use fuda_policy::Action;
+use fuda_proto::audit::v1 as pb;
+use fuda_report::{Basis, Collector, Document, Facts, Incident, Language, ReportKind, Request, Witness};
+use parking_lot::Mutex;
+
+use crate::ask::{Asker, Failure};
+use crate::auditors::Auditor;
+use crate::filter::{Clause, Filter};
+use crate::queries::{Entered, Words};
+use crate::question::{Answer, Question, moment};
+use crate::store::{Field, Reader};
+
+/// Acts on the whole vault of which every tenant's reports tell. They are few, and are kept in memory while one is made.
+const VAULT_ACTS: [Action; 14] = [
+    Action::Bootstrap,
+    Action::CreateTenant,
+    Action::ProposeGrants,
+    Action::ApproveGrants,
+    Action::ProposePolicy,
+    Action::ApprovePolicy,
+    Action::ProposeCatalogueChange,
+    Action::ApprovePurposeOrder,
+    Action::AddMember,
+    Action::RemoveMember,
+    Action::Freeze,
+    Action::Thaw,
+    Action::StartSuccession,
+    Action::FinishSuccession,
+];
+/// Of these at most as many are told.
+const VAULT_ACTS_MAX: usize = 200_000;
+/// Bytes of one document: it is one answer.
+const DOCUMENT_BYTES_MAX: usize = 12 << 20;
+
+/// What reports are made with.
+#[derive(Default)]
+pub(crate) struct Reports {
+    /// What entries do not hold.
+    facts: Facts,
+    /// The name the witness cosigns under.
+    witness: String,
+    /// One document is made at a time: each may count millions of persons.
+    turn: Mutex<()>,
+}
+
+impl Reports {
+    /// Reports with these facts.
+    pub(crate) fn new(facts: Facts, witness: String) -> Self {
+        Self { facts, witness, turn: Mutex::new(()) }
+    }
+}
+
+/// A document in the form that was asked for.
+pub(crate) struct Made {
+    /// Its name as a file, without anything a caller chose but the tenant.
+    pub(crate) file_name: String,
+    /// Its media type.
+    pub(crate) media_type: &'static str,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What was asked for, read.
+struct Plan {
+    request: Request,
+    filter: Filter,
+    form: pb::ReportFormat,
+}
+
+/// Which reports there are.
+pub(crate) fn list() -> pb::ListReportsResponse {
+    let info = |kind: &ReportKind| pb::ReportInfo {
+        report: kind.code().to_owned(),
+        title_ja: kind.title().of(Language::Japanese).to_owned(),
+        title_en: kind.title().of(Language::English).to_owned(),
+        basis_ja: kind.basis().of(Language::Japanese).to_owned(),
+        basis_en: kind.basis().of(Language::English).to_owned(),
+    };
+    pb::ListReportsResponse { reports: ReportKind::ALL.iter().map(info).collect() }
+}
+
+/// The question for a document.
+pub(crate) fn question(message: &pb::MakeReportRequest, auditor: &Auditor) -> Question<Made> {
+    let plan = Plan::read(message, auditor);
+    let (question, shape) = match &plan {
+        Ok(plan) => plan.words(message),
+        // Not read, so not known to be harmless: the method and the refusal are enough.
+        Err(_) => (String::new(), String::new()),
+    };
+    let auditor = auditor.caller.to_string();
+    let answer = plan.map(|plan| -> Answer<Made> { Box::new(move |asker, asked| plan.make(asker, asked, auditor)) });
+    Question { words: Words { method: "MakeReport", question, shape }, answer }
+}
+
+impl Plan {
+    fn read(message: &pb::MakeReportRequest, auditor: &Auditor) -> Result<Self, Failure> {
+        let tenant = TenantId::parse(&message.tenant)?;
+        let sight = &auditor.sight;
+        // Another's tenant is one that does not exist.
+        if sight.tenant.as_ref().is_some_and(|seen| *seen != tenant) {
+            return Err(Code::DeniedOrNotFound.into());
+        }
+        let language = match message.language.as_str() {
+            "" => Language::Japanese,
+            code => Language::from_code(code)?,
+        };
+        let zone = match message.time_zone.as_str() {
+            "" => Zone::tokyo(),
+            name => Zone::parse(name)?,
+        };
+        let subject = match message.subject.as_str() {
+            "" => None,
+            subject => Some(SubjectRef::parse(subject)?),
+        };
+        let day = |field, text: &str| Day::parse(text).map_err(|_| Invalid::new(field, "must be a date, YYYY-MM-DD"));
+        let form = pb::ReportFormat::try_from(message.format);
+        let form = form.map_err(|_| Invalid::new("format", "must be html, csv or json"))?;
+        let request = Request {
+            report: ReportKind::from_code(&message.report)?,
+            tenant,
+            from: day("from_date", &message.from_date)?,
+            until: day("until_date", &message.until_date)?,
+            zone,
+            language,
+            subject,
+            incident: message.incident.as_ref().map(incident).transpose()?,
+            partial: sight.tenant.is_some() || sight.callers.is_some(),
+        };
+        request.check().map_err(failure)?;
+        let filter = message.incident.as_ref().map_or("", |incident| &incident.filter);
+        Ok(Self { request, filter: Filter::parse(filter)?, form })
+    }
+
+    /// The question as the ledger of questions keeps it.
+    fn words(&self, message: &pb::MakeReportRequest) -> (String, String) {
+        let Request { report, tenant, from, until, language, subject, incident, .. } = &self.request;
+        let mut question = format!("tenant = \"{tenant}\"");
+        if let Some(subject) = subject {
+            question += &format!(" AND subject = \"{subject}\"");
+        }
+        if let Some(incident) = incident.as_ref().filter(|incident| !incident.filter.is_empty()) {
+            question += &format!(" AND {}", incident.filter);
+        }
+        let form = message.format().as_str_name();
+        (question, format!("{} {from} {until} {} {form}", report.code(), language.code()))
+    }
+
+    fn make(self, asker: &Asker, asked: &Entered, made_by: String) -> Result<Made, Failure> {
+        let reports = asker.reports();
+        let _turn = reports.turn.lock();
+        let name = format!(
+            "{}-{}-{}-{}",
+            self.request.report.code(),
+            self.request.tenant,
+            self.request.from,
+            self.request.until
+        );
+        let document = asker.store().read_with(|reader| self.document(asker, reader, asked, made_by))?;
+        let (extension, media_type, bytes) = match self.form {
+            pb::ReportFormat::Unspecified | pb::ReportFormat::Html => {
+                ("html", "text/html; charset=utf-8", document.html().into_bytes())
+            }
+            pb::ReportFormat::Csv => ("csv", "text/csv; charset=utf-8", document.csv().map_err(failure)?),
+            pb::ReportFormat::Json => ("json", "application/json", document.json().map_err(failure)?),
+        };
+        if bytes.len() > DOCUMENT_BYTES_MAX {
+            return Err(too_much());
+        }
+        Ok(Made { file_name: format!("{name}.{extension}"), media_type, bytes })
+    }
+
+    fn document(
+        &self,
+        asker: &Asker,
+        reader: &Reader<'_>,
+        asked: &Entered,
+        made_by: String,
+    ) -> Result<Document, Failure> {
+        let reports = asker.reports();
+        let live = reader.live();
+        let cosigned = live.cosigned.as_ref().map(|newest| Witness {
+            name: reports.witness.clone(),
+            size: newest.size,
+            at: Timestamp::from_millis(i64::try_from(newest.time_s.saturating_mul(1_000)).unwrap_or(i64::MAX)),
+        });
+        let facts = Facts { witnesses: cosigned.into_iter().collect(), ..reports.facts.clone() };
+        let mut collector = Collector::new(self.request.clone(), facts).map_err(failure)?;
+        let (from, until) = collector.wanted();
+        let vault = vault_acts(reader, asked, until)?;
+        let mut filter = self.filter.clone().and(Field::Tenant, self.request.tenant.as_str());
+        (filter.from, filter.until) = (filter.from.max(from), filter.until.min(until));
+        feed(reader, asked, &filter, vault, &mut collector)?;
+        let head = live.head();
+        let basis = Basis {
+            made_at: now(),
+            made_by,
+            origin: asker.store().origin().to_owned(),
+            size: head.size,
+            root: head.root,
+        };
+        Ok(collector.finish(&basis))
+    }
+}
+
+/// The acts on the whole vault, in their order. Whoever sees one tenant sees none of them.
+fn vault_acts(reader: &Reader<'_>, asked: &Entered, until: Timestamp) -> Result<Vec<Entry>, Failure> {
+    let acts: BTreeSet<String> = VAULT_ACTS.iter().map(|action| action.code().to_owned()).collect();
+    let clause: Clause = BTreeMap::from([(Field::Action, acts)]);
+    let filter = Filter { clauses: vec![clause], until, ..Filter::ALL };
+    let mut found = Vec::new();
+    reader.scan(asked, &filter, 0, &mut |row| {
+        if row.entry.common.tenant.is_none() {
+            found.push(row.entry.clone());
+        }
+        if found.len() > VAULT_ACTS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if found.len() > VAULT_ACTS_MAX { Err(too_much()) } else { Ok(found) }
+}
+
+/// Feeds the tenant's entries and the acts on the whole vault in the order of the ledger.
+fn feed(
+    reader: &Reader<'_>,
+    asked: &Entered,
+    filter: &Filter,
+    vault: Vec<Entry>,
+    collector: &mut Collector,
+) -> Result<(), Failure> {
+    let mut vault = vault.into_iter().peekable();
+    let mut taken = Ok(());
+    reader.scan(asked, filter, 0, &mut |row| {
+        let place = row.entry.item.sequence;
+        let mut take = || {
+            while let Some(act) = vault.next_if(|act| act.item.sequence < place) {
+                collector.take(&act)?;
+            }
+            collector.take(&row.entry)
+        };
+        taken = take();
+        if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    taken.map_err(failure)?;
+    vault.try_for_each(|act| collector.take(&act)).map_err(failure)
+}
+
+fn incident(message: &pb::ReportIncident) -> Result<Incident, Failure> {
+    let known = message.known_time.as_ref().ok_or(Invalid::new("incident.known_time", "must be set"))?;
+    Ok(Incident {
+        known_at: moment("incident.known_time", known)?,
+        improper: message.improper_purpose,
+        filter: message.filter.clone(),
+        summary: message.summary.clone(),
+    })
+}
+
+fn failure(error: fuda_report::Error) -> Failure {
+    match error {
+        fuda_report::Error::Invalid(invalid) => invalid.into(),
+        fuda_report::Error::TooMany(_) => too_much(),
+        error => Failure::Internal(anyhow!(error)),
+    }
+}
+
+fn too_much() -> Failure {
+    Failure::Refused(
+        Code::TooManyItems,
+        Some(Invalid::new("until_date", "must be nearer to from_date: there is too much")),
+    )
+}
+
+fn now() -> Timestamp {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;
