@@ -272,6 +272,18 @@ pub enum DetailKey {
     /// Grants that an order brought into force and whose facts did not fit into the entry, decimal.
     #[n(167)]
     GrantsUnlisted = 167,
+    /// Origin of the ledger that a vault was restored from.
+    #[n(142)]
+    RestoredOrigin = 142,
+    /// Its head that was restored: size, and root in base64.
+    #[n(143)]
+    RestoredHead = 143,
+    /// Its last head that a witness had cosigned, likewise.
+    #[n(144)]
+    CosignedHead = 144,
+    /// Its entries that the restored vault does not know: the first one, and the one behind the last.
+    #[n(145)]
+    LedgerGap = 145,
 }
 
 impl DetailKey {
@@ -371,6 +383,10 @@ impl DetailKey {
             DetailKey::GrantScopes => "grant_scopes",
             DetailKey::TrainedUntil => "trained_until",
             DetailKey::GrantsUnlisted => "grants_unlisted",
+            DetailKey::RestoredOrigin => "restored_origin",
+            DetailKey::RestoredHead => "restored_head",
+            DetailKey::CosignedHead => "cosigned_head",
+            DetailKey::LedgerGap => "ledger_gap",
         }
     }
 }

@@ -94,6 +94,9 @@ pub enum Error {
         /// Origin line of the checkpoint.
         found: String,
     },
+    /// The statement of a succession of logs is malformed, cannot be true, or too few people signed it.
+    #[error("the statement of succession {0}")]
+    Succession(&'static str),
     /// An entry is missing, doubled, inserted or out of order.
     #[error("entry {expected} is not where it belongs: sequence {found} was found there")]
     LogSequence {

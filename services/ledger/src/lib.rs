@@ -21,6 +21,7 @@ pub mod credential;
 pub mod entry;
 mod error;
 pub mod note;
+pub mod succession;
 pub mod tree;
 pub mod verifier;
 
@@ -33,6 +34,7 @@ pub use credential::{Assertion, Credential, CredentialKind};
 pub use entry::{Common, Decision, Detail, DetailKey, Entry, EntryItem};
 pub use error::Error;
 pub use note::{SignedNote, VerifierKey};
+pub use succession::OriginSuccession;
 pub use verifier::{Report, verify_log};
 
 #[cfg(test)]
