@@ -20,6 +20,8 @@ use crate::auditors::Auditors;
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 /// Nodes of one vault.
 const ENDPOINTS_MAX: usize = 16;
+/// People who may state a succession.
+const SUCCESSION_KEYS_MAX: usize = 16;
 /// Auditors of one fuda-audit.
 const AUDITORS_MAX: usize = 1_000;
 
@@ -56,6 +58,10 @@ pub(crate) struct Audit {
     pub(crate) data_dir: PathBuf,
     /// Name the witness cosigns under, such as `audit.example.jp/one`: 1 to 255 bytes without spaces and `+`.
     pub(crate) witness_name: String,
+    /// Public keys of the people who may state that one log succeeds another (`fuda audit succession keygen` prints them),
+    /// at most 16. Two of them must sign. Absent: no succession is accepted.
+    #[serde(default)]
+    pub(crate) succession_keys: Vec<String>,
 }
 
 /// The vault it follows.
@@ -131,6 +137,19 @@ impl Config {
         VerifierKey::parse(text.trim()).with_context(|| format!("`{shown}`"))
     }
 
+    /// The keys of the people who may state a succession.
+    pub(crate) fn succession_keys(&self) -> anyhow::Result<Vec<VerifierKey>> {
+        let texts = &self.audit.succession_keys;
+        let range = "configuration key `audit.succession_keys` must name none or 2 to 16 different people";
+        ensure!(texts.is_empty() || (2..=SUCCESSION_KEYS_MAX).contains(&texts.len()), range);
+        let parsed: Result<Vec<VerifierKey>, _> = texts.iter().map(|text| VerifierKey::parse(text)).collect();
+        let keys = parsed.context("configuration key `audit.succession_keys`")?;
+        let same = |a: &VerifierKey, b: &VerifierKey| a.name() == b.name() || a.public_key() == b.public_key();
+        let twice = keys.iter().enumerate().any(|(place, key)| keys.iter().take(place).any(|it| same(it, key)));
+        ensure!(!twice, range);
+        Ok(keys)
+    }
+
     /// The auditors and how far they see.
     pub(crate) fn auditors(&self) -> anyhow::Result<Auditors> {
         ensure!(self.auditors.len() <= AUDITORS_MAX, "configuration key `auditors` may have {AUDITORS_MAX} tables");
@@ -165,6 +184,7 @@ impl Config {
         fuda_ledger::note::check_name(&self.audit.witness_name).context("configuration key `audit.witness_name`")?;
         self.auditors()?;
         self.report.check().context("configuration section `report`")?;
+        self.succession_keys()?;
         Ok(())
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Signature,
     /// A node has entries that no checkpoint signs for too long.
     Withheld,
+    /// The log of a restored vault does not begin as the statement of its succession says.
+    Succession,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::Entries => "entries",
             Self::Signature => "signature",
             Self::Withheld => "withheld",
+            Self::Succession => "succession",
         }
     }
 
@@ -134,7 +137,9 @@ mod tests {
     #[test]
     fn only_a_contradiction_to_what_was_vouched_for_halts() {
         let halting = [Kind::Fork, Kind::Rollback];
-        for kind in [Kind::Fork, Kind::Rollback, Kind::Gap, Kind::Entries, Kind::Signature, Kind::Withheld] {
+        for kind in
+            [Kind::Fork, Kind::Rollback, Kind::Gap, Kind::Entries, Kind::Signature, Kind::Withheld, Kind::Succession]
+        {
             assert_eq!(Kind::halts(kind.code()), halting.contains(&kind));
         }
     }

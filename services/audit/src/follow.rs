@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuda_core::Timestamp;
-use fuda_ledger::tree::{Hash, TreeHead, leaf_hash};
-use fuda_ledger::{SignedNote, VerifierKey};
+use fuda_ledger::tree::{Edge, Hash, TreeHead, leaf_hash};
+use fuda_ledger::{OriginSuccession, SignedNote, VerifierKey};
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::time::Instant;
@@ -30,6 +30,10 @@ use crate::witness::Witness;
 const STEP_ENTRIES: u64 = 16_384;
 /// A checkpoint that stands still is cosigned anew after this time, so that a cosignature's age tells whether we live.
 const COSIGN_AGAIN_S: u64 = 10;
+/// How long one node may take to take a cosignature.
+const DELIVERY: Duration = Duration::from_secs(2);
+/// When it is tried again after no node took one: the vault may not know this witness.
+const DELIVER_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a node showed last.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +74,8 @@ pub(crate) struct Follower {
     pub(crate) patience: Patience,
     pub(crate) view: Arc<View>,
     pub(crate) metrics: Arc<Metrics>,
+    /// The succession that made this the log to follow; its first entries must say so.
+    pub(crate) comes_from: Option<OriginSuccession>,
 }
 
 /// Since when something has been so that may last only for a while.
@@ -98,6 +104,10 @@ struct Watches {
     behind: Lasting,
     unsigned: Lasting,
     rounds: usize,
+    /// When the newest cosignature was made that a node has taken, in seconds since 1970.
+    delivered_s: u64,
+    /// Not before this is a delivery tried again.
+    deliver_after: Option<Instant>,
 }
 
 impl Follower {
@@ -140,7 +150,34 @@ impl Follower {
         self.look_for_withheld(&seen, watches).await?;
         let halted = self.halted()?;
         self.metrics.halted(halted);
-        if halted { self.look_for_fork(&seen).await } else { self.advance(&mut seen).await }
+        if halted {
+            return self.look_for_fork(&seen).await;
+        }
+        self.advance(&mut seen).await?;
+        self.deliver(&seen, watches).await;
+        Ok(())
+    }
+
+    /// Brings the newest cosignature to one node, which has it replicated. Whether the vault wants it is its own affair:
+    /// a vault that does not know this witness refuses, and nothing here depends on it.
+    async fn deliver(&self, seen: &[(usize, Seen)], watches: &mut Watches) {
+        let live = self.store.live();
+        let Some(newest) = live.cosigned.as_ref().filter(|newest| newest.time_s > watches.delivered_s) else { return };
+        if watches.deliver_after.is_some_and(|after| Instant::now() < after) {
+            return;
+        }
+        for node in seen.iter().filter_map(|(place, _)| self.nodes.get(*place)) {
+            match tokio::time::timeout(DELIVERY, node.deliver(&newest.note)).await {
+                Ok(Ok(())) => {
+                    (watches.delivered_s, watches.deliver_after) = (newest.time_s, None);
+                    self.metrics.delivered(newest.time_s);
+                    return;
+                }
+                Ok(Err(error)) => tracing::debug!(node = node.address, %error, "a node did not take the cosignature"),
+                Err(_) => tracing::debug!(node = node.address, "a node took too long to take the cosignature"),
+            }
+        }
+        watches.deliver_after = Some(Instant::now() + DELIVER_AGAIN);
     }
 
     /// What contradicts us is noted while we stand still, too: behind a rollback comes the history that was put in its
@@ -254,6 +291,11 @@ impl Follower {
                 Ok(rows) => rows,
                 Err(trouble) => return Ok(Err(trouble)),
             };
+            if let Some(statement) = self.comes_from.as_ref().filter(|_| from == 0) {
+                if let Err(finding) = begins_as_stated(statement, &rows, seen) {
+                    return Ok(Err(finding.into()));
+                }
+            }
             let mut edge = live.edge.clone();
             let (rows, edge, full) = tokio::task::spawn_blocking(move || {
                 let leaves: Vec<Hash> = rows.iter().map(|row| leaf_hash(&row.canonical)).collect();
@@ -364,6 +406,27 @@ impl Follower {
         let store = Arc::clone(&self.store);
         Ok(tokio::task::spawn_blocking(move || work(&store)).await??)
     }
+}
+
+/// That the log begins as two people stated: its first entry names what was restored and what is missing, and its first
+/// entries are those of its first checkpoint.
+fn begins_as_stated(statement: &OriginSuccession, rows: &[Row], seen: &Seen) -> Result<(), Finding> {
+    let count = usize::try_from(statement.first.size).unwrap_or(usize::MAX);
+    let first = rows.get(..count).map(|rows| {
+        let mut edge = Edge::new();
+        edge.append(&rows.iter().map(|row| leaf_hash(&row.canonical)).collect::<Vec<Hash>>());
+        edge.head()
+    });
+    let told = rows.first().is_some_and(|row| statement.is_told_by(&row.entry));
+    if told && first == Some(statement.first) {
+        return Ok(());
+    }
+    let words = match told {
+        true => "the new log does not begin with the checkpoint that the succession named",
+        false => "the first entry of the new log does not name what was restored and what is missing",
+    };
+    let proof = json!({ "checkpoint": seen.text(), "statement": statement.text() });
+    Err(Finding::new(Kind::Succession, words, proof))
 }
 
 /// Wall clock: seconds are all that a cosignature states.

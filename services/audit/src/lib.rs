@@ -23,6 +23,7 @@ mod samples;
 mod serve;
 mod service;
 mod store;
+mod succeed;
 mod vault;
 mod witness;
 
@@ -36,6 +37,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use fuda_core::{Timestamp, text};
+use fuda_ledger::OriginSuccession;
 use fuda_runtime::process;
 use rustix::fs::{FlockOperation, flock};
 
@@ -47,6 +49,8 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_CONFIG: u8 = 64;
 /// Longest name and reason of who settles an alarm, in characters.
 const SETTLED_CHARS_MAX: usize = 256;
+/// Bytes of a statement of succession, or of a checkpoint.
+const STATEMENT_BYTES_MAX: u64 = 65_536;
 
 /// An independent witness of the vault's ledger.
 #[derive(Parser)]
@@ -86,6 +90,20 @@ enum Subcommands {
         #[arg(long)]
         reason: String,
     },
+    /// Takes the log of a restored vault as the successor of the one followed so far, on a statement of two people
+    /// (`fuda audit succession make`). The old log is kept, its open alarms are settled, and the gap is listed in the status.
+    /// Not while `serve` runs; put the new log's verifier key into the settings before it starts again.
+    Succeed {
+        /// Settings, a TOML file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The statement with the signatures of two people.
+        #[arg(long)]
+        statement: PathBuf,
+        /// The first checkpoint of the new log.
+        #[arg(long)]
+        first: PathBuf,
+    },
 }
 
 /// Runs the program with the arguments of this process.
@@ -95,8 +113,10 @@ pub fn main() -> ExitCode {
     if let Err(error) = process::harden() {
         return fail(EXIT_FAILED, &anyhow::anyhow!(error));
     }
-    let (Subcommands::Init { config } | Subcommands::Serve { config } | Subcommands::Settle { config, .. }) =
-        &arguments.command;
+    let (Subcommands::Init { config }
+    | Subcommands::Serve { config }
+    | Subcommands::Settle { config, .. }
+    | Subcommands::Succeed { config, .. }) = &arguments.command;
     let config = match Config::load(config) {
         Ok(config) => config,
         Err(error) => return fail(EXIT_CONFIG, &error),
@@ -105,6 +125,7 @@ pub fn main() -> ExitCode {
         Subcommands::Init { .. } => init(&config),
         Subcommands::Serve { .. } => serve::run(config),
         Subcommands::Settle { alarm, by, reason, .. } => settle(&config, alarm, &by, &reason),
+        Subcommands::Succeed { statement, first, .. } => succeed(&config, &statement, &first),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,10 +146,30 @@ fn settle(config: &Config, alarm: u64, by: &str, reason: &str) -> anyhow::Result
         text::check_short(field, value, SETTLED_CHARS_MAX, "must have 1 to 256 characters")?;
     }
     let store = Store::open(&config.audit.data_dir, config.verifier_key()?.name())?;
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let at = Timestamp::from_millis(i64::try_from(millis)?);
-    ensure!(store.settle(alarm, at, by, reason)?, "no open alarm has the number {alarm}");
+    ensure!(store.settle(alarm, now()?, by, reason)?, "no open alarm has the number {alarm}");
     Ok(())
+}
+
+fn succeed(config: &Config, statement: &Path, first: &Path) -> anyhow::Result<()> {
+    let keys = config.succession_keys()?;
+    ensure!(!keys.is_empty(), "configuration key `audit.succession_keys` names nobody who may state a succession");
+    let _lock = lock(&config.audit.data_dir)?;
+    let read = |path: &Path| -> anyhow::Result<Vec<u8>> {
+        let shown = path.display();
+        let length = std::fs::metadata(path).with_context(|| format!("`{shown}`"))?.len();
+        ensure!(length <= STATEMENT_BYTES_MAX, "`{shown}` is too long");
+        std::fs::read(path).with_context(|| format!("`{shown}`"))
+    };
+    let accepted = succeed::succeed(&config.audit.data_dir, &keys, &read(statement)?, &read(first)?, now()?)?;
+    let (from, before) = accepted.statement.gap();
+    let OriginSuccession { old_origin, new_key, .. } = accepted.statement;
+    writeln!(std::io::stdout().lock(), "follows {new_key}\nmissing there: entries {from}..{before} of {old_origin}")?;
+    Ok(())
+}
+
+fn now() -> anyhow::Result<Timestamp> {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    Ok(Timestamp::from_millis(i64::try_from(millis)?))
 }
 
 /// Where the witness's key lies.

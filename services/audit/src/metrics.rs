@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
 struct Gauges {
     verified: AtomicU64,
     cosigned_s: AtomicU64,
+    delivered_s: AtomicU64,
     open_alarms: AtomicU64,
     halted: AtomicU64,
 }
@@ -28,9 +29,16 @@ impl Metrics {
         gauge(meter, &gauges, "fuda.audit.cosigned_time_seconds", "When the witness cosigned last, since 1970", |it| {
             &it.cosigned_s
         });
+        gauge(
+            meter,
+            &gauges,
+            "fuda.audit.delivered_time_seconds",
+            "When the newest one that a node took was made",
+            |it| &it.delivered_s,
+        );
         gauge(meter, &gauges, "fuda.audit.open_alarms", "Alarms that nobody settled", |it| &it.open_alarms);
         gauge(meter, &gauges, "fuda.audit.halted", "1 while nothing is verified or cosigned any more", |it| &it.halted);
-        // By kind: fork, rollback, gap, entries, signature, withheld.
+        // By kind: fork, rollback, gap, entries, signature, withheld, succession.
         let alarms = meter.u64_counter("fuda.audit.alarms").with_description("Alarms raised, by kind").build();
         Self { alarms, gauges }
     }
@@ -41,6 +49,10 @@ impl Metrics {
 
     pub(crate) fn cosigned(&self, time_s: u64) {
         self.gauges.cosigned_s.store(time_s, Ordering::Relaxed);
+    }
+
+    pub(crate) fn delivered(&self, time_s: u64) {
+        self.gauges.delivered_s.store(time_s, Ordering::Relaxed);
     }
 
     pub(crate) fn open_alarms(&self, count: u64) {

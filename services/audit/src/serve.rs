@@ -66,6 +66,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let witness = Witness::load(&crate::key_file(&config), &config.audit.witness_name)?;
     let witness_key = witness.public_key()?;
     let store = Arc::new(Store::open(&config.audit.data_dir, log.name())?);
+    let comes_from = store.read(|reader| reader.predecessors())?.pop().map(|predecessor| predecessor.statement);
+    if let Some(statement) = &comes_from {
+        anyhow::ensure!(statement.new_key == log, "the verifier key is another one than the succession named");
+    }
     let (meter, tracker) = (telemetry.metrics().meter(), TaskTracker::new());
     let metrics = Arc::new(Metrics::new(&meter));
     metrics.verified(store.live().head().size);
@@ -92,6 +96,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         },
         view: Arc::clone(&view),
         metrics,
+        comes_from,
     };
     let queries = Arc::new(Queries::open(&config.audit.data_dir, &config.audit.witness_name)?);
     let reports = Reports::new(config.report.clone(), config.audit.witness_name.clone());

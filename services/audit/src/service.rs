@@ -14,7 +14,7 @@ use crate::auditors::Auditor;
 use crate::finding::Kind;
 use crate::follow::View;
 use crate::report;
-use crate::store::{self, Alarm};
+use crate::store::{self, Alarm, Predecessor};
 
 /// Serves AuditService from the store of this process.
 pub(crate) struct Audit {
@@ -50,11 +50,11 @@ impl AuditService for Audit {
         let settled_too = request.get_ref().with_settled_alarms;
         let live = self.asker.store().live();
         let (head, newest) = (live.head(), live.cosigned.as_ref());
-        let (open, alarms) = self
+        let (open, alarms, predecessors) = self
             .read(move |reader| {
                 let open = reader.open_alarms()?;
                 let alarms = if settled_too { reader.all_alarms()? } else { open.clone() };
-                Ok((open, alarms))
+                Ok((open, alarms, reader.predecessors()?))
             })
             .await?;
         let queries = self.asker.queries();
@@ -82,6 +82,7 @@ impl AuditService for Audit {
             queries: asked,
             queries_checkpoint: asked_checkpoint.map(|checkpoint| checkpoint.note).unwrap_or_default(),
             queries_verifier_key,
+            predecessors: predecessors.into_iter().map(predecessor_to_wire).collect(),
         }))
     }
 
@@ -165,6 +166,21 @@ fn asked<T>(request: Request<T>) -> Result<(Auditor, T), Status> {
 /// Who asks. Only what was established in front of us counts.
 fn auditor<T>(request: &Request<T>) -> Result<&Auditor, Status> {
     request.extensions().get::<Auditor>().ok_or_else(|| refused(Code::Unauthenticated))
+}
+
+fn predecessor_to_wire(predecessor: Predecessor) -> pb::Predecessor {
+    let Predecessor { statement, signers, time } = predecessor;
+    let (gap_from, gap_before) = statement.gap();
+    pb::Predecessor {
+        origin: statement.old_origin.clone(),
+        entries: statement.cosigned.size,
+        root: statement.cosigned.root.to_vec(),
+        gap_from,
+        gap_before,
+        successor: statement.new_key.name().to_owned(),
+        signers,
+        time: Some(timestamp_to_wire(time)),
+    }
 }
 
 fn alarm_to_wire(alarm: Alarm) -> pb::Alarm {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fuda_client::ledger::{GetCheckpointRequest, GetConsistencyProofRequest, ReadEntriesRequest};
+use fuda_client::ledger::{
+    AddCosignatureRequest, GetCheckpointRequest, GetConsistencyProofRequest, ReadEntriesRequest,
+};
 use fuda_client::{Client, Identity, Options};
 use fuda_core::{Code, limits};
 use fuda_ledger::tree::{Hash, TreeHead, verify_consistency};
@@ -88,6 +90,11 @@ impl Node {
         };
         let Checkpoint { head, .. } = Checkpoint::open(answer.as_bytes(), key).map_err(forged)?;
         Ok(Seen { head, note: Some(SignedNote::parse(answer.as_bytes()).map_err(forged)?) })
+    }
+
+    /// Brings it our cosignature, for all nodes to show.
+    pub(crate) async fn deliver(&self, cosigned: &str) -> Result<(), fuda_client::Error> {
+        self.client.add_cosignature(AddCosignatureRequest { checkpoint: cosigned.to_owned() }).await.map(|_| ())
     }
 
     /// Entries that it has, whatever is signed.

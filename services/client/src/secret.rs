@@ -202,6 +202,7 @@ nothing_to_wipe! {
     ledger::ReadEntriesRequest
     ledger::GetCheckpointRequest
     ledger::GetInclusionProofRequest
+    ledger::AddCosignatureRequest
     ledger::GetConsistencyProofRequest
     guard::FreezeRequest
     guard::ThawRequest

@@ -242,6 +242,8 @@ codes! {
         "as many calls were made under the grant within the minute as it allows"
     4140 ExportBehind "EXPORT_BEHIND" Unavailable Backoff
         "the export of the ledger is further behind than this vault may be to reveal anything"
+    4141 WitnessBehind "WITNESS_BEHIND" Unavailable Backoff
+        "no witness has cosigned the ledger as recently as this vault needs to reveal anything"
 
     5001 Internal "INTERNAL" Internal Never
         "an internal error; the operator finds the cause in the log under the request id"

@@ -176,6 +176,8 @@ pub const OFFICE_TO_HOUR_DEFAULT: u16 = 22;
 pub const TENANT_HOLIDAYS_MAX: usize = 366;
 /// Sinks that the ledger is exported to, those that are used no more included.
 pub const SINKS_MAX: usize = 16;
+/// Witnesses whose cosignatures are kept, those whose keys are used no more included.
+pub const WITNESSES_MAX: usize = 16;
 /// Entries that are sent to a sink at once, and that one step of its cursor covers.
 pub const SINK_BATCH_ENTRIES_MAX: usize = 512;
 /// Entries a sink refused for good that its cursor lists by their sequence, the newest ones; all are counted.

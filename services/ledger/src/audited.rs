@@ -311,6 +311,17 @@ pub enum Bookkeeping {
         #[n(3)]
         rejected: Vec<Sequence>,
     },
+    /// A witness outside has seen a checkpoint of this ledger. Apply verifies both signatures; which witnesses count is
+    /// told by each node's configuration.
+    #[n(142)]
+    Cosigned {
+        /// The witness's public key, as text.
+        #[n(0)]
+        witness: String,
+        /// The signed note with the ledger's signature and the witness's.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        note: Vec<u8>,
+    },
 }
 
 /// The ledger-made proof that a command without a caller is bookkeeping: the only thing beside [`Audited`] that

@@ -50,6 +50,7 @@ fn commands_have_their_golden_bytes() {
     let kept = kept.into_iter().chain([Bookkeeping::EnterFolded, Bookkeeping::AlarmsTold { through: Sequence(6) }]);
     let (from, to, rejected) = (Sequence(3), Sequence(9), vec![Sequence(5)]);
     let kept = kept.chain([Bookkeeping::SinkAcknowledged { sink: sink(), from, to, rejected }]);
+    let kept = kept.chain([Bookkeeping::Cosigned { witness: "w".to_owned(), note: vec![1, 2] }]);
     let kept = kept.map(|step| Command(Inner::Kept(step)));
     let lines: Vec<(String, Vec<u8>)> = audited
         .chain(kept)

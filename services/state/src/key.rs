@@ -5,6 +5,7 @@ use fuda_core::{
     BucketId, CallerId, KeyDomainId, Kind, LookupKey, PartyId, RecordId, RecordVersion, RequestId, Sequence, SinkId,
     SubjectRef, TenantId, Timestamp,
 };
+use fuda_ledger::WitnessKey;
 use fuda_policy::{DenyReason, GrantId};
 
 use crate::folds::Sort;
@@ -72,6 +73,8 @@ pub enum Meta {
     Transfers = 70,
     /// [`crate::sinks::SinkRow`], one per sink: followed by its id.
     Sinks = 140,
+    /// [`crate::witnesses::WitnessRow`], one per witness: followed by its public key.
+    Witnesses = 142,
 }
 
 /// Key of a vault fact.
@@ -278,6 +281,13 @@ pub fn policy_order(order: OrderId) -> Vec<u8> {
 pub fn sink(sink: &SinkId) -> Vec<u8> {
     let mut key = meta(Meta::Sinks);
     key.extend_from_slice(sink.as_str().as_bytes());
+    key
+}
+
+/// Key of what a witness cosigned last.
+pub fn witness(witness: &WitnessKey) -> Vec<u8> {
+    let mut key = meta(Meta::Witnesses);
+    key.extend_from_slice(witness.to_string().as_bytes());
     key
 }
 

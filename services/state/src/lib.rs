@@ -35,6 +35,7 @@ pub mod succession;
 mod table;
 pub mod transfers;
 pub mod watch;
+pub mod witnesses;
 
 #[cfg(test)]
 mod testing;

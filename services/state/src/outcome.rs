@@ -262,6 +262,12 @@ pub enum Refusal {
     /// The step of a sink's cursor is none, or leads past the end of the ledger.
     #[n(141)]
     SinkStepInvalid = 141,
+    /// The witness did not sign this note, or not yet.
+    #[n(142)]
+    CosignatureInvalid = 142,
+    /// The witness has cosigned a later checkpoint, or this one later.
+    #[n(143)]
+    CosignatureNotNewer = 143,
 }
 
 impl Refusal {
@@ -321,6 +327,8 @@ impl Refusal {
             Self::GrantRate => "grant_rate",
             Self::SinkMoved => "sink_moved",
             Self::SinkStepInvalid => "sink_step_invalid",
+            Self::CosignatureInvalid => "cosignature_invalid",
+            Self::CosignatureNotNewer => "cosignature_not_newer",
         }
     }
 
@@ -362,7 +370,9 @@ impl Refusal {
             | Self::CheckpointNotNewer
             | Self::CheckpointAhead
             | Self::SinkMoved
-            | Self::SinkStepInvalid => Code::Internal,
+            | Self::SinkStepInvalid
+            | Self::CosignatureInvalid
+            | Self::CosignatureNotNewer => Code::Internal,
             Self::OrderExists
             | Self::OrderClosed
             | Self::RoleConflict

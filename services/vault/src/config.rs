@@ -16,6 +16,7 @@ use crate::export::{self, SinkSettings};
 use crate::identity::Identity;
 use crate::notifier::Receiving;
 use crate::source_zone::SourceZones;
+use crate::witness::WitnessSettings;
 
 /// The whole file. Unknown keys are refused: a knob that does nothing is a bug.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +46,9 @@ pub(crate) struct Config {
     /// To whom the ledger is told, by the name of the sink, at most 16. Must be the same on all nodes: whoever leads tells.
     #[serde(default)]
     pub(crate) export: BTreeMap<String, SinkSettings>,
+    /// Who vouches for the ledger from outside, and how old that may be.
+    #[serde(default)]
+    pub(crate) witness: WitnessSettings,
     /// Bounds on work in flight.
     #[serde(default)]
     pub(crate) limits: Limits,
@@ -197,6 +201,7 @@ impl Config {
         );
         self.bootstrap_operator()?;
         self.source_zones()?;
+        self.witness.open()?;
         export::check(&self.export)
     }
 }

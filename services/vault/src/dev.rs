@@ -31,6 +31,7 @@ use crate::identity::Identity;
 use crate::node::{Node, Parts};
 use crate::service::cluster::{Cluster, People};
 use crate::source_zone::SourceZones;
+use crate::witness::Witnesses;
 
 const TRUST_DOMAIN: &str = "fuda.test";
 const TENANT: &str = "demo";
@@ -109,6 +110,7 @@ fn parts(certificates: &DevCa, temporary: &Path, port: u16) -> anyhow::Result<Pa
         notify: None,
         source_zones: SourceZones::default(),
         lines: Vec::new(),
+        witnesses: Witnesses::default(),
     })
 }
 

@@ -29,6 +29,7 @@ mod shadow;
 mod source_zone;
 mod tasks;
 mod wire;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -181,6 +182,7 @@ fn parts(config: &Config, data_dir: &Path) -> anyhow::Result<Parts> {
         notify: config.notify.as_ref().map(config::Notify::open).transpose()?,
         source_zones: config.source_zones()?,
         lines: export::open(&config.export)?,
+        witnesses: config.witness.open()?,
     })
 }
 

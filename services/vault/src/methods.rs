@@ -56,6 +56,7 @@ pub(crate) const METHODS: &[&str] = &[
     "fuda.ledger.v1.LedgerService/GetCheckpoint",
     "fuda.ledger.v1.LedgerService/GetInclusionProof",
     "fuda.ledger.v1.LedgerService/GetConsistencyProof",
+    "fuda.ledger.v1.LedgerService/AddCosignature",
     "fuda.guard.v1.GuardService/Freeze",
     "fuda.guard.v1.GuardService/Thaw",
     "fuda.guard.v1.GuardService/ListFreezes",

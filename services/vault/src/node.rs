@@ -50,6 +50,7 @@ use crate::service::{
     tenant::Tenants, token::Tokens, transfer::Transfers,
 };
 use crate::source_zone::SourceZones;
+use crate::witness::Witnesses;
 use crate::{alarms, methods, metrics, tasks};
 
 /// Bytes of a request: a full batch fits with room to spare.
@@ -84,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) notify: Option<Receiving>,
     pub(crate) source_zones: SourceZones,
     pub(crate) lines: Vec<Line>,
+    pub(crate) witnesses: Witnesses,
 }
 
 /// A node whose listeners are bound.
@@ -125,7 +127,7 @@ impl Node {
         });
         metrics::observe(&meter, &gate);
         let lines = std::mem::take(&mut parts.lines);
-        let exports = Arc::new(Exports::of(&lines));
+        let exports = Arc::new(Exports::of(&lines, std::mem::take(&mut parts.witnesses)));
         export::observe(&meter, &gate, &exports);
         let peers = serve_peers(&replica, &parts, &meter, &stop_ops)?;
         let node = Self { gate, exports, health, tracker, stop, stop_ops, peers };
@@ -223,7 +225,8 @@ impl Node {
                     .max_encoding_message_size(RESPONSE_BYTES_MAX),
             )
             .add_service(
-                LedgerServiceServer::new(Ledger::new(Arc::clone(gate))).max_encoding_message_size(RESPONSE_BYTES_MAX),
+                LedgerServiceServer::new(Ledger::new(Arc::clone(gate), Arc::clone(exports)))
+                    .max_encoding_message_size(RESPONSE_BYTES_MAX),
             )
             .add_service(GuardServiceServer::new(Guard::new(Arc::clone(gate))))
             .add_service(AccessServiceServer::new(Access::new(Arc::clone(gate))))

@@ -9,6 +9,7 @@ mod count;
 mod read;
 mod schema;
 mod search;
+mod succession;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Column, Packer, TIMES};
 pub(crate) use count::{Counting, Group, GroupKey};
 pub(crate) use read::Reader;
 pub(crate) use search::{Page, PageLimits};
+pub(crate) use succession::Predecessor;
 
 /// Read connections that are kept open.
 const READERS_KEPT_MAX: usize = 8;
@@ -114,7 +116,7 @@ impl Store {
     /// Opens the store of the log `origin` in `dir`, making it when there is none, and rebuilds the tree's edge. The
     /// root must be the one that was written: a store somebody changed is refused.
     pub(crate) fn open(dir: &Path, origin: &str) -> Result<Self, Error> {
-        let path = dir.join("audit.db");
+        let path = succession::current(dir)?;
         let connection = schema::open(&path, origin)?;
         // One view of the disk: another process may be writing, while this one only settles an alarm.
         let view = connection.unchecked_transaction()?;

@@ -57,6 +57,7 @@ pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
         }
         _ => return Err(Error::Foreign("release of fuda-audit")),
     }
+    connection.execute_batch(super::succession::TABLE)?;
     if fact(&connection, "origin")?.as_deref() != Some(origin.as_bytes()) {
         return Err(Error::Foreign("log"));
     }

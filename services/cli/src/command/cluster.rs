@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use fuda_client::Error;
 use fuda_client::cluster::{
-    BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest, Sink,
+    BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest, Sink, Witness,
 };
 use fuda_client::tenant::SuccessionKeys;
 use fuda_core::{Code, limits::APPROVERS_MIN};
@@ -17,6 +17,7 @@ use super::Context;
 use crate::args::Format;
 use crate::failure::Failure;
 use crate::output::{create_public, text};
+use crate::wire;
 
 /// A joining node may first have to receive a snapshot.
 const JOIN_WITHIN: Duration = Duration::from_secs(600);
@@ -217,10 +218,12 @@ fn show(status: &GetStatusResponse, context: &mut Context) -> Result<(), Failure
         Format::Json => {
             facts.push(("members", Value::from(members(false))));
             facts.push(("sinks", status.sinks.iter().map(sink_value).collect()));
+            facts.push(("witnesses", status.witnesses.iter().map(witness_value).collect()));
         }
         Format::Table => {
             facts.extend(members(true).into_iter().map(|member| ("member", member)));
             facts.extend(status.sinks.iter().map(|sink| ("sink", Value::from(sink_line(sink)))));
+            facts.extend(status.witnesses.iter().map(|it| ("witness", Value::from(witness_line(it)))));
         }
     }
     context.output.facts(facts)
@@ -257,6 +260,23 @@ fn sink_value(sink: &Sink) -> Value {
         "rejected": sink.rejected,
         "rejected_sequences": sink.rejected_sequences,
     })
+}
+
+fn witness_value(witness: &Witness) -> Value {
+    json!({
+        "name": witness.name,
+        "entries": witness.entries,
+        "cosigned_time": wire::moment_value(witness.cosigned_time.as_ref()),
+        "age_seconds": witness.cosigned_time.is_some().then_some(witness.age_seconds),
+    })
+}
+
+fn witness_line(witness: &Witness) -> String {
+    let Witness { name, entries, cosigned_time, age_seconds } = witness;
+    match cosigned_time {
+        Some(_) => format!("{name} vouches for {entries} entries, age {age_seconds} s"),
+        None => format!("{name} never cosigned"),
+    }
 }
 
 fn sink_line(sink: &Sink) -> String {

@@ -146,15 +146,15 @@ fn sign(text: String, name: &str, key: &SigningKey) -> Result<SignedNote, Failur
     SignedNote::sign(text, name, key).map_err(unusable)
 }
 
-fn unusable(error: fuda_ledger::Error) -> Failure {
+pub(super) fn unusable(error: fuda_ledger::Error) -> Failure {
     Failure::Usage(format!("the statement cannot be used: {error}"))
 }
 
-fn read_note(path: &Path) -> Result<SignedNote, Failure> {
+pub(super) fn read_note(path: &Path) -> Result<SignedNote, Failure> {
     SignedNote::parse(&read(path)?).map_err(unusable)
 }
 
-fn read_key(path: &Path) -> Result<SigningKey, Failure> {
+pub(super) fn read_key(path: &Path) -> Result<SigningKey, Failure> {
     let wrong = || Failure::Usage(format!("`{}` must hold 64 hexadecimal digits", path.display()));
     let bytes = read(path)?;
     let mut seed = Zeroizing::new([0; 32]);
@@ -172,7 +172,7 @@ fn read(path: &Path) -> Result<input::SecretBytes, Failure> {
     input::read(Some(path))
 }
 
-fn write(out: &Path, note: &SignedNote, context: &mut Context) -> Result<(), Failure> {
+pub(super) fn write(out: &Path, note: &SignedNote, context: &mut Context) -> Result<(), Failure> {
     let mut file = create_public(out)?;
     file.write_all(&note.to_bytes()).and_then(|()| file.sync_all()).map_err(|error| Failure::output(&error))?;
     context.output.facts(vec![("signatures", json!(note.signatures().len()))])

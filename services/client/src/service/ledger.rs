@@ -1,8 +1,9 @@
 //! `fuda.ledger.v1.LedgerService`: for auditors.
 
 use fuda_proto::ledger::v1::{
-    GetCheckpointRequest, GetCheckpointResponse, GetConsistencyProofRequest, GetConsistencyProofResponse,
-    GetInclusionProofRequest, GetInclusionProofResponse, ReadEntriesRequest, ReadEntriesResponse,
+    AddCosignatureRequest, AddCosignatureResponse, GetCheckpointRequest, GetCheckpointResponse,
+    GetConsistencyProofRequest, GetConsistencyProofResponse, GetInclusionProofRequest, GetInclusionProofResponse,
+    ReadEntriesRequest, ReadEntriesResponse,
 };
 
 use super::repeatable;
@@ -13,9 +14,11 @@ static READ_ENTRIES: Method = repeatable("/fuda.ledger.v1.LedgerService/ReadEntr
 static GET_CHECKPOINT: Method = repeatable("/fuda.ledger.v1.LedgerService/GetCheckpoint");
 static GET_INCLUSION_PROOF: Method = repeatable("/fuda.ledger.v1.LedgerService/GetInclusionProof");
 static GET_CONSISTENCY_PROOF: Method = repeatable("/fuda.ledger.v1.LedgerService/GetConsistencyProof");
+static ADD_COSIGNATURE: Method = repeatable("/fuda.ledger.v1.LedgerService/AddCosignature");
 
 #[cfg(test)]
-pub(super) const METHODS: &[&Method] = &[&READ_ENTRIES, &GET_CHECKPOINT, &GET_INCLUSION_PROOF, &GET_CONSISTENCY_PROOF];
+pub(super) const METHODS: &[&Method] =
+    &[&READ_ENTRIES, &GET_CHECKPOINT, &GET_INCLUSION_PROOF, &GET_CONSISTENCY_PROOF, &ADD_COSIGNATURE];
 
 impl Client {
     /// A page of entries.
@@ -55,5 +58,13 @@ impl Client {
         request: GetConsistencyProofRequest,
     ) -> Result<GetConsistencyProofResponse, Error> {
         self.call(&GET_CONSISTENCY_PROOF, request, "").await
+    }
+
+    /// Brings a witness's cosignature.
+    ///
+    /// # Errors
+    /// As the API says.
+    pub async fn add_cosignature(&self, request: AddCosignatureRequest) -> Result<AddCosignatureResponse, Error> {
+        self.call(&ADD_COSIGNATURE, request, "").await
     }
 }

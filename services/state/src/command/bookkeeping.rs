@@ -7,7 +7,7 @@ use fuda_ledger::{Bookkeeping, Checkpoint, VerifierKey, tree};
 use crate::machine::Machine;
 use crate::reader::StoredFullTiles;
 use crate::row::{ReplyRow, Row};
-use crate::{Outcome, Refusal, Table, TableError, Txn, key, sinks};
+use crate::{Outcome, Refusal, Table, TableError, Txn, View, key, sinks, witnesses};
 
 /// Replies that one command looks at. More of them wait for the next one.
 pub const EXPIRED_REPLIES_MAX: usize = 10_000;
@@ -38,6 +38,7 @@ pub(crate) fn apply<T: Txn>(
         Bookkeeping::SinkAcknowledged { sink, from, to, rejected } => {
             sinks::acknowledged(txn, sink, *from..*to, rejected, machine.next_sequence())?
         }
+        Bookkeeping::Cosigned { witness, note } => witnesses::cosigned(machine, txn, witness, note, time)?,
     };
     Ok(match done {
         Ok(()) => Outcome::Applied { first: None, items: Vec::new(), node_id: None },
@@ -48,6 +49,24 @@ pub(crate) fn apply<T: Txn>(
 /// Stores a signed tree head if the vault's key signed it and it is this ledger's own history. Every replica checks,
 /// so a node with the signing key cannot make the cluster vouch for another history.
 fn checkpoint<T: Txn>(machine: &mut Machine, txn: &mut T, note: &[u8]) -> Result<Result<(), Refusal>, TableError> {
+    let head = match signed_head(machine, txn, note)? {
+        Ok(head) => head,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if head.size <= machine.checkpoint_size {
+        return Ok(Err(Refusal::CheckpointNotNewer));
+    }
+    txn.put(Table::Checkpoints, key::checkpoint(head.size), note.to_vec());
+    machine.checkpoint_size = head.size;
+    Ok(Ok(()))
+}
+
+/// The head that a note signs, if the vault's key signed it and it is this ledger's own history.
+pub(crate) fn signed_head(
+    machine: &Machine,
+    txn: &impl View,
+    note: &[u8],
+) -> Result<Result<tree::TreeHead, Refusal>, TableError> {
     let Some(vault) = &machine.vault else {
         return Ok(Err(Refusal::NotBootstrapped));
     };
@@ -59,18 +78,10 @@ fn checkpoint<T: Txn>(machine: &mut Machine, txn: &mut T, note: &[u8]) -> Result
     if head.size > machine.edge.size() {
         return Ok(Err(Refusal::CheckpointAhead));
     }
-    if head.size <= machine.checkpoint_size {
-        return Ok(Err(Refusal::CheckpointNotNewer));
-    }
-    let full = StoredFullTiles::new(&*txn);
+    let full = StoredFullTiles::new(txn);
     let root = tree::root_at(head.size, &machine.edge.reader(&full));
     let root = full.checked(root)?;
-    if root != head.root {
-        return Ok(Err(Refusal::CheckpointWrongRoot));
-    }
-    txn.put(Table::Checkpoints, key::checkpoint(head.size), note.to_vec());
-    machine.checkpoint_size = head.size;
-    Ok(Ok(()))
+    Ok(if root == head.root { Ok(head) } else { Err(Refusal::CheckpointWrongRoot) })
 }
 
 fn expire_replies<T: Txn>(txn: &mut T, before: Timestamp) -> Result<(), TableError> {

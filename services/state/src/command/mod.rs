@@ -287,6 +287,7 @@ impl Command {
             Inner::Kept(Bookkeeping::EnterFolded) => "enter_folded",
             Inner::Kept(Bookkeeping::AlarmsTold { .. }) => "alarms_told",
             Inner::Kept(Bookkeeping::SinkAcknowledged { .. }) => "sink_acknowledged",
+            Inner::Kept(Bookkeeping::Cosigned { .. }) => "cosigned",
         }
     }
 

@@ -20,7 +20,7 @@ use fuda_core::Sequence;
 
 pub(crate) use line::{Line, run};
 pub(crate) use settings::{SinkSettings, check, open};
-pub(crate) use standing::{Exports, Standing, observe, watch_limits};
+pub(crate) use standing::{Exports, Standing, entry_time, observe, watch_limits};
 
 use file::FileSink;
 use otlp::OtlpSink;

@@ -16,16 +16,20 @@ use super::Line;
 use crate::gate::{Gate, local_time};
 use crate::refusal::Refusal;
 use crate::tasks::{ticked, ticks};
+use crate::witness::Witnesses;
 
 /// How often a limit is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// The sinks of this node's configuration.
+/// Whom the ledger must have reached before anything is revealed: the sinks and witnesses of this node's configuration.
 pub(crate) struct Exports {
     /// With how far each may be behind.
     sinks: BTreeMap<SinkId, Option<Duration>>,
     /// Whether one of them is further behind than it may be. Until that is known it is.
     behind: AtomicBool,
+    witnesses: Witnesses,
+    /// Whether too few of them have vouched lately. Until that is known it is so.
+    unwitnessed: AtomicBool,
 }
 
 /// How far a sink is, as this node has applied it.
@@ -42,16 +46,28 @@ pub(crate) struct Standing {
 }
 
 impl Exports {
-    /// The sinks of these lines.
-    pub(crate) fn of(lines: &[Line]) -> Self {
+    /// The sinks of these lines, and witnesses.
+    pub(crate) fn of(lines: &[Line], witnesses: Witnesses) -> Self {
         let sinks: BTreeMap<_, _> = lines.iter().map(|line| (line.id.clone(), line.lag_max)).collect();
         let limited = sinks.values().any(Option::is_some);
-        Self { sinks, behind: AtomicBool::new(limited) }
+        let unwitnessed = AtomicBool::new(witnesses.is_limited());
+        Self { sinks, behind: AtomicBool::new(limited), witnesses, unwitnessed }
     }
 
-    /// Whether numbers may be revealed as far as sinks are concerned.
+    /// Whether numbers may be revealed as far as sinks and witnesses are concerned.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        if self.behind.load(Ordering::Relaxed) { Err(Refusal::new(Code::ExportBehind)) } else { Ok(()) }
+        if self.behind.load(Ordering::Relaxed) {
+            return Err(Refusal::new(Code::ExportBehind));
+        }
+        if self.unwitnessed.load(Ordering::Relaxed) {
+            return Err(Refusal::new(Code::WitnessBehind));
+        }
+        Ok(())
+    }
+
+    /// The witnesses of the ledger.
+    pub(crate) fn witnesses(&self) -> &Witnesses {
+        &self.witnesses
     }
 
     /// How far all sinks are: those of the configuration, and those that acknowledged something once.
@@ -80,17 +96,19 @@ impl Exports {
     }
 }
 
-fn entry_time(gate: &Gate, sequence: Sequence) -> Result<Option<fuda_core::Timestamp>, TableError> {
+/// When the entry of a place was committed; `None` when there is none.
+pub(crate) fn entry_time(gate: &Gate, sequence: Sequence) -> Result<Option<fuda_core::Timestamp>, TableError> {
     Ok(reader::block_containing(&gate.store, sequence)?.map(|block| block.common().time))
 }
 
-/// Keeps the answer of [`Exports::check`] in step with the sinks, on every node; ends at once when no sink has a limit.
+/// Keeps the answer of [`Exports::check`] in step with sinks and witnesses, on every node; ends at once without limits.
 pub(crate) async fn watch_limits(gate: Arc<Gate>, exports: Arc<Exports>, stop: CancellationToken) {
-    if exports.sinks.values().all(Option::is_none) {
+    if exports.sinks.values().all(Option::is_none) && !exports.witnesses.is_limited() {
         return;
     }
     let mut tick = ticks(LOOK_EVERY);
     while ticked(&mut tick, &stop).await {
+        look_at_witnesses(&gate, &exports);
         let over = exports.over_limit(&gate);
         let behind = !matches!(over, Ok(None));
         if exports.behind.swap(behind, Ordering::Relaxed) == behind {
@@ -104,7 +122,20 @@ pub(crate) async fn watch_limits(gate: Arc<Gate>, exports: Arc<Exports>, stop: C
     }
 }
 
-/// Registers the gauges of all sinks.
+fn look_at_witnesses(gate: &Gate, exports: &Exports) {
+    let too_old = exports.witnesses.too_old(gate);
+    let closed = !matches!(too_old, Ok(false));
+    if exports.unwitnessed.swap(closed, Ordering::Relaxed) == closed {
+        return;
+    }
+    match too_old {
+        Ok(true) => tracing::warn!("cosignatures of the ledger are too old: nothing is revealed"),
+        Ok(false) => tracing::info!("cosignatures of the ledger are fresh again"),
+        Err(error) => tracing::error!(%error, "cosignatures cannot be read: nothing is revealed"),
+    }
+}
+
+/// Registers the gauges of all sinks and witnesses.
 pub(crate) fn observe(meter: &Meter, gate: &Arc<Gate>, exports: &Arc<Exports>) {
     gauge(meter, gate, exports, ("fuda.export.lag_entries", "", "Entries a sink has still to get"), |it| {
         it.lag_entries
@@ -113,6 +144,20 @@ pub(crate) fn observe(meter: &Meter, gate: &Arc<Gate>, exports: &Arc<Exports>) {
         it.lag.as_secs()
     });
     gauge(meter, gate, exports, ("fuda.export.rejected", "", "Entries a sink refused for good"), |it| it.row.rejected);
+    let (gate, exports) = (Arc::downgrade(gate), Arc::downgrade(exports));
+    let _registered = meter
+        .u64_observable_gauge("fuda.witness.age")
+        .with_unit("s")
+        .with_description("Age of the oldest thing that a witness has not vouched for")
+        .with_callback(move |observer| {
+            let (Some(gate), Some(exports)) = (gate.upgrade(), exports.upgrade()) else { return };
+            for vouching in exports.witnesses.vouching(&gate).unwrap_or_default() {
+                if let Some(age) = vouching.age {
+                    observer.observe(age.as_secs(), &[KeyValue::new("witness", vouching.key.name().to_owned())]);
+                }
+            }
+        })
+        .build();
 }
 
 fn gauge(

@@ -21,6 +21,7 @@ use crate::digests::Digests;
 use crate::export::{Exports, Standing};
 use crate::gate::{Call, Gate};
 use crate::refusal::Refusal;
+use crate::witness::Vouching;
 
 /// Serves ClusterService on this node.
 pub(crate) struct Cluster {
@@ -159,6 +160,10 @@ impl Cluster {
             state_digest,
             seal: if unsealed { "unsealed" } else { "sealed" }.to_owned(),
             sinks: Gate::read(self.exports.standings(&self.gate))?.into_iter().map(sink_to_wire).collect(),
+            witnesses: Gate::read(self.exports.witnesses().vouching(&self.gate))?
+                .into_iter()
+                .map(witness_to_wire)
+                .collect(),
         })
     }
 }
@@ -286,6 +291,16 @@ fn sink_to_wire(standing: Standing) -> pb::Sink {
         lag_seconds: standing.lag.as_secs(),
         rejected: standing.row.rejected,
         rejected_sequences: standing.row.rejected_last.into_iter().map(Sequence::get).collect(),
+    }
+}
+
+fn witness_to_wire(vouching: Vouching) -> pb::Witness {
+    let row = vouching.row;
+    pb::Witness {
+        name: vouching.key.name().to_owned(),
+        entries: row.as_ref().map(|row| row.size).unwrap_or_default(),
+        cosigned_time: row.map(|row| fuda_wire::timestamp_to_wire(row.time)),
+        age_seconds: vouching.age.map(|age| age.as_secs()).unwrap_or_default(),
     }
 }
 

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::tenant::scoped;
 use super::{call, refused};
+use crate::export::Exports;
 use crate::gate::{Call, Gate};
 use crate::refusal::Refusal;
 use crate::wire;
@@ -24,12 +25,13 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Serves LedgerService from this node's applied state.
 pub(crate) struct Ledger {
     gate: Arc<Gate>,
+    exports: Arc<Exports>,
 }
 
 impl Ledger {
     /// A service over `gate`.
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate }
+    pub(crate) fn new(gate: Arc<Gate>, exports: Arc<Exports>) -> Self {
+        Self { gate, exports }
     }
 
     async fn authorize(&self, call: &Call, tenant: &str) -> Result<Sight, Refusal> {
@@ -83,10 +85,25 @@ impl LedgerService for Ledger {
         let vault = Gate::read(reader::vault(&self.gate.store)).map_err(&refused)?;
         let vault = vault.ok_or(Refusal::new(Code::NotBootstrapped)).map_err(&refused)?;
         let verifier_key = verifier_key(&vault.origin, vault.checkpoint_public_key).map_err(&refused)?;
+        let cosigned = Gate::read(self.exports.witnesses().newest_cosigned(&self.gate)).map_err(&refused)?;
         Ok(Response::new(pb::GetCheckpointResponse {
             checkpoint: String::from_utf8_lossy(&checkpoint.note).into_owned(),
             verifier_key,
+            cosigned_checkpoint: cosigned.unwrap_or_default(),
         }))
+    }
+
+    async fn add_cosignature(
+        &self,
+        request: Request<pb::AddCosignatureRequest>,
+    ) -> Result<Response<pb::AddCosignatureResponse>, Status> {
+        let call = call(&request, "", "")?;
+        let refused = refused(&call);
+        // Who reads the whole ledger may bring it; what counts is whose signature it is.
+        self.authorize(&call, "").await.map_err(&refused)?;
+        let message = request.into_inner();
+        self.exports.witnesses().take(&self.gate, &message.checkpoint).await.map_err(&refused)?;
+        Ok(Response::new(pb::AddCosignatureResponse {}))
     }
 
     async fn get_inclusion_proof(

@@ -1,6 +1,7 @@
 //! `fuda audit`: read the ledger, and check it without trusting the vault.
 
 mod online;
+mod succession;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     /// With --in: every entry is where it belongs and hashes to the root that the checkpoint signs. With --online: the
     /// same for the vault's entries, then inclusion proofs, then that the newest checkpoint extends the one checked.
     Verify(Verify),
+    /// State that the log of a restored vault succeeds the one before, for `fuda-audit succeed`. Needs no vault.
+    #[command(subcommand)]
+    Succession(succession::Command),
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +105,7 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
     match command {
         Command::Tail(arguments) => tail(arguments, context).await,
         Command::Fetch { out } => fetch(&out, context).await,
+        Command::Succession(command) => succession::run(command, context),
         Command::Verify(arguments) => {
             let key = read_key(&arguments.verifier_key)?;
             match &arguments.input {
