@@ -212,6 +212,35 @@ impl AuditProcess {
         Ok(())
     }
 
+    /// Adds lines to a table of its settings, which it reads when it starts again.
+    ///
+    /// # Errors
+    /// When the file has no such table or cannot be written.
+    pub fn add_settings(&self, table: &str, lines: &str) -> Result<()> {
+        let (text, head) = (fs::read_to_string(&self.settings)?, format!("[{table}]\n"));
+        ensure!(text.contains(&head), "the settings have no table `{table}`");
+        Ok(fs::write(&self.settings, text.replacen(&head, &format!("{head}{lines}\n"), 1))?)
+    }
+
+    /// Gives it another verifier key, which it reads when it starts again.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_verifier_key(&self, key: &str) -> Result<()> {
+        Ok(fs::write(self.dir.join("verifier-key"), format!("{key}\n"))?)
+    }
+
+    /// Has it take a statement of succession, while it does not run.
+    ///
+    /// # Errors
+    /// When the command refuses.
+    pub fn succeed(&self, statement: &[u8], first: &str) -> Result<String> {
+        let (statement_file, first_file) = (self.dir.join("statement"), self.dir.join("first"));
+        fs::write(&statement_file, statement)?;
+        fs::write(&first_file, first)?;
+        self.command("succeed", &["--statement", &path_text(&statement_file), "--first", &path_text(&first_file)])
+    }
+
     fn command(&self, name: &str, more: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binary);
         let ended = command.arg(name).arg("--config").arg(&self.settings).args(more).output()?;

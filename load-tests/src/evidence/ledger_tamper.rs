@@ -2,12 +2,14 @@
 //! of a vault that lies and signs its lies with the ledger's own key.
 
 mod cases;
+mod lawful;
 mod liar;
 mod real;
+mod witnessed;
 
 use anyhow::Result;
 use fuda_runtime::dev_ca::DevCa;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Ctx, Evidence, Outcome};
 use crate::cluster::TRUST_DOMAIN;
@@ -17,20 +19,32 @@ use cases::Tamper;
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "ledger-tamper",
     proves: "edits, deletions, reorderings, truncations, rollbacks of the whole cluster and forks of the ledger are found \
-             by fuda-audit, with evidence, and nothing tampered with becomes visible there",
-    target: "200 random tampers: missed 0, false alarms 0; controls: the checker objects to an honest log",
+             by fuda-audit, with evidence, and nothing tampered with becomes visible there; a lawful restore is accepted \
+             with its gap listed; without a witness the vault reveals nothing",
+    target: "200 random tampers: missed 0, false alarms 0; lawful restore: followed, false statements accepted 0; \
+             controls: the checker objects to an honest log",
     mutants: &[],
     run: |ctx| Box::pin(run(ctx)),
 };
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
     let real = Box::pin(real::run(&ctx)).await;
+    let witnessed = Box::pin(witnessed::run(&ctx)).await;
+    let lawful = Box::pin(lawful::run(&ctx)).await;
     let found = Box::pin(cases::run(&ctx, ctx.pick(18, 200))).await?;
     let control = Box::pin(honest_taken_for_a_fork(&ctx)).await?;
-    let real_value = real.as_ref().map_or_else(|error| json!({ "failed": format!("{error:#}") }), Clone::clone);
+    let told = |step: &Result<Value>| {
+        step.as_ref().map_or_else(|error| json!({ "failed": format!("{error:#}") }), Clone::clone)
+    };
     Ok(Outcome {
-        value: json!({ "real_cluster": real_value, "tampers": found.value(), "control_objects": control }),
-        pass: real.is_ok() && found.pass(),
+        value: json!({
+            "real_cluster": told(&real),
+            "witnessed": told(&witnessed),
+            "lawful_restore": told(&lawful),
+            "tampers": found.value(),
+            "control_objects": control,
+        }),
+        pass: real.is_ok() && witnessed.is_ok() && lawful.is_ok() && found.pass(),
         mutant_caught: Some(control),
         skipped: None,
     })

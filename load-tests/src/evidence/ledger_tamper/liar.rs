@@ -104,15 +104,18 @@ pub(super) struct Liars {
     pub(super) addresses: Vec<String>,
     pub(super) verifier_key: String,
     logs: Vec<Arc<RwLock<Log>>>,
+    signer: Arc<RwLock<Signer>>,
     stop: CancellationToken,
 }
 
 impl Liars {
     /// `count` nodes that serve `log`.
     pub(super) async fn serving(ca: &DevCa, count: usize, log: &Log) -> Result<Self> {
-        let key = Arc::new(SigningKey::from_seed(&[0x51; 32])?);
-        let verifier_key = VerifierKey::new(ORIGIN, key.public_key())?.to_string();
-        let mut liars = Self { addresses: Vec::new(), verifier_key, logs: Vec::new(), stop: CancellationToken::new() };
+        let signer = Signer::new(ORIGIN, 0x51)?;
+        let verifier_key = signer.verifier_key()?.to_string();
+        let signer = Arc::new(RwLock::new(signer));
+        let stop = CancellationToken::new();
+        let mut liars = Self { addresses: Vec::new(), verifier_key, logs: Vec::new(), signer, stop };
         let meter = opentelemetry::global::meter("fuda-load");
         for place in 0..count {
             let (pems, _) = ca.issue_node(&format!("liar-{place}"), &["127.0.0.1".to_owned()])?;
@@ -123,7 +126,7 @@ impl Liars {
             let listener = TlsListener::bind(options, tls, &meter, liars.stop.clone())?;
             liars.addresses.push(listener.local_addr()?.to_string());
             let served = Arc::new(RwLock::new(log.clone()));
-            let node = Liar { log: Arc::clone(&served), key: Arc::clone(&key) };
+            let node = Liar { log: Arc::clone(&served), signer: Arc::clone(&liars.signer) };
             liars.logs.push(served);
             let stop = liars.stop.clone();
             let service = LedgerServiceServer::new(node).max_encoding_message_size(8 << 20);
@@ -134,6 +137,16 @@ impl Liars {
             });
         }
         Ok(liars)
+    }
+
+    /// From now on all nodes are a vault of another origin, with a key and a log of its own. Returns its verifier key and
+    /// the checkpoint it shows.
+    pub(super) fn restored_as(&self, origin: &str, seed: u8, log: &Log) -> Result<(VerifierKey, String)> {
+        let signer = Signer::new(origin, seed)?;
+        let shown = (signer.verifier_key()?, signer.checkpoint(log)?);
+        *self.signer.write() = signer;
+        self.serve(0..self.logs.len(), log);
+        Ok(shown)
     }
 
     /// From now on these nodes serve `log`.
@@ -152,9 +165,29 @@ impl Drop for Liars {
     }
 }
 
+/// Who signs checkpoints, and as which log.
+struct Signer {
+    origin: String,
+    key: SigningKey,
+}
+
+impl Signer {
+    fn new(origin: &str, seed: u8) -> Result<Self> {
+        Ok(Self { origin: origin.to_owned(), key: SigningKey::from_seed(&[seed; 32])? })
+    }
+
+    fn verifier_key(&self) -> Result<VerifierKey> {
+        Ok(VerifierKey::new(&self.origin, self.key.public_key())?)
+    }
+
+    fn checkpoint(&self, log: &Log) -> Result<String, fuda_ledger::Error> {
+        Ok(Checkpoint { origin: self.origin.clone(), head: log.head() }.sign(&self.key)?.to_string())
+    }
+}
+
 struct Liar {
     log: Arc<RwLock<Log>>,
-    key: Arc<SigningKey>,
+    signer: Arc<RwLock<Signer>>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -175,9 +208,9 @@ impl LedgerService for Liar {
     }
 
     async fn get_checkpoint(&self, _: Request<pb::GetCheckpointRequest>) -> Answer<pb::GetCheckpointResponse> {
-        let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), head: self.log.read().head() };
-        let note = checkpoint.sign(&self.key).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(pb::GetCheckpointResponse { checkpoint: note.to_string(), verifier_key: String::new() }))
+        let checkpoint = self.signer.read().checkpoint(&self.log.read());
+        let checkpoint = checkpoint.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(pb::GetCheckpointResponse { checkpoint, ..Default::default() }))
     }
 
     async fn get_inclusion_proof(
@@ -196,6 +229,10 @@ impl LedgerService for Liar {
         let request = request.into_inner();
         let path = self.prove(|tiles| consistency_proof(request.from_size, request.to_size, &tiles))?;
         Ok(Response::new(pb::GetConsistencyProofResponse { path }))
+    }
+
+    async fn add_cosignature(&self, _: Request<pb::AddCosignatureRequest>) -> Answer<pb::AddCosignatureResponse> {
+        Ok(Response::new(pb::AddCosignatureResponse {}))
     }
 }
 
