@@ -25,6 +25,7 @@ mod plaintext_scan;
 mod policy_oracle;
 mod power_cut;
 mod quickstart;
+mod reports;
 mod roles;
 mod store_alone;
 
@@ -65,6 +66,7 @@ pub const ALL: &[Evidence] = &[
     roles::EVIDENCE,
     ledger_tamper::EVIDENCE,
     console::EVIDENCE,
+    reports::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).
