@@ -10,12 +10,14 @@ use fuda_crypto::digest::{SigningKey, sha256};
 use fuda_ledger::tree::{Edge, leaf_hash};
 use fuda_ledger::{Checkpoint, Common, Decision, Entry, EntryItem, VerifierKey};
 use fuda_policy::{Action, DenyReason, GrantId};
+use fuda_report::Facts;
 use fuda_wire::Sight;
 
 use crate::ask::Asker;
 use crate::auditors::Auditors;
 use crate::console::Console;
 use crate::queries::Queries;
+use crate::report::Reports;
 use crate::service::Audit;
 use crate::store::{Cosigned, Row, Store};
 use crate::witness::Witness;
@@ -104,7 +106,9 @@ pub(crate) fn console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
     store.append(rows, edge, &full, Some(&Cosigned { size: count, time_s: 1_767_571_200, note })).unwrap();
     let (store, witness) = (Arc::new(store), witness.public_key().unwrap());
     let queries = Arc::new(Queries::open(dir.path(), "audit.test/one").unwrap());
-    let audit = Audit { asker: Asker::new(store, queries), view: Arc::default(), log, witness };
+    let reports = Reports::new(Facts::default(), "audit.test/one".to_owned());
+    let asker = Asker::new(store, queries).with_reports(reports);
+    let audit = Audit { asker, view: Arc::default(), log, witness };
     let mut auditors = Auditors::default();
     let auditor = CallerId::parse("spiffe://fuda.test/person/auditor").unwrap();
     assert!(auditors.add(auditor, Sight { tenant: None, callers: None }));

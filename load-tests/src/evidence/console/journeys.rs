@@ -20,6 +20,7 @@ pub(super) async fn all(_: &Ctx, stage: &Stage, browser: &Browser) -> Result<Vec
     let mut done = Vec::new();
     done.push(("who_saw_one_employee", Box::pin(who(stage, browser)).await));
     done.push(("explain_a_denial_burst", Box::pin(denials(stage, browser)).await));
+    done.push(("print_the_annual_pack", Box::pin(annual_pack(stage, browser)).await));
     done.push(("verify_one_entry", Box::pin(verify(stage, browser)).await));
     for (name, journey) in &done {
         progress(&format!("{name}: {}", if journey.is_ok() { "done" } else { "FAILED" }));
@@ -114,6 +115,28 @@ async fn verify(stage: &Stage, browser: &Browser) -> Result<Value> {
     Ok(json!({ "steps": steps.len() }))
 }
 
+async fn annual_pack(stage: &Stage, browser: &Browser) -> Result<Value> {
+    begin(stage, browser, "/reports").await?;
+    browser.look("void (document.querySelector('#report').value = 'review')").await?;
+    browser.fill("#tenant", TENANT).await?;
+    browser.press("#tenant", ENTER).await?;
+    browser.wait("document.querySelector('#preview') !== null", "document.body.innerText").await?;
+    browser.enter_frame(Some("#preview")).await?;
+    let previewed = browser.text("body").await?;
+    browser.enter_frame(None).await?;
+    ensure!(previewed.contains(TENANT) && previewed.chars().count() > 500, "the preview shows: {previewed}");
+    browser.press("#open", ENTER).await?;
+    browser.wait("location.pathname === '/report'", "location.href").await?;
+    let page = browser.text("body").await?;
+    ensure!(page == previewed || page.chars().count() > 500, "the page to print differs from its preview");
+    // Denials of the period stand in the pack, as the ledger has them.
+    let denied = stage.ledger.iter().filter(|entry| entry.tenant == TENANT && entry.decision == "denied").count();
+    ensure!(page.contains(&denied.to_string()), "{denied} denials are not in the pack: {page}");
+    let pdf = browser.print().await?;
+    ensure!(pdf.starts_with(b"%PDF-") && pdf.len() > 10_000, "what was printed has {} bytes", pdf.len());
+    Ok(json!({ "pdf_bytes": pdf.len(), "denials": denied }))
+}
+
 /// Waits for the verdict; what every step came to.
 pub(super) async fn verdict(browser: &Browser) -> Result<Vec<(String, String)>> {
     let over = "/(pass|fail)$/.test((document.querySelector('#verdict') || {}).className || '')";
@@ -131,6 +154,7 @@ pub(super) async fn screenshots(stage: &Stage, browser: &Browser) -> Result<usiz
         ("who", format!("/who?tenant={TENANT}&subject={}", stage.subject)),
         ("patterns", "/patterns".to_owned()),
         ("denials", "/denials".to_owned()),
+        ("reports", format!("/reports?report=review&tenant={TENANT}&from=2026-04-01&until=2027-03-31")),
         ("entry", format!("/entry/{entry}")),
     ];
     let mut taken = 0;

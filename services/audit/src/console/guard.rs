@@ -127,17 +127,16 @@ fn session(peer: &PeerInfo) -> Option<Vec<u8>> {
     Some(parts.iter().flat_map(|part| [&(part.len() as u64).to_be_bytes(), *part].concat()).collect())
 }
 
-/// Whether the browser says that the request comes from a page of ours. One that says nothing is refused.
+/// Whether the browser says that the request comes from a page of ours. One that says nothing is refused. Our pages send no
+/// referrer, so that their own origin comes as `null`: then `Sec-Fetch-Site`, which no page can set, has the say.
 fn from_own_page(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let site = text(HeaderName::from_static("sec-fetch-site"));
-    let origin = text(header::ORIGIN);
-    let host = text(header::HOST);
-    let own_origin = origin.map(|origin| origin.split_once("://").map(|(_, authority)| authority) == host);
-    match (site, own_origin) {
-        (None, None) | (_, Some(false)) => false,
-        (Some(site), _) => site == "same-origin",
-        (None, Some(true)) => true,
+    let (origin, host) = (text(header::ORIGIN), text(header::HOST));
+    let own_origin = origin.and_then(|origin| origin.split_once("://")).map(|(_, authority)| Some(authority) == host);
+    match site {
+        Some(site) => site == "same-origin" && own_origin != Some(false),
+        None => own_origin == Some(true),
     }
 }
 
@@ -233,6 +232,11 @@ mod tests {
         assert!(from_own_page(&headers(&[host, own])));
         assert!(from_own_page(&headers(&[host, own, ("sec-fetch-site", "same-origin")])));
         assert!(from_own_page(&headers(&[host, ("sec-fetch-site", "same-origin")])));
+        let hidden = ("origin", "null");
+        assert!(from_own_page(&headers(&[host, hidden, ("sec-fetch-site", "same-origin")])), "no referrer, no origin");
+        assert!(!from_own_page(&headers(&[host, hidden, ("sec-fetch-site", "cross-site")])));
+        let other = ("origin", "https://elsewhere.example");
+        assert!(!from_own_page(&headers(&[host, other, ("sec-fetch-site", "same-origin")])));
         assert!(!from_own_page(&headers(&[host])), "a browser that says nothing");
         assert!(!from_own_page(&headers(&[host, ("origin", "null")])));
         assert!(!from_own_page(&headers(&[host, ("origin", "https://audit.example")])));

@@ -16,6 +16,7 @@ pub(super) const PLACES: &[(&str, Text)] = &[
     ("/who", texts::WHO),
     ("/patterns", texts::PATTERNS),
     ("/denials", texts::DENIALS),
+    ("/reports", texts::REPORTS),
     ("/alarms", texts::ALARMS),
     ("/questions", texts::QUESTIONS),
 ];

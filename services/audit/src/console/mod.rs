@@ -10,15 +10,16 @@ mod asking;
 mod assets;
 mod chart;
 mod entry;
-#[allow(dead_code, reason = "forms that change something follow in the next change")]
+#[allow(dead_code, reason = "forms that change something follow with the sign-off")]
 mod guard;
 mod language;
-#[allow(dead_code, reason = "forms that change something follow in the next change")]
+#[allow(dead_code, reason = "forms that change something follow with the sign-off")]
 mod layout;
 mod overview;
 mod patterns;
 mod person;
 mod reasons;
+mod reports;
 mod search;
 mod serve;
 mod texts;
@@ -95,6 +96,15 @@ impl Console {
     ) -> Result<pb::ReadQueriesResponse, Status> {
         Ok(self.audit.read_queries(asked_by(visit, question)).await?.into_inner())
     }
+
+    async fn reports(&self, visit: &Visit) -> Result<Vec<pb::ReportInfo>, Status> {
+        let question = asked_by(visit, pb::ListReportsRequest {});
+        Ok(self.audit.list_reports(question).await?.into_inner().reports)
+    }
+
+    async fn report(&self, visit: &Visit, question: pb::MakeReportRequest) -> Result<pb::MakeReportResponse, Status> {
+        Ok(self.audit.make_report(asked_by(visit, question)).await?.into_inner())
+    }
 }
 
 /// A question as if it had come by gRPC: who asks was established from the same certificate.
@@ -114,6 +124,8 @@ fn router(console: &Arc<Console>) -> Router {
         .route("/", get(overview::overview))
         .route("/alarms", get(overview::alarms))
         .route("/search", get(search::search))
+        .route("/reports", get(reports::reports))
+        .route("/report", get(reports::report))
         .route("/questions", get(search::questions))
         .route("/who", get(person::who))
         .route("/denials", get(person::denials))

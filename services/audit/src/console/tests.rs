@@ -69,7 +69,9 @@ async fn only_auditors_see_anything_and_every_answer_is_guarded() {
 #[tokio::test]
 async fn no_page_holds_anything_inline() {
     let (_dir, console) = samples::console(300);
-    for path in ["/", "/alarms", "/search", "/who", "/patterns", "/denials", "/questions", "/entry/7", "/nowhere"] {
+    for path in
+        ["/", "/alarms", "/search", "/who", "/patterns", "/denials", "/questions", "/reports", "/entry/7", "/nowhere"]
+    {
         let (_, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page(path)).await;
         for inline in ["<style", " style=", " onclick=", " onload=", "javascript:", "<script>", "https://", "http://"] {
             assert!(!text.contains(inline), "{path}: {inline}");
@@ -105,6 +107,7 @@ async fn every_question_of_a_page_is_entered_before_its_answer_leaves() {
         ("/entry/7", 1),
         ("/entry/7/proof", 1),
         ("/questions", 1),
+        ("/report?report=review&tenant=acme&from=2026-01-01&until=2026-01-31", 1),
     ] {
         let before = asked();
         shown(&console, path).await;
@@ -114,6 +117,23 @@ async fn every_question_of_a_page_is_entered_before_its_answer_leaves() {
     let before = asked();
     let (status, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page("/search?filter=nonsense")).await;
     assert_eq!((status, asked() - before), (StatusCode::BAD_REQUEST, 1), "{text}");
+}
+
+#[tokio::test]
+async fn a_document_is_framed_by_our_own_page_only() {
+    let (_dir, console) = samples::console(300);
+    let query = "report=review&tenant=acme&from=2026-01-01&until=2026-01-31";
+    let page = shown(&console, &format!("/reports?{query}&lang=en")).await;
+    assert!(page.contains("sandbox=\"\"") && page.contains("<iframe"), "{page}");
+    let (status, headers, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page(&format!("/report?{query}"))).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.contains("frame-ancestors 'self'") && policy.contains("sandbox"), "{policy}");
+    let (_, headers, _) =
+        answer(&console, Some(peer(AUDITOR, 1)), get_page(&format!("/report?{query}&format=csv"))).await;
+    assert!(headers["content-disposition"].to_str().unwrap().starts_with("attachment; filename="));
+    let (status, ..) = answer(&console, Some(peer(AUDITOR, 1)), get_page("/report?report=no&tenant=acme")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

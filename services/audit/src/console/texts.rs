@@ -169,6 +169,16 @@ texts! {
     BURST: "集中", "burst";
     HOUR: "時間帯", "Hour";
 
+    REPORTS: "帳票", "Reports";
+    REPORTS_INTRO: "台帳の記録から帳票を作ります。記録にない事項は「記録なし」と示します。",
+        "Documents made from the entries of the ledger. What no entry says is shown as not recorded.";
+    REPORT: "帳票の種類", "Document";
+    REPORT_SUBJECT: "本人（開示用のみ）", "Subject (disclosure only)";
+    REPORT_KNOWN: "事態を知った日（漏えい等のみ）", "Known since (incident only)";
+    REPORT_SUMMARY: "事態の概要（漏えい等のみ）", "What happened (incident only)";
+    PREVIEW: "プレビュー", "Preview";
+    OPEN_TO_PRINT: "印刷用に開く", "Open to print";
+
     QUESTIONS: "照会台帳", "Questions asked";
     QUESTIONS_INTRO: "監査人がこの装置に行った照会の台帳です。この画面の表示も記録されます。",
         "The ledger of what auditors asked this process. Looking at this page is an entry too.";

@@ -18,6 +18,12 @@ pub(super) fn begin(day: Date) -> Option<String> {
     day.to_zoned(TOKYO).ok().map(|moment| moment.timestamp().to_string())
 }
 
+/// The first moment of a day in Japan.
+pub(super) fn first_moment(day: Date) -> Option<prost_types::Timestamp> {
+    let seconds = day.to_zoned(TOKYO).ok()?.timestamp().as_second();
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
 /// Today in Japan.
 pub(super) fn today() -> Date {
     Timestamp::now().to_zoned(TOKYO).date()
