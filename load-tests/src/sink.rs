@@ -2,6 +2,11 @@
 //!
 //! What it has kept it has kept for ever, as a disk would; it believes no second record of a uid before it has compared
 //! the two.
+//!
+//! This one speaks OTLP; those of other sinks are below.
+
+pub mod objects;
+pub mod syslog;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -21,6 +26,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use parking_lot::Mutex;
 use prost::Message as _;
+use serde_json::Value as Json;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::{Request, Response, Status};
@@ -158,17 +164,8 @@ impl UnwellSink {
     /// # Errors
     /// When the port is not free again.
     pub async fn revive(&mut self) -> Result<()> {
-        let until = Instant::now() + REVIVE_WITHIN;
-        loop {
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => {
-                    self.serving = Some(tokio::spawn(serve(listener, Arc::clone(&self.shared))));
-                    return Ok(());
-                }
-                Err(error) if Instant::now() > until => return Err(error).context("the sink's port is taken"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
+        self.serving = Some(tokio::spawn(serve(rebind(self.address).await?, Arc::clone(&self.shared))));
+        Ok(())
     }
 }
 
@@ -176,6 +173,18 @@ impl Drop for UnwellSink {
     fn drop(&mut self) {
         if let Some(serving) = &self.serving {
             serving.abort();
+        }
+    }
+}
+
+/// The port of a sink that died, once it is free again.
+async fn rebind(address: SocketAddr) -> Result<TcpListener> {
+    let until = Instant::now() + REVIVE_WITHIN;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if Instant::now() > until => return Err(error).context("the sink's port is taken"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
@@ -237,7 +246,7 @@ impl Shared {
         let mut kept = self.kept.lock();
         let mut taken = 0;
         for record in records.iter().take(count).filter(good) {
-            kept.keep(record);
+            kept.keep(read(record));
             taken += 1;
         }
         let rejected = i64::try_from(records.len() - taken).unwrap_or(i64::MAX);
@@ -246,9 +255,16 @@ impl Shared {
     }
 }
 
+impl Copied {
+    /// Whether `text` is anywhere in the record.
+    pub fn holds(&self, text: &str) -> bool {
+        self.bytes.windows(text.len().max(1)).any(|window| window == text.as_bytes())
+    }
+}
+
 impl Kept {
-    fn keep(&mut self, record: &LogRecord) {
-        let Ok((uid, copied)) = read(record) else {
+    fn keep(&mut self, read: Result<(String, Copied)>) {
+        let Ok((uid, copied)) = read else {
             self.unreadable += 1;
             return;
         };
@@ -261,6 +277,11 @@ impl Kept {
                 self.differing += u64::from(first.bytes != copied.bytes);
             }
         }
+    }
+
+    /// Keeps a record as the file sink writes it.
+    pub fn keep_line(&mut self, line: &str) {
+        self.keep(line_of(line));
     }
 
     /// Records by the place of their entry. Two uids of one place show the first.
@@ -295,6 +316,21 @@ fn read(record: &LogRecord) -> Result<(String, Copied)> {
     Ok((text("log.record.uid")?, copied))
 }
 
+/// A record as the file sink writes it: a line of JSON.
+fn line_of(line: &str) -> Result<(String, Copied)> {
+    let json: Json = serde_json::from_str(line).context("no JSON")?;
+    let attribute = |key: &str| json.pointer(&format!("/attributes/{key}")).with_context(|| format!("no `{key}`"));
+    let text = |value: &Json| value.as_str().map(str::to_owned).context("no text");
+    let copied = Copied {
+        sequence: attribute("fuda.sequence")?.as_u64().context("no number")?,
+        leaf_hash: text(attribute("fuda.leaf_hash")?)?,
+        event: text(json.get("event_name").context("no event")?)?,
+        times: 1,
+        bytes: line.as_bytes().to_vec(),
+    };
+    Ok((text(attribute("log.record.uid")?)?, copied))
+}
+
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -322,11 +358,11 @@ mod tests {
     #[test]
     fn a_repetition_is_counted_and_another_record_of_the_same_uid_is_found() {
         let mut kept = Kept::default();
-        kept.keep(&record(1, "a"));
-        kept.keep(&LogRecord { observed_time_unix_nano: 8, ..record(1, "a") });
+        kept.keep(read(&record(1, "a")));
+        kept.keep(read(&LogRecord { observed_time_unix_nano: 8, ..record(1, "a") }));
         assert_eq!((kept.records.len(), kept.repeated(), kept.differing), (1, 1, 0));
-        kept.keep(&record(1, "b"));
-        kept.keep(&LogRecord::default());
+        kept.keep(read(&record(1, "b")));
+        kept.keep(read(&LogRecord::default()));
         assert_eq!((kept.records.len(), kept.differing, kept.unreadable), (1, 1, 1));
     }
 

@@ -60,6 +60,7 @@ pub const ALL: &[Evidence] = &[
     canary::EVIDENCE,
     access::EVIDENCE,
     audit_complete::EVIDENCE,
+    audit_complete::collector::EVIDENCE,
     first_figures::EVIDENCE,
     law_rules::EVIDENCE,
     ledger_peer::EVIDENCE,

@@ -25,6 +25,7 @@ pub mod process;
 pub mod refusal;
 pub mod revocation;
 pub mod shutdown;
+pub mod socket;
 pub mod telemetry;
 pub mod tls;
 pub mod webhook;

@@ -77,6 +77,14 @@ impl TlsConnector {
         Self::new(Authorities::Fixed(authorities), expected, Arc::new(NoCertificate))
     }
 
+    /// The same for a protocol that is not HTTP/2: no application protocol is offered.
+    #[must_use]
+    pub fn for_other_protocols(self) -> Self {
+        let mut config = ClientConfig::clone(self.inner.config());
+        config.alpn_protocols.clear();
+        Self { inner: tokio_rustls::TlsConnector::from(Arc::new(config)) }
+    }
+
     fn new(
         authorities: Authorities,
         expected: Option<SpiffeMatcher>,

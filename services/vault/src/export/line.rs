@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuda_core::{Sequence, SinkId};
+use fuda_core::{Sequence, SinkId, Timestamp};
 use fuda_ledger::{Bookkeeping, Kept};
-use fuda_state::{Command, Outcome, Refusal, reader, sinks};
+use fuda_state::{Command, Outcome, Refusal, TableError, reader, sinks};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Record, Sink};
+use super::{Answer, Delivered, Record, Sink};
 use crate::blocking::heavy;
-use crate::gate::Gate;
+use crate::gate::{Gate, local_time};
 use crate::tasks::{leads, ticked, ticks};
 
 /// Stored bytes of entries that are read at once: more than a full batch of entries, each of a call of its own, takes up.
@@ -105,56 +105,79 @@ impl From<Answer> for Held {
     }
 }
 
-/// Entries that belong together: sent at once, acknowledged at once.
-struct Batch {
-    from: Sequence,
-    to: Sequence,
-    records: Vec<Record>,
-}
-
 impl Line {
     /// Delivers all there is. `failures` begins anew with everything that gets through.
     async fn drain(&mut self, gate: &Gate, told: &Told, failures: &mut u32) -> Result<(), Held> {
         while leads(gate) {
-            let batch = heavy(self.batch_entries_max, || self.next(gate));
-            let Some(batch) = batch.map_err(unreadable)? else { return Ok(()) };
+            self.repeat(gate).await?;
+            // Read before the records: every entry that comes later is younger.
+            let now = gate.replica.cluster_time().unwrap_or_else(local_time);
+            let cursor = self.cursor(gate)?;
+            let from = self.sink.reads_from(cursor);
+            let records = self.read(gate, from)?;
             #[cfg(feature = "failpoints")]
-            if crate::failpoint::is_planted("cursor-before-ack") {
-                self.step(gate, &batch, Vec::new()).await?;
-                self.sink.deliver(&batch.records).await?;
-                continue;
+            if crate::failpoint::is_planted("cursor-before-ack")
+                && let Some(to) = records.last().and_then(|last| last.sequence().next())
+            {
+                self.step(gate, cursor, Delivered { to, refused: Vec::new() }).await?;
             }
-            let rejected = self.sink.deliver(&batch.records).await?;
-            if !rejected.is_empty() {
-                let (sink, count) = (self.id.as_str(), rejected.len());
-                tracing::warn!(sink, count, "a sink refused entries for good; its status lists them");
+            let delivered = self.sink.deliver(cursor, &records, now).await?;
+            let to = delivered.to;
+            if to > cursor {
+                self.step(gate, cursor, delivered).await?;
+                *failures = 0;
+                told.entries.add(to.get() - cursor.get(), &told.sink);
             }
-            self.step(gate, &batch, rejected).await?;
-            *failures = 0;
-            told.entries.add(batch.records.len() as u64, &told.sink);
-            if batch.records.len() < self.batch_entries_max {
+            if records.len() < self.batch_entries_max {
                 return Ok(());
             }
         }
+        self.sink.rest();
         *failures = 0;
         Ok(())
     }
 
-    /// What stands behind the cursor; `None` when the sink has everything.
-    fn next(&self, gate: &Gate) -> Result<Option<Batch>, fuda_state::TableError> {
-        let from = sinks::sink(&gate.store, &self.id)?.next;
-        let Some(vault) = reader::vault(&gate.store)? else { return Ok(None) };
-        let blocks = reader::blocks_from(&gate.store, from, READ_BYTES)?;
-        let entries = blocks.iter().flat_map(|block| (0..block.len()).filter_map(|place| block.entry(place)));
-        let entries = entries.filter(|entry| entry.item.sequence >= from).take(self.batch_entries_max);
-        let records: Vec<Record> = entries.map(|entry| Record::of(&vault.origin, &entry)).collect();
-        let to = records.last().and_then(|last| last.sequence().next());
-        Ok(to.map(|to| Batch { from, to, records }))
+    /// Sends once more what the sink may have lost. It knows repetitions by their uid.
+    async fn repeat(&mut self, gate: &Gate) -> Result<(), Held> {
+        let entries = self.sink.connect().await?;
+        let cursor = self.cursor(gate)?;
+        let mut from = Sequence(cursor.get().saturating_sub(entries));
+        while from < cursor {
+            let mut records = self.read(gate, from)?;
+            records.retain(|record| record.sequence() < cursor);
+            let delivered = self.sink.deliver(from, &records, Timestamp::default()).await?;
+            if delivered.to == from {
+                break;
+            }
+            from = delivered.to;
+        }
+        Ok(())
     }
 
-    /// Moves the cursor over a batch, and waits until this node sees it.
-    async fn step(&self, gate: &Gate, batch: &Batch, rejected: Vec<Sequence>) -> Result<(), Held> {
-        let step = Bookkeeping::SinkAcknowledged { sink: self.id.clone(), from: batch.from, to: batch.to, rejected };
+    fn cursor(&self, gate: &Gate) -> Result<Sequence, Held> {
+        Ok(sinks::sink(&gate.store, &self.id).map_err(unreadable)?.next)
+    }
+
+    /// The records of at most a batch of entries.
+    fn read(&self, gate: &Gate, from: Sequence) -> Result<Vec<Record>, Held> {
+        let read = || -> Result<Vec<Record>, TableError> {
+            let Some(vault) = reader::vault(&gate.store)? else { return Ok(Vec::new()) };
+            let blocks = reader::blocks_from(&gate.store, from, READ_BYTES)?;
+            let entries = blocks.iter().flat_map(|block| (0..block.len()).filter_map(|place| block.entry(place)));
+            let entries = entries.filter(|entry| entry.item.sequence >= from).take(self.batch_entries_max);
+            Ok(entries.map(|entry| Record::of(&vault.origin, &entry)).collect())
+        };
+        heavy(self.batch_entries_max, read).map_err(unreadable)
+    }
+
+    /// Moves the cursor over what was delivered, and waits until this node sees it.
+    async fn step(&self, gate: &Gate, from: Sequence, delivered: Delivered) -> Result<(), Held> {
+        let Delivered { to, refused: rejected } = delivered;
+        if !rejected.is_empty() {
+            let (sink, count) = (self.id.as_str(), rejected.len());
+            tracing::warn!(sink, count, "a sink refused entries for good; its status lists them");
+        }
+        let step = Bookkeeping::SinkAcknowledged { sink: self.id.clone(), from, to, rejected };
         let proposed = gate.replica.propose(Command::from(Kept::new(step))).await;
         let proposed = proposed.map_err(|_| Held { reason: "the cursor could not be committed", after: None })?;
         match proposed.outcome {
@@ -167,7 +190,7 @@ impl Line {
     }
 }
 
-fn unreadable(error: fuda_state::TableError) -> Held {
+fn unreadable(error: TableError) -> Held {
     tracing::error!(%error, "the ledger cannot be read for export");
     Held { reason: "the ledger cannot be read", after: Some(PAUSE_LONG) }
 }

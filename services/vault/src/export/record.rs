@@ -4,6 +4,9 @@ use fuda_core::{Sequence, Timestamp, TraceId};
 use fuda_ledger::{Decision, Entry, Severity};
 use serde_json::{Map, Value as Json, json};
 
+/// What the names of all events begin with.
+const EVENT_PREFIX: &str = "fuda.audit.";
+
 /// The value of an attribute. Every attribute has one sort for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
@@ -40,7 +43,7 @@ impl Record {
     pub(super) fn of(origin: &str, entry: &Entry) -> Self {
         Self {
             sequence: entry.item.sequence,
-            event: format!("fuda.audit.{}", entry.common.action.code()),
+            event: format!("{EVENT_PREFIX}{}", entry.common.action.code()),
             time: entry.common.time,
             level: level(entry),
             trace: entry.common.trace_id,
@@ -51,6 +54,11 @@ impl Record {
     /// The place of its entry.
     pub(super) fn sequence(&self) -> Sequence {
         self.sequence
+    }
+
+    /// The name of its event without what all of them begin with: the code of its action.
+    pub(super) fn name(&self) -> &str {
+        self.event.strip_prefix(EVENT_PREFIX).unwrap_or(&self.event)
     }
 
     /// One line of JSON, its end included: the fields of an OTLP log record, with the attributes as an object.
