@@ -259,14 +259,21 @@ impl Subject {
         };
         engine.counts.asked.fetch_add(1, Ordering::Relaxed);
         let facts = Facts::of(request, class, resource, purpose, self.job, now);
-        let Some(rounded) = slice.clock.round(now, self.window) else { return engine.evaluate(self, slice, &facts) };
-        let facts = facts.at(rounded);
+        let Some(span) = slice.clock.span(now, self.window) else { return engine.evaluate(self, slice, &facts) };
+        let facts = facts.at(span.not_before.unwrap_or(Timestamp(i64::MIN)));
         if let Some(verdict) = self.memo.recall(&facts) {
             return verdict;
         }
         let verdict = engine.evaluate(self, slice, &facts);
         self.memo.keep(facts, &verdict);
         verdict
+    }
+
+    /// How long what the text says about this grant at `now` goes for. A text that calculates with the clock does not
+    /// tell: what it says of the clock is checked when it is decided, and not when it is applied.
+    pub(crate) fn span(&self, action: Action, now: Timestamp) -> Window {
+        let slice = self.engine.slices.get(&action);
+        slice.and_then(|slice| slice.clock.span(now, self.window)).unwrap_or(Window::ALWAYS)
     }
 
     /// Asks as if nothing was ever asked, at the very moment.

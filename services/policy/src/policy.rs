@@ -375,7 +375,7 @@ pub(crate) struct Question<'a> {
     pub(crate) purpose: PurposeFacts,
 }
 
-/// A candidate that passes the legs, and when they hold.
+/// A candidate that passes the legs, and when they hold and the text says the same.
 pub(crate) type Fitting<'a> = (&'a Candidate, Window);
 
 /// What one grant says about a call.
@@ -415,14 +415,18 @@ impl<'a> Question<'a> {
         GrantOutcome { grant, outcome, policy_ids: policy_ids.to_vec() }
     }
 
-    /// The candidates that pass the legs, in the order of their ids, or the failure nearest to success.
+    /// The candidates that pass the legs, in the order of their ids, and when legs and text say of them what they say
+    /// now; or the failure nearest to success.
     fn fitting(&self, now: Timestamp) -> Result<Vec<Fitting<'a>>, Refusal> {
         let zone = self.tenant.map_or(&self.live.vault_zone, |tenant| &tenant.time_zone);
         let mut reason = DenyReason::NoGrant;
         let mut fitting = Vec::new();
         for candidate in self.live.candidates(&self.request.caller, self.about) {
             match legs::check(self.request, &candidate.grant, self.purpose.flags, zone, now) {
-                Ok(window) => fitting.push((candidate, window)),
+                Ok(window) => {
+                    let span = candidate.subject.span(self.request.action, now);
+                    fitting.push((candidate, window.intersect(&span)));
+                }
                 Err(failed) => reason = legs::nearer(reason, failed),
             }
         }

@@ -152,8 +152,9 @@ impl Dice {
 
     /// `storable`: only what apply takes, so that the world can be made by commands.
     pub(super) fn world(&mut self, storable: bool) -> World {
-        // Apply checks the bounds of a decision again, not the text: what the text says of the clock holds when decided.
-        let lasting = |text: &Text| !storable || !matches!(text, Text::NotEarly | Text::NotLate);
+        // Apply checks the bounds of a decision again, and a text that compares the clock bounds it. One that calculates
+        // with the clock does not: what it says holds when decided.
+        let lasting = |text: &Text| !storable || *text != Text::NotLate;
         let text = Text::ALL.into_iter().filter(lasting).filter(|_| self.one_in(6)).collect();
         let mut enabled = [self.some_of(&PURPOSES), self.some_of(&PURPOSES)];
         if !storable {

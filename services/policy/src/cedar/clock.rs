@@ -32,15 +32,18 @@ impl Clock {
         }
     }
 
-    /// The first of the moments that the policies cannot tell from `now`, for a grant with these bounds. `None` when
-    /// `now` is the only one.
-    pub(super) fn round(&self, now: Timestamp, bounds: Window) -> Option<Timestamp> {
+    /// The moments that the policies cannot tell from `now`, for a grant with these bounds. `None` when they tell every
+    /// moment from every other.
+    pub(super) fn span(&self, now: Timestamp, bounds: Window) -> Option<Window> {
         let Self::Compared(moments) = self else { return None };
         let bounds = [bounds.not_before, bounds.not_after].into_iter().flatten().map(Timestamp::as_millis);
         // Before a moment, at it and behind it are three answers to a comparison: each begins a span.
         let begins = moments.iter().copied().chain(bounds).flat_map(|moment| [Some(moment), moment.checked_add(1)]);
-        let first = begins.flatten().filter(|begin| *begin <= now.as_millis()).max();
-        Some(Timestamp(first.unwrap_or(i64::MIN)))
+        let (before, behind): (Vec<i64>, Vec<i64>) = begins.flatten().partition(|begin| *begin <= now.as_millis());
+        Some(Window {
+            not_before: before.into_iter().max().map(Timestamp),
+            not_after: behind.into_iter().min().map(|begin| Timestamp(begin - 1)),
+        })
     }
 
     /// Whatever is not known to be harmless makes the clock exact.

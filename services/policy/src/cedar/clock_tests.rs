@@ -38,20 +38,29 @@ fn whoever_does_more_with_the_clock_sees_every_moment() {
     ] {
         assert_eq!(clock(condition), Clock::Exact, "{condition}");
     }
-    assert_eq!(Clock::Exact.round(Timestamp(5), Window::ALWAYS), None);
+    assert_eq!(Clock::Exact.span(Timestamp(5), Window::ALWAYS), None);
 }
 
 #[test]
-fn no_comparison_tells_a_moment_from_its_first() {
+fn no_comparison_tells_the_moments_of_a_span_apart() {
     let clock = Clock::Compared(BTreeSet::from([10, 11, 20, i64::MAX]));
     let bounds = Window { not_before: Some(Timestamp(15)), not_after: Some(Timestamp(25)) };
     let mut firsts = BTreeSet::new();
     for now in [i64::MIN, i64::MAX].into_iter().chain(0..40) {
-        let first = clock.round(Timestamp(now), bounds).unwrap().0;
-        assert!(first <= now);
+        let span = clock.span(Timestamp(now), bounds).unwrap();
+        assert!(span.contains(Timestamp(now)));
+        let first = span.not_before.map_or(i64::MIN, |it| it.0);
+        let last = span.not_after.map_or(i64::MAX, |it| it.0);
         for moment in [10, 11, 15, 20, 25, i64::MAX] {
-            assert_eq!(now.cmp(&moment), first.cmp(&moment), "{now} and {first} at {moment}");
+            for other in [first, last] {
+                assert_eq!(now.cmp(&moment), other.cmp(&moment), "{now} and {other} at {moment}");
+            }
         }
+        let behind = last.checked_add(1).and_then(|next| clock.span(Timestamp(next), bounds));
+        assert!(
+            behind.is_none_or(|behind| behind.not_before == Some(Timestamp(last + 1))),
+            "the next span begins there"
+        );
         firsts.insert(first);
     }
     assert_eq!(firsts.into_iter().collect::<Vec<_>>(), [i64::MIN, 10, 11, 12, 15, 16, 20, 21, 25, 26, i64::MAX]);
