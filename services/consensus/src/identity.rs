@@ -190,21 +190,15 @@ fn parse(text: &str) -> Result<Identity, &'static str> {
         return Err("the first line is not that of an identity");
     }
     let mut value = |key: &'static str| -> Option<&str> { lines.next()?.strip_prefix(key)?.strip_prefix(" = ") };
-    let uuid = MemberUuid(value("uuid").and_then(parse_hex).ok_or("the uuid is missing or malformed")?);
+    let uuid = value("uuid").and_then(MemberUuid::parse).ok_or("the uuid is missing or malformed")?;
     let Some(cluster) = value("cluster") else {
         return Ok(Identity { uuid, assignment: None });
     };
-    let cluster = ClusterId(parse_hex(cluster).ok_or("the cluster is malformed")?);
-    let vault = value("vault").and_then(parse_hex).ok_or("the vault is missing or malformed")?;
+    let cluster = ClusterId::parse(cluster).ok_or("the cluster is malformed")?;
+    let vault = value("vault").and_then(|id| VaultId::parse(id).ok()).ok_or("the vault is missing or malformed")?;
     let node_id = value("node_id").and_then(|id| id.parse().ok()).filter(|id| *id > 0);
     let node_id = node_id.ok_or("the node id is missing or malformed")?;
-    let vault = VaultId::from_bytes(vault);
     Ok(Identity { uuid, assignment: Some(Assignment { cluster, vault, node_id }) })
-}
-
-fn parse_hex(text: &str) -> Option<[u8; 16]> {
-    let canonical = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    canonical.then(|| u128::from_str_radix(text, 16).ok())?.map(u128::to_be_bytes)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::error::Invalid;
 
 /// A day.
 pub const DAY: Duration = Duration::from_secs(86_400);
+/// An hour.
+pub const HOUR: Duration = Duration::from_secs(3_600);
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 86_400_000;
 /// Milliseconds of a minute.

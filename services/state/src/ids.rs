@@ -21,6 +21,14 @@ macro_rules! byte_id {
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
+
+            /// Reads the 32 lowercase hexadecimal digits; `None` for anything else.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                let canonical = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                let number = u128::from_str_radix(text, 16).ok().filter(|_| canonical)?;
+                Some(Self(number.to_be_bytes()))
+            }
         }
 
         /// 32 lowercase hexadecimal digits.
@@ -54,16 +62,6 @@ byte_id! {
 byte_id! {
     /// An offer of a number to another tenant: 128 random bits minted by the node that took it.
     TransferId
-}
-
-impl TransferId {
-    /// Reads the 32 hexadecimal digits; `None` for anything else.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let lowercase = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let number = u128::from_str_radix(text, 16).ok().filter(|_| lowercase)?;
-        Some(Self(number.to_be_bytes()))
-    }
 }
 
 /// The version of the policy text, from 1 at bootstrap: what a proposal names as its base, like an etag. Unlike

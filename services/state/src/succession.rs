@@ -2,8 +2,8 @@
 //! anybody who is still there can cancel. It appoints and does nothing else: no grant that reveals, no policy.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
+use fuda_core::time::HOUR;
 use fuda_core::{CallerId, Timestamp, VaultId, Window, limits};
 use fuda_crypto::sha256;
 use fuda_ledger::{SignedNote, VerifierKey};
@@ -99,7 +99,7 @@ impl SuccessionKeys {
 
     /// When a statement handed in now takes effect.
     pub(crate) fn effective(&self, now: Timestamp) -> Timestamp {
-        now.saturating_add(Duration::from_secs(u64::from(self.delay_hours) * 3_600))
+        now.saturating_add(HOUR * self.delay_hours)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! A record has one offer at a time: a new one ends the one before. Nothing that a decision depends on moves.
 
+use fuda_core::time::HOUR;
 use fuda_core::{Consent, LookupKey, TenantId, Zone, limits};
 use fuda_ledger::{Decision, Detail, DetailKey, EntryItem};
 use fuda_policy::DenyReason;
@@ -17,9 +18,6 @@ use crate::machine::Applying;
 use crate::row::{BudgetRow, ReplyRow};
 use crate::transfers::{Ended, TransferRow, end_offers, transfer};
 use crate::{ItemOutcome, Outcome, Refusal, Table, TableError, TransferId, Txn, access, key, reader};
-
-/// What offers are measured in.
-const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 /// Offers one number.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]

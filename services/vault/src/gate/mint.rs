@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fuda_core::{Code, Invalid, KeyDomainId, LookupKey, RecordId, ScopeId, Sequence, TenantId, Token, limits};
-use fuda_crypto::{OsRandom, Pool, RecordContext, RetrySecret, digest::sha256, open_record_key, seal_new_token};
+use fuda_crypto::{OsRandom, Pool, RecordContext, RetrySecret, digest::sha256, seal_new_token};
 use fuda_policy::{Action, Permit, Request};
 use fuda_state::command::{Mint, MintItem, NewTokenRows};
 use fuda_state::reader::{self, TokenFacts as Found};
@@ -12,7 +12,7 @@ use fuda_state::row::TokenWrapRow;
 use fuda_state::{Body, Claim, ItemOutcome};
 
 use super::reply::{REPLY_DAYS, ReplyOf, Stored};
-use super::reveal::{Pending, Presented, claim, look_up, presenting, record_context, request};
+use super::reveal::{Pending, Presented, claim, look_up, presenting, record_context, record_key, request};
 use super::{Call, Gate};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
@@ -141,8 +141,7 @@ impl Gate {
             settle(results, item.position, result);
         }
         if !again.is_empty() {
-            self.caught_up(index).await?;
-            self.keys.refresh(&self.store)?;
+            self.moved(index).await?;
         }
         Ok(again)
     }
@@ -201,15 +200,8 @@ impl<'a> Asked<'a> {
         rng: &mut Pool<'_>,
     ) -> Result<(NewTokenRows, Token, RecordId), Refusal> {
         let context: RecordContext<'_> = record_context(keys, &found.record);
-        let old = keys.ring.bucket(wrap.bucket, wrap.bucket_version).ok_or(Refusal::new(Code::NodeBehind))?;
         let new = keys.ring.current_bucket(found.record.bucket).ok_or(Refusal::new(Code::NodeBehind))?;
-        let record_key = old
-            .with(|key| open_record_key(key, &context, &found.token.scope, &item.token, &wrap.wrap))
-            .and_then(|opened| opened)
-            .map_err(|_| {
-                tracing::error!(record = %context.record, "a token's row does not open with its token");
-                Refusal::new(Code::Integrity)
-            })?;
+        let record_key = record_key(keys, &context, item, found, wrap)?;
         let sealed = new.with(|key| {
             let minted = seal_new_token(rng, key, &context, &self.scope, &record_key, keys.class)?;
             let reply =

@@ -303,6 +303,12 @@ impl Gate {
         self.replica.wait_applied(index, deadline).await.map_err(|error| Refusal::new(error.code()))
     }
 
+    /// Waits until this node knows what made a proposal stale, a bucket key perhaps.
+    async fn moved(&self, index: u64) -> Result<(), Refusal> {
+        self.caught_up(index).await?;
+        self.keys.refresh(&self.store)
+    }
+
     async fn propose(&self, command: Command) -> Result<Committed, Refusal> {
         let proposed = self.replica.propose(command).await.map_err(|error| Refusal::new(error.code()))?;
         Ok(Committed { outcome: proposed.outcome, index: proposed.index })

@@ -12,11 +12,11 @@ use fuda_core::{
     Code, Invalid, Kind, LookupKey, Number, PurposeCode, RecordVersion, ScopeId, Sequence, SubjectRef, TenantId,
     Timestamp, Token, limits, parse_number,
 };
-use fuda_crypto::{Keyring, RecordContext, SealedRecord, lookup_key, open_record};
+use fuda_crypto::{Keyring, RecordContext, RecordKey, SealedRecord, lookup_key, open_record, open_record_key};
 use fuda_policy::{Action, DenyReason, Permit, RecordFacts, Request, Share};
 use fuda_state::command::Reveal;
 use fuda_state::reader::{self, SealedKey, SealedRows, TokenFacts as Found};
-use fuda_state::row::{RecordRow, RecordStatus};
+use fuda_state::row::{RecordRow, RecordStatus, TokenWrapRow};
 use fuda_state::{Body, Claim, ItemOutcome, RevealItem, Verdict};
 use fuda_storage::Store;
 use zeroize::Zeroizing;
@@ -450,6 +450,22 @@ pub(super) fn record_context<'a>(keys: &Unsealed, record: &'a RecordRow) -> Reco
         kind: record.kind,
         record: record.record,
     }
+}
+
+/// The key of the record behind a presented token, opened with it.
+pub(super) fn record_key(
+    keys: &Unsealed,
+    context: &RecordContext<'_>,
+    item: &Pending,
+    found: &Found,
+    wrap: &TokenWrapRow,
+) -> Result<RecordKey, Refusal> {
+    let bucket = keys.ring.bucket(wrap.bucket, wrap.bucket_version).ok_or(Refusal::new(Code::NodeBehind))?;
+    let opened = bucket.with(|key| open_record_key(key, context, &found.token.scope, &item.token, &wrap.wrap));
+    opened.and_then(|opened| opened).map_err(|_| {
+        tracing::error!(record = %context.record, "a token's row does not open with its token");
+        Refusal::new(Code::Integrity)
+    })
 }
 
 fn open_rows(

@@ -190,8 +190,7 @@ impl Gate {
             }
         }
         if !again.is_empty() {
-            self.caught_up(index).await?;
-            self.keys.refresh(&self.store)?;
+            self.moved(index).await?;
         }
         Ok(again)
     }

@@ -9,9 +9,7 @@ use fuda_core::{
     Code, Consent, KeyDomainId, Kind, Number, RecordLabel, Relation, ScopeId, Sequence, SubjectRef, TenantId, Token,
     limits,
 };
-use fuda_crypto::{
-    Holder, OsRandom, Pool, RetrySecret, SealedRecord, digest::sha256, open_record, open_record_key, seal_new_token,
-};
+use fuda_crypto::{Holder, OsRandom, Pool, RetrySecret, SealedRecord, digest::sha256, open_record, seal_new_token};
 use fuda_policy::{Action, Notified, Permit, RecordFacts};
 use fuda_state::command::{AcceptTransfer, NewTokenRows, OfferTransfer, Tokenize};
 use fuda_state::reader::{self, TokenFacts as Found};
@@ -20,7 +18,7 @@ use fuda_state::transfers::{Offer, open_offer};
 use fuda_state::{Body, Claim, ItemOutcome, TokenizeItem, TransferId, Verdict};
 
 use super::reply::{REPLY_DAYS, ReplyOf, Stored};
-use super::reveal::{Pending, Presented, claim, look_up, record_context, request};
+use super::reveal::{Pending, Presented, claim, look_up, record_context, record_key, request};
 use super::tokenize::{Minted, Tokenized, seal_one};
 use super::{Call, Gate};
 use crate::blocking::heavy;
@@ -161,12 +159,6 @@ impl Gate {
             }
             _ => Err(Refusal::new(Code::Internal)),
         }
-    }
-
-    /// Waits until this node knows what made a proposal stale.
-    async fn moved(&self, index: u64) -> Result<(), Refusal> {
-        self.caught_up(index).await?;
-        self.keys.refresh(&self.store)
     }
 
     /// The one token of a call.
@@ -328,15 +320,8 @@ fn wrap_for(
     wrap: &TokenWrapRow,
 ) -> Result<(NewTokenRows, Token), Refusal> {
     let context = record_context(keys, &found.record);
-    let old = keys.ring.bucket(wrap.bucket, wrap.bucket_version).ok_or(Refusal::new(Code::NodeBehind))?;
     let new = keys.ring.current_bucket(found.record.bucket).ok_or(Refusal::new(Code::NodeBehind))?;
-    let record_key = old
-        .with(|key| open_record_key(key, &context, &found.token.scope, &item.token, &wrap.wrap))
-        .and_then(|opened| opened)
-        .map_err(|_| {
-            tracing::error!(record = %context.record, "a token's row does not open with its token");
-            Refusal::new(Code::Integrity)
-        })?;
+    let record_key = record_key(keys, &context, item, found, wrap)?;
     let random = OsRandom::new();
     let minted = new.with(|key| {
         let rng = &mut Pool::for_records(&random, 1);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fuda_core::{Code, LookupKey, RecordId, RecordVersion, Sequence, TenantId, Verification, limits, parse_number};
-use fuda_crypto::{OsRandom, Pool, RecordContext, open_record_key, seal_new_version};
+use fuda_crypto::{OsRandom, Pool, RecordContext, seal_new_version};
 use fuda_policy::{Action, Permit};
 use fuda_proto::vault::v1 as pb;
 use fuda_state::command::{NewVersionRows, UpdateItem, UpdateNumber};
@@ -13,7 +13,7 @@ use fuda_state::row::TokenWrapRow;
 use fuda_state::{Body, Claim, ItemOutcome};
 use zeroize::Zeroizing;
 
-use super::reveal::{Pending, Presented, claim, look_up, presenting, record_context, request};
+use super::reveal::{Pending, Presented, claim, look_up, presenting, record_context, record_key, request};
 use super::{Call, Gate};
 use crate::blocking::heavy;
 use crate::keys::Unsealed;
@@ -111,8 +111,7 @@ impl Gate {
             settle(results, item.position, result);
         }
         if !again.is_empty() {
-            self.caught_up(index).await?;
-            self.keys.refresh(&self.store)?;
+            self.moved(index).await?;
         }
         Ok(again)
     }
@@ -177,16 +176,9 @@ fn seal(
     let number = parse_number(record.kind, new_number.number.as_str())?;
     let verification = new_number.verification.as_ref().map(wire::verification).transpose()?;
     let context: RecordContext<'_> = record_context(keys, record);
-    let old = keys.ring.bucket(wrap.bucket, wrap.bucket_version).ok_or(Refusal::new(Code::NodeBehind))?;
     let new = keys.ring.current_bucket(record.bucket).ok_or(Refusal::new(Code::NodeBehind))?;
     let version = record.current.next().ok_or(Refusal::new(Code::Internal))?;
-    let record_key = old
-        .with(|key| open_record_key(key, &context, &found.token.scope, &item.token, &wrap.wrap))
-        .and_then(|opened| opened)
-        .map_err(|_| {
-            tracing::error!(record = %context.record, "a token's row does not open with its token");
-            Refusal::new(Code::Integrity)
-        })?;
+    let record_key = record_key(keys, &context, item, found, wrap)?;
     let sealed = new
         .with(|key| seal_new_version(rng, key, &context, version, &record_key, &number))
         .and_then(|sealed| sealed)

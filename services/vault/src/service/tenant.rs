@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fuda_core::{Code, Sequence, Timestamp, limits};
+use fuda_core::{Code, Invalid, Sequence, Timestamp, limits};
 use fuda_crypto::{OsRandom, Random as _};
 use fuda_policy::{Action, Grant, GrantId, Permit, Policy, Request as PolicyRequest};
 use fuda_proto::tenant::v1 as pb;
@@ -210,11 +210,7 @@ fn revoked(ids: &[String]) -> Result<Vec<GrantId>, Refusal> {
 }
 
 pub(super) fn order_id(text: &str) -> Result<OrderId, Refusal> {
-    let mut bytes = [0; 16];
-    match hex::decode_to_slice(text, &mut bytes) {
-        Ok(()) => Ok(OrderId(bytes)),
-        Err(_) => Err(fuda_core::Invalid::new("order", "must be 32 hexadecimal digits").into()),
-    }
+    OrderId::parse(text).ok_or(Invalid::new("order", "must be 32 lowercase hexadecimal digits").into())
 }
 
 pub(crate) fn draw() -> Result<[u8; 16], Refusal> {
