@@ -59,6 +59,17 @@ impl AuditProcess {
     /// # Errors
     /// When a step fails or it is not ready in time.
     pub async fn serving(spec: AuditSpec<'_>) -> Result<Self> {
+        let mut audit = Self::prepared(spec)?;
+        audit.start()?;
+        audit.wait_ready().await?;
+        Ok(audit)
+    }
+
+    /// Writes the settings and makes the key with `fuda-audit init`; [`AuditProcess::start`] starts it.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn prepared(spec: AuditSpec<'_>) -> Result<Self> {
         let binary = spec.vault_binary.with_file_name("fuda-audit");
         ensure!(binary.is_file(), "there is no `{}`; run deploy/evidence, it builds", binary.display());
         fs::create_dir_all(&spec.dir)?;
@@ -91,8 +102,6 @@ impl AuditProcess {
             witness_key: String::new(),
         };
         audit.witness_key = audit.command("init", &[])?.trim().to_owned();
-        audit.start()?;
-        audit.wait_ready().await?;
         Ok(audit)
     }
 
@@ -241,11 +250,25 @@ impl AuditProcess {
         self.command("succeed", &["--statement", &path_text(&statement_file), "--first", &path_text(&first_file)])
     }
 
+    /// Runs `fuda-audit-scale` on its settings, while it does not serve, and returns the line of JSON.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn scale(&self, name: &str, more: &[&str]) -> Result<serde_json::Value> {
+        let line = self.run(&self.binary.with_file_name("fuda-audit-scale"), name, more)?;
+        serde_json::from_str(&line).context("standard output")
+    }
+
     fn command(&self, name: &str, more: &[&str]) -> Result<String> {
-        let mut command = Command::new(&self.binary);
-        let ended = command.arg(name).arg("--config").arg(&self.settings).args(more).output()?;
+        self.run(&self.binary, name, more)
+    }
+
+    fn run(&self, binary: &Path, name: &str, more: &[&str]) -> Result<String> {
+        let mut command = Command::new(binary);
+        let ended = command.arg(name).arg("--config").arg(&self.settings).args(more).output();
+        let ended = ended.with_context(|| format!("`{}`", binary.display()))?;
         let error = String::from_utf8_lossy(&ended.stderr);
-        ensure!(ended.status.success(), "`fuda-audit {name}` ended with {}: {error}", ended.status);
+        ensure!(ended.status.success(), "`{} {name}` ended with {}: {error}", binary.display(), ended.status);
         String::from_utf8(ended.stdout).context("standard output")
     }
 }

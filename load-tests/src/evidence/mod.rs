@@ -6,6 +6,7 @@
 
 mod access;
 mod audit_complete;
+mod audit_scale;
 mod budget;
 mod canary;
 mod clock_jump;
@@ -68,6 +69,7 @@ pub const ALL: &[Evidence] = &[
     ledger_tamper::EVIDENCE,
     console::EVIDENCE,
     reports::EVIDENCE,
+    audit_scale::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fuda_core::{Invalid, Timestamp, text};
+use fuda_core::{Invalid, SubjectRef, TenantId, Timestamp, text};
 use fuda_ledger::Entry;
 use fuda_wire::Sight;
 
@@ -70,6 +70,14 @@ impl Filter {
         self
     }
 
+    /// Only entries about this person: under his own reference, or about somebody whose number is held on his account.
+    pub(crate) fn about(mut self, tenant: &TenantId, subject: &SubjectRef) -> Self {
+        self = self.and(Field::Tenant, tenant.as_str());
+        let person = || BTreeSet::from([subject.as_str().to_owned()]);
+        self.clauses.push(BTreeMap::from([(Field::Subject, person()), (Field::Principal, person())]));
+        self
+    }
+
     /// The same, for what an auditor may see of it.
     pub(crate) fn within(mut self, sight: &Sight) -> Self {
         if let Some(tenant) = &sight.tenant {
@@ -93,11 +101,6 @@ impl Filter {
     /// Whether a moment is in its time.
     pub(crate) fn spans(&self, time: Timestamp) -> bool {
         (self.from..self.until).contains(&time)
-    }
-
-    /// Whether its time is bounded at all.
-    pub(crate) fn is_timed(&self) -> bool {
-        self.from > Self::ALL.from || self.until < Self::ALL.until
     }
 
     fn clause(&mut self, words: &mut Words<'_>) -> Result<(), Invalid> {
@@ -253,7 +256,6 @@ mod tests {
             ]
         );
         assert_eq!((filter.from.as_millis(), filter.until.as_millis()), (1_767_225_600_000, 1_769_871_600_000));
-        assert!(filter.is_timed() && !Filter::ALL.is_timed());
         // OR binds tighter than AND, and may be about several fields.
         let filter = Filter::parse("decision = denied OR subject = e-1 AND tenant = acme").unwrap();
         let mut either = clause(Field::Decision, &["denied"]);
@@ -270,7 +272,7 @@ mod tests {
         assert!(meets(&format!("tenant = other OR subject = {subject}")));
         assert!(!meets(&format!("tenant = {tenant} AND subject = other")));
         assert!(meets("time >= 2026-01-05T00:00:00Z") && !meets("time < 2026-01-05T00:00:00Z"));
-        let other = Sight { tenant: Some(fuda_core::TenantId::parse("other").unwrap()), callers: None };
+        let other = Sight { tenant: Some(TenantId::parse("other").unwrap()), callers: None };
         let nobody = Sight { tenant: None, callers: Some(BTreeSet::new()) };
         assert!(!Filter::ALL.within(&other).meets(&entry) && !Filter::ALL.within(&nobody).meets(&entry));
     }

@@ -20,6 +20,8 @@ mod question;
 mod report;
 #[cfg(test)]
 mod samples;
+#[doc(hidden)]
+pub mod scale;
 mod serve;
 mod service;
 mod store;

@@ -65,10 +65,37 @@ async fn every_question_is_an_entry_before_it_is_answered() {
     };
     let methods = ["ListEntries", "WhoAccessed", "Summarize", "GetEntry", "ReadQueries"];
     assert_eq!(of("audit_method"), methods.map(|method| Some(method.to_owned())));
-    let about = [Some("decision = denied".to_owned()), Some("tenant = \"acme\" AND subject = \"e-1\"".to_owned())];
+    let about = [
+        Some("decision = denied".to_owned()),
+        Some("tenant = \"acme\" AND (subject = \"e-1\" OR principal = \"e-1\")".to_owned()),
+    ];
     assert_eq!(of("audit_question").get(..2).unwrap(), about);
     assert!(entries.iter().all(|entry| entry.decision == "allowed" && entry.caller.ends_with("/auditor")));
     assert_eq!(entries.last().unwrap().tenant, "acme");
+}
+
+#[tokio::test]
+async fn who_accessed_a_person_includes_dependants_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let asker = asker(dir.path());
+    let sampled: Vec<Entry> = (0..5_000).map(samples::entry).collect();
+    let dependant = sampled.iter().find(|entry| entry.item.principal.is_some()).unwrap();
+    let (tenant, principal) = (dependant.common.tenant.clone(), dependant.item.principal.clone());
+    let about = |entry: &&Entry| {
+        entry.common.tenant == tenant && (entry.item.subject == principal || entry.item.principal == principal)
+    };
+    let expected = sampled.iter().filter(about).count() as u64;
+    let message = pb::WhoAccessedRequest {
+        tenant: tenant.as_ref().unwrap().to_string(),
+        subject: principal.as_ref().unwrap().to_string(),
+        ..Default::default()
+    };
+    let groups = asker.who_accessed(&whole(), message.clone()).await.unwrap().groups;
+    assert_eq!(groups.iter().map(|group| group.entries).sum::<u64>(), expected);
+    let own = dependant.item.subject.as_ref().unwrap().to_string();
+    assert!(groups.iter().any(|group| group.values[0] == own), "the dependant is named");
+    let elsewhere = of_tenant("nobody");
+    assert!(asker.who_accessed(&elsewhere, message).await.unwrap().groups.is_empty());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::auditors::Auditor;
 use crate::filter::Filter;
 use crate::listing::{Listed, Listing};
 use crate::queries::{Entered, Words};
-use crate::store::{Counting, Field, Group, GroupKey};
+use crate::store::{COUNTED_FIELDS_MAX, Counting, Field, Group, GroupKey};
 
 /// Fields that one summary groups by.
 const GROUP_BY_MAX: usize = 5;
@@ -17,6 +17,8 @@ const GROUP_BY_MAX: usize = 5;
 const GROUPS_MAX: usize = 10_000;
 /// What WhoAccessed groups by.
 const WHO: [Field; 6] = [Field::Subject, Field::Caller, Field::EndUser, Field::Purpose, Field::Action, Field::Decision];
+
+const _: () = assert!(WHO.len() <= COUNTED_FIELDS_MAX && GROUP_BY_MAX <= COUNTED_FIELDS_MAX);
 
 /// What reads and answers; it takes the proof that the question was entered.
 pub(crate) type Answer<T> = Box<dyn FnOnce(&Asker, &Entered) -> Result<T, Failure> + Send>;
@@ -108,7 +110,7 @@ pub(crate) fn summarize(message: &pb::SummarizeRequest) -> Question<pb::Summariz
     question("Summarize", (message.filter.clone(), shape), answer)
 }
 
-/// Who did what with one person's numbers.
+/// Who did what with one person's numbers and with those of his dependants, under whatever record.
 pub(crate) fn who_accessed(message: &pb::WhoAccessedRequest) -> Question<pb::WhoAccessedResponse> {
     let read = read_who(message);
     let words = match &read {
@@ -124,8 +126,8 @@ pub(crate) fn who_accessed(message: &pb::WhoAccessedRequest) -> Question<pb::Who
 
 fn read_who(message: &pb::WhoAccessedRequest) -> Result<(String, Sum), Invalid> {
     let (tenant, subject) = (TenantId::parse(&message.tenant)?, SubjectRef::parse(&message.subject)?);
-    let mut words = format!("tenant = \"{tenant}\" AND subject = \"{subject}\"");
-    let mut filter = Filter::ALL.and(Field::Tenant, tenant.as_str()).and(Field::Subject, subject.as_str());
+    let mut words = format!("tenant = \"{tenant}\" AND (subject = \"{subject}\" OR principal = \"{subject}\")");
+    let mut filter = Filter::ALL.about(&tenant, &subject);
     if let Some(from) = &message.from_time {
         filter.from = moment("from_time", from)?;
         words += &format!(" AND time >= {}", filter.from.to_rfc3339());
@@ -174,7 +176,7 @@ impl Sum {
         let begin = |time: Timestamp| beginning(time, self.bucket, &self.zone);
         let counting = Counting {
             fields: &self.fields,
-            bucket: cut.then_some(&begin as &dyn Fn(Timestamp) -> Timestamp),
+            span: cut.then_some(&begin),
             persons: self.persons,
             groups_max: GROUPS_MAX,
         };

@@ -54,6 +54,7 @@ pub(crate) fn entry(sequence: u64) -> Entry {
     let person = u64::from_le_bytes(own[..8].try_into().unwrap()) % PERSONS;
     let record = chance(tenant.as_bytes(), person);
     let denied = own[8] < 6;
+    let dependant = person.is_multiple_of(10);
     let common = Common {
         time: Timestamp::from_millis(START.as_millis() + call as i64 * STEP_MS),
         tenant: Some(TenantId::parse(tenant).unwrap()),
@@ -78,7 +79,8 @@ pub(crate) fn entry(sequence: u64) -> Entry {
         kind: Some(Kind::MyNumber),
         record: Some(RecordId::from_bytes(record[..16].try_into().unwrap())),
         scope: Some(ScopeId::parse("payroll").unwrap()),
-        relation: Some(Relation::SelfRelation),
+        relation: Some(if dependant { Relation::Dependant } else { Relation::SelfRelation }),
+        principal: dependant.then(|| SubjectRef::parse(&format!("e-{}", person / 10)).unwrap()),
         budget_used: Some((sequence % 5_000) as u32),
         budget_max: Some(100_000),
         ..EntryItem::new(Sequence(sequence), if denied { Decision::Denied } else { Decision::Allowed })

@@ -1,13 +1,14 @@
 //! Entries as they lie on disk: blocks of canonical bytes, and beside them one column per field that is asked about.
 //!
 //! ```text
-//! bundle = 4,096 entries = 16 blocks of 256, and 12 columns
+//! bundle = 4,096 entries = 16 blocks of 256, and a column per field
 //! block    zstd( length │ canonical bytes │ length │ … )       one Merkle tile of leaves: proofs are made from it
 //! column   zstd( dictionary of this bundle │ one code per entry )
 //! posting  (term of a field's value, bundle)                    where a value occurs at all
 //! ```
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use fuda_core::{Kind, Timestamp};
 use fuda_ledger::{Decision, Entry, tree};
@@ -45,11 +46,13 @@ pub(crate) enum Field {
     Record = 10,
     Scope = 11,
     WorkReference = 12,
+    /// The person on whose account the subject's number is held: the employee of a dependant.
+    Principal = 13,
 }
 
 impl Field {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Tenant,
         Self::Action,
         Self::Decision,
@@ -62,9 +65,11 @@ impl Field {
         Self::Record,
         Self::Scope,
         Self::WorkReference,
+        Self::Principal,
     ];
 
-    /// Whether there is a column. A record id is 16 random bytes per person: it is looked up, never grouped by.
+    /// Whether there is a column of values. A record id is 16 random bytes per person: it is looked up by [`record_print`],
+    /// never grouped by.
     pub(crate) const fn has_column(self) -> bool {
         !matches!(self, Self::Record)
     }
@@ -84,6 +89,7 @@ impl Field {
             Self::Record => "record",
             Self::Scope => "scope",
             Self::WorkReference => "work_reference",
+            Self::Principal => "principal",
         }
     }
 
@@ -119,6 +125,7 @@ impl Field {
             Self::Record => item.record.map(|it| it.to_string().into()),
             Self::Scope => item.scope.as_ref().map(|it| it.as_str().into()),
             Self::WorkReference => common.work_reference.as_ref().map(|it| it.as_str().into()),
+            Self::Principal => item.principal.as_ref().map(|it| it.as_str().into()),
         }
     }
 
@@ -131,25 +138,27 @@ impl Field {
     }
 }
 
-/// One column of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One column of a bundle: its values, in the order they first occur, and which of them each entry has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Column {
-    /// The values that occur, in the order they first do.
-    pub(crate) dictionary: Vec<String>,
-    /// Per entry 0 for none, otherwise the value's place in the dictionary counted from 1.
-    pub(crate) codes: Vec<u16>,
+    /// The values one after the other.
+    text: String,
+    /// Where each value ends.
+    ends: Vec<u32>,
+    /// Per entry 0 for none, otherwise the value's place counted from 1.
+    codes: Vec<u16>,
 }
 
 impl Column {
     /// Of these entries.
     pub(crate) fn of(field: Field, rows: &[impl AsRef<Row>]) -> Self {
-        let mut places = std::collections::HashMap::new();
-        let mut column = Self { dictionary: Vec::new(), codes: Vec::with_capacity(rows.len()) };
+        let mut places = HashMap::new();
+        let mut column = Self { codes: Vec::with_capacity(rows.len()), ..Self::default() };
         for row in rows {
             let code = field.value(&row.as_ref().entry).map_or(0, |value| {
-                *places.entry(value.clone()).or_insert_with(|| {
-                    column.dictionary.push(value.into_owned());
-                    column.dictionary.len() as u16
+                *places.entry(value).or_insert_with_key(|value| {
+                    column.push(value);
+                    column.ends.len() as u16
                 })
             });
             column.codes.push(code);
@@ -157,19 +166,51 @@ impl Column {
         column
     }
 
-    /// The code of a value; `None` when it does not occur.
-    pub(crate) fn code_of(&self, value: &str) -> Option<u16> {
-        let place = self.dictionary.iter().position(|known| known == value)?;
-        u16::try_from(place + 1).ok()
+    /// A column in which no entry says anything.
+    pub(crate) fn silent() -> Self {
+        Self { codes: vec![0; BUNDLE_ENTRIES as usize], ..Self::default() }
+    }
+
+    /// The values, in the order of their codes, which count from 1.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
+        let begins = core::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| self.text.get(begin as usize..*end as usize).unwrap_or_default())
+    }
+
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The value of a code; `None` for 0.
+    pub(crate) fn value(&self, code: u16) -> Option<&str> {
+        let place = usize::from(code).checked_sub(1)?;
+        let begin = place.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.text.get(begin as usize..*self.ends.get(place)? as usize)
+    }
+
+    /// Per entry the code of its value.
+    pub(crate) fn codes(&self) -> &[u16] {
+        &self.codes
+    }
+
+    /// The code of the entry at a place.
+    pub(crate) fn code_at(&self, place: usize) -> u16 {
+        self.codes.get(place).copied().unwrap_or_default()
+    }
+
+    fn push(&mut self, value: &str) {
+        self.text.push_str(value);
+        self.ends.push(self.text.len() as u32);
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = (self.dictionary.len() as u16).to_le_bytes().to_vec();
-        for value in &self.dictionary {
+        let mut bytes = (self.ends.len() as u16).to_le_bytes().to_vec();
+        for value in self.values() {
             bytes.extend_from_slice(&(value.len() as u16).to_le_bytes());
             bytes.extend_from_slice(value.as_bytes());
         }
-        match u8::try_from(self.dictionary.len()) {
+        match u8::try_from(self.ends.len()) {
             Ok(_) => bytes.extend(self.codes.iter().map(|code| *code as u8)),
             Err(_) => self.codes.iter().for_each(|code| bytes.extend_from_slice(&code.to_le_bytes())),
         }
@@ -179,19 +220,19 @@ impl Column {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let values = take_u16(&mut rest)?;
-        let mut dictionary = Vec::with_capacity(values.into());
+        let mut column = Self { ends: Vec::with_capacity(values.into()), ..Self::default() };
         for _ in 0..values {
             let length = take_u16(&mut rest)?;
             let (value, behind) = rest.split_at_checked(length.into())?;
-            dictionary.push(core::str::from_utf8(value).ok()?.to_owned());
+            column.push(core::str::from_utf8(value).ok()?);
             rest = behind;
         }
-        let codes: Vec<u16> = if values <= u16::from(u8::MAX) {
+        column.codes = if values <= u16::from(u8::MAX) {
             rest.iter().map(|code| u16::from(*code)).collect()
         } else {
             rest.as_chunks::<2>().0.iter().map(|code| u16::from_le_bytes(*code)).collect()
         };
-        codes.iter().all(|code| *code <= values).then_some(Self { dictionary, codes })
+        column.codes.iter().all(|code| *code <= values).then_some(column)
     }
 }
 
@@ -222,6 +263,12 @@ impl Packer {
         packed(&mut self.columns, &column.to_bytes())
     }
 
+    /// What lies in the place of a column of records: the print of each entry's record.
+    pub(crate) fn record_prints(&mut self, rows: &[impl AsRef<Row>]) -> Result<Vec<u8>, Error> {
+        let prints = rows.iter().map(|row| record_print(Field::Record.value(&row.as_ref().entry).as_deref()));
+        packed(&mut self.columns, &prints.flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
+    }
+
     /// The times of entries, in milliseconds: the first, then the differences.
     pub(crate) fn times(&mut self, rows: &[impl AsRef<Row>]) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::with_capacity(rows.len() * 8);
@@ -233,6 +280,11 @@ impl Packer {
         }
         packed(&mut self.columns, &bytes)
     }
+}
+
+/// Two bytes that say which entries may be about a record; 0 for entries about none.
+pub(crate) fn record_print(record: Option<&str>) -> u16 {
+    record.map_or(0, |record| (Field::Record.term(record) as u16).max(1))
 }
 
 /// The canonical bytes of a block's entries.
@@ -271,6 +323,13 @@ impl Block {
 /// A column.
 pub(crate) fn unpack_column(bytes: &[u8]) -> Result<Column, Error> {
     Column::from_bytes(&unpacked(bytes)?).ok_or(DAMAGED)
+}
+
+/// The prints of the records of a bundle's entries.
+pub(crate) fn unpack_record_prints(bytes: &[u8]) -> Result<Vec<u16>, Error> {
+    let unpacked = unpacked(bytes)?;
+    let (prints, rest) = unpacked.as_chunks::<2>();
+    if rest.is_empty() { Ok(prints.iter().map(|print| u16::from_le_bytes(*print)).collect()) } else { Err(DAMAGED) }
 }
 
 /// The times of a bundle's entries.
@@ -342,13 +401,17 @@ mod tests {
         for field in Field::ALL {
             let column = Column::of(field, &rows);
             assert_eq!(unpack_column(&packer.column(&column).unwrap()).unwrap(), column, "{field:?}");
-            for (row, code) in rows.iter().zip(&column.codes) {
+            for (row, code) in rows.iter().zip(column.codes()) {
                 let value = field.value(&row.entry);
-                assert_eq!(value.as_deref().and_then(|value| column.code_of(value)).unwrap_or(0), *code);
+                assert_eq!(value.as_deref(), column.value(*code));
             }
         }
+        let prints = unpack_record_prints(&packer.record_prints(&rows).unwrap()).unwrap();
+        assert!(prints.iter().zip(&rows).all(|(print, row)| {
+            *print != 0 && *print == record_print(row.entry.item.record.map(|it| it.to_string()).as_deref())
+        }));
         // More than 255 subjects: the wide form.
-        assert!(Column::of(Field::Subject, &rows).dictionary.len() > 255);
+        assert!(Column::of(Field::Subject, &rows).len() > 255);
         let times = unpack_times(&packer.times(&rows).unwrap()).unwrap();
         assert!(times.iter().zip(&rows).all(|(time, row)| *time == row.entry.common.time));
     }

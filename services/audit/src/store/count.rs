@@ -6,10 +6,16 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use fuda_core::Timestamp;
 
 use super::bundle::{BUNDLE_ENTRIES, Column, Field};
-use super::search::{Blocks, in_columns};
+use super::plan::{Candidate, Plan};
+use super::search::Blocks;
 use super::{Error, Reader, Row};
 use crate::filter::Filter;
 use crate::queries::Entered;
+
+/// Zones change their clocks, and spans begin, on quarters of an hour: a moment's span is worked out once per quarter.
+const QUARTER_MS: i64 = 15 * 60 * 1_000;
+/// Fields that are counted together at most: their codes fit into a key.
+pub(crate) const COUNTED_FIELDS_MAX: usize = 6;
 
 /// What is counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,13 +40,12 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    fn add(&mut self, time: Timestamp, person: Option<u64>) {
+    fn add(&mut self, time: Timestamp) {
         if self.entries == 0 {
             (self.first, self.last) = (time, time);
         }
         self.entries += 1;
         (self.first, self.last) = (self.first.min(time), self.last.max(time));
-        self.persons.extend(person);
     }
 
     fn merge(&mut self, other: Self) {
@@ -54,31 +59,19 @@ impl Group {
     }
 }
 
+/// The beginning of the span that a moment belongs to.
+pub(crate) type Span<'a> = &'a dyn Fn(Timestamp) -> Timestamp;
+
 /// How entries are counted.
 pub(crate) struct Counting<'a> {
-    /// What is counted together. No [`Field::Record`].
+    /// What is counted together, at most [`COUNTED_FIELDS_MAX`]. No [`Field::Record`].
     pub(crate) fields: &'a [Field],
-    /// The beginning of the span that a moment belongs to; `None`: time is not cut.
-    pub(crate) bucket: Option<&'a dyn Fn(Timestamp) -> Timestamp>,
+    /// How time is cut, on quarters of an hour; `None`: it is not.
+    pub(crate) span: Option<Span<'a>>,
     /// Whether distinct persons are counted.
     pub(crate) persons: bool,
     /// Groups that may come of it.
     pub(crate) groups_max: usize,
-}
-
-impl Counting<'_> {
-    fn bucket(&self, time: Timestamp) -> Timestamp {
-        self.bucket.map_or(Timestamp::EPOCH, |bucket| bucket(time))
-    }
-
-    fn of(&self, row: &Row) -> (GroupKey, Option<u64>) {
-        let value = |field: &Field| field.value(&row.entry).unwrap_or_default().into_owned();
-        let (tenant, subject) = (Field::Tenant.value(&row.entry), Field::Subject.value(&row.entry));
-        let subject = subject.filter(|_| self.persons);
-        let person = subject.map(|subject| person(&tenant.unwrap_or_default(), &subject));
-        let values = self.fields.iter().map(value).collect();
-        (GroupKey { values, bucket: self.bucket(row.entry.common.time) }, person)
-    }
 }
 
 /// Groups by their key, in its order.
@@ -93,84 +86,105 @@ impl Reader<'_> {
         counting: &Counting<'_>,
     ) -> Result<Option<Groups>, Error> {
         let filter = &filter.clone().within(asked.sight());
-        let mut groups = Groups::new();
+        let mut count = Count { counting, quarter: None, groups: Groups::new() };
         for row in self.live().rows.iter().filter(|row| filter.meets(&row.entry)) {
-            let (key, person) = counting.of(row);
-            groups.entry(key).or_default().add(row.entry.common.time, person);
+            count.take(row);
         }
-        let in_columns = filter.clauses.iter().all(in_columns);
-        for bundle in self.candidates(filter, 0, u64::MAX)? {
-            if in_columns {
-                self.count_columns(filter, counting, bundle, &mut groups)?;
+        let plan = self.plan(filter, 0, u64::MAX)?;
+        for candidate in &plan.bundles {
+            if plan.in_columns {
+                self.count_columns(&plan, *candidate, &mut count)?;
             } else {
-                self.count_entries(filter, counting, bundle, &mut groups)?;
+                self.count_entries(&plan, *candidate, &mut count)?;
             }
-            if groups.len() > counting.groups_max {
+            if count.groups.len() > counting.groups_max {
                 return Ok(None);
             }
         }
-        Ok((groups.len() <= counting.groups_max).then_some(groups))
+        Ok((count.groups.len() <= counting.groups_max).then_some(count.groups))
     }
 
-    fn count_columns(
-        &self,
-        filter: &Filter,
-        counting: &Counting<'_>,
-        bundle: u64,
-        groups: &mut Groups,
-    ) -> Result<(), Error> {
-        let places = self.places(filter, bundle)?;
+    fn count_columns(&self, plan: &Plan<'_>, candidate: Candidate, count: &mut Count<'_>) -> Result<(), Error> {
+        let places = self.places(plan, candidate, true)?;
         if places.is_empty() {
             return Ok(());
         }
-        let columns: Vec<Column> =
-            counting.fields.iter().map(|field| self.column(*field, bundle)).collect::<Result<_, _>>()?;
-        let people = match counting.persons {
+        let bundle = candidate.bundle;
+        let fields = count.counting.fields.iter();
+        let columns: Vec<Column> = fields.map(|field| self.column(*field, bundle)).collect::<Result<_, _>>()?;
+        let people = match count.counting.persons {
             true => Some((self.column(Field::Tenant, bundle)?, self.column(Field::Subject, bundle)?)),
             false => None,
         };
         let times = self.times(bundle)?;
-        let mut local: HashMap<(Vec<u16>, Timestamp), Group> = HashMap::new();
+        // By the codes of this bundle first: texts are looked up once per group and bundle.
+        let mut local: HashMap<(u128, Timestamp), Group> = HashMap::new();
         for place in places.into_iter().map(usize::from) {
-            let code = |column: &Column| column.codes.get(place).copied().unwrap_or_default();
             let time = times.get(place).copied().unwrap_or_default();
-            let person = people.as_ref().and_then(|(tenants, subjects)| {
-                let subject = value(subjects, code(subjects))?;
-                Some(person(value(tenants, code(tenants)).unwrap_or_default(), subject))
-            });
-            local.entry((columns.iter().map(code).collect(), counting.bucket(time))).or_default().add(time, person);
+            let codes = columns.iter().fold(0, |codes, column| codes << 16 | u128::from(column.code_at(place)));
+            let group = local.entry((codes, count.beginning(time))).or_default();
+            group.add(time);
+            if let Some((tenants, subjects)) = &people
+                && let Some(subject) = subjects.value(subjects.code_at(place))
+            {
+                group.persons.insert(person(tenants.value(tenants.code_at(place)).unwrap_or_default(), subject));
+            }
         }
         for ((codes, bucket), group) in local {
-            let values = columns.iter().zip(codes);
-            let values = values.map(|(column, code)| value(column, code).unwrap_or_default().to_owned());
-            groups.entry(GroupKey { values: values.collect(), bucket }).or_default().merge(group);
+            let code = |place: usize| (codes >> (16 * (columns.len() - 1 - place))) as u16;
+            let values = columns.iter().enumerate();
+            let values = values.map(|(place, column)| column.value(code(place)).unwrap_or_default().to_owned());
+            count.groups.entry(GroupKey { values: values.collect(), bucket }).or_default().merge(group);
         }
         Ok(())
     }
 
     /// Columns do not tell everything that the filter asks: the entries do.
-    fn count_entries(
-        &self,
-        filter: &Filter,
-        counting: &Counting<'_>,
-        bundle: u64,
-        groups: &mut Groups,
-    ) -> Result<(), Error> {
+    fn count_entries(&self, plan: &Plan<'_>, candidate: Candidate, count: &mut Count<'_>) -> Result<(), Error> {
         let mut blocks = Blocks::of(self);
-        for place in self.places(filter, bundle)? {
-            let row = blocks.row(bundle * BUNDLE_ENTRIES + u64::from(place))?;
-            if filter.meets(&row.entry) {
-                let (key, person) = counting.of(&row);
-                groups.entry(key).or_default().add(row.entry.common.time, person);
+        for place in self.places(plan, candidate, false)? {
+            let row = blocks.row(candidate.bundle * BUNDLE_ENTRIES + u64::from(place))?;
+            if plan.filter.meets(&row.entry) {
+                count.take(&row);
             }
         }
         Ok(())
     }
 }
 
-fn value(column: &Column, code: u16) -> Option<&str> {
-    let place = usize::from(code).checked_sub(1)?;
-    column.dictionary.get(place).map(String::as_str)
+/// Counting under way.
+struct Count<'a> {
+    counting: &'a Counting<'a>,
+    /// The newest quarter of an hour, and where its span begins: entries are nearly in the order of time.
+    quarter: Option<(i64, Timestamp)>,
+    groups: Groups,
+}
+
+impl Count<'_> {
+    fn beginning(&mut self, time: Timestamp) -> Timestamp {
+        let Some(span) = self.counting.span else { return Timestamp::EPOCH };
+        let quarter = time.as_millis().div_euclid(QUARTER_MS);
+        match self.quarter {
+            Some((known, beginning)) if known == quarter => beginning,
+            _ => {
+                let beginning = span(time);
+                self.quarter = Some((quarter, beginning));
+                beginning
+            }
+        }
+    }
+
+    fn take(&mut self, row: &Row) {
+        let text = |field: Field| field.value(&row.entry).unwrap_or_default();
+        let values = self.counting.fields.iter().map(|field| text(*field).into_owned()).collect();
+        let time = row.entry.common.time;
+        let bucket = self.beginning(time);
+        let group = self.groups.entry(GroupKey { values, bucket }).or_default();
+        group.add(time);
+        if self.counting.persons && row.entry.item.subject.is_some() {
+            group.persons.insert(person(&text(Field::Tenant), &text(Field::Subject)));
+        }
+    }
 }
 
 fn person(tenant: &str, subject: &str) -> u64 {

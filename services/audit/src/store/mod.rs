@@ -6,7 +6,9 @@
 mod alarm;
 mod bundle;
 mod count;
+mod plan;
 mod read;
+mod scan;
 mod schema;
 mod search;
 mod succession;
@@ -22,7 +24,7 @@ use rusqlite::{Connection, Transaction, params};
 pub(crate) use alarm::{Alarm, NewAlarm};
 pub(crate) use bundle::Field;
 use bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Column, Packer, TIMES};
-pub(crate) use count::{Counting, Group, GroupKey};
+pub(crate) use count::{COUNTED_FIELDS_MAX, Counting, Group, GroupKey};
 pub(crate) use read::Reader;
 pub(crate) use search::{Page, PageLimits};
 pub(crate) use succession::Predecessor;
@@ -230,16 +232,17 @@ fn seal(to: &Transaction<'_>, packer: &mut Packer, bundle: u64, rows: &[Arc<Row>
     let mut put_column = to.prepare_cached("INSERT INTO columns (bundle, field, data) VALUES (?1, ?2, ?3)")?;
     let mut put_posting = to.prepare_cached("INSERT OR IGNORE INTO postings (term, bundle) VALUES (?1, ?2)")?;
     put_column.execute(params![key(bundle), TIMES, packer.times(rows)?])?;
+    put_column.execute(params![key(bundle), Field::Record as u8, packer.record_prints(rows)?])?;
     for field in Field::ALL {
         let column = Column::of(field, rows);
-        let mut terms: Vec<u32> = column.dictionary.iter().map(|value| field.term(value)).collect();
+        let mut terms: Vec<u32> = column.values().map(|value| field.term(value)).collect();
         // In order: neighbours in the index are written together.
         terms.sort_unstable();
         for term in terms {
             put_posting.execute(params![term, key(bundle)])?;
         }
         // Where no entry says anything about a field, a missing column says it too.
-        if field.has_column() && !column.dictionary.is_empty() {
+        if field.has_column() && column.len() > 0 {
             put_column.execute(params![key(bundle), field as u8, packer.column(&column)?])?;
         }
     }

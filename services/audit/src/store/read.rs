@@ -130,8 +130,12 @@ fn stored_tile(connection: &Connection, level: u8, index: u64) -> Option<Vec<u8>
     found.optional().ok().flatten()
 }
 
-fn block(connection: &Connection, block: u64) -> Result<Option<Block>, Error> {
+fn block(connection: &Connection, number: u64) -> Result<Option<Block>, Error> {
+    packed_block(connection, number)?.as_deref().map(Block::unpack).transpose()
+}
+
+/// A block as it lies on disk.
+pub(super) fn packed_block(connection: &Connection, number: u64) -> Result<Option<Vec<u8>>, Error> {
     let mut query = connection.prepare_cached("SELECT entries FROM blocks WHERE block = ?1")?;
-    let found: Option<Vec<u8>> = query.query_row([key(block)], |row| row.get(0)).optional()?;
-    found.as_deref().map(Block::unpack).transpose()
+    Ok(query.query_row([key(number)], |row| row.get(0)).optional()?)
 }

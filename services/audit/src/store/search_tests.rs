@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use fuda_core::{CallerId, TenantId, Timestamp};
@@ -10,7 +10,7 @@ use super::*;
 use crate::filter::Filter;
 use crate::queries::Entered;
 use crate::samples;
-use crate::store::{Counting, Group, GroupKey, Store};
+use crate::store::{Counting, Field, Group, GroupKey, Store};
 
 /// Two bundles on disk, and some in memory.
 const SIZE: u64 = 2 * BUNDLE_ENTRIES + 300;
@@ -142,7 +142,7 @@ fn nothing_is_found_behind_the_auditors_sight() {
         Sight { tenant: Some(TenantId::parse("nobody").unwrap()), callers: None },
     ];
     let limits = PageLimits { entries: 500, bytes: 1 << 20 };
-    let counting = Counting { fields: &[], bucket: None, persons: false, groups_max: 10 };
+    let counting = Counting { fields: &[], span: None, persons: false, groups_max: 10 };
     for sight in sights {
         let asked = Entered::pretended(sight.clone());
         for text in filters() {
@@ -166,7 +166,7 @@ fn counts_are_those_of_looking_at_every_entry() {
     let (_dir, store) = store();
     let hour = |time: Timestamp| Timestamp::from_millis(time.as_millis() / HOUR_MS * HOUR_MS);
     let fields = [Field::Tenant, Field::Decision, Field::Reason];
-    let counting = Counting { fields: &fields, bucket: Some(&hour), persons: true, groups_max: 1_000 };
+    let counting = Counting { fields: &fields, span: Some(&hour), persons: true, groups_max: 1_000 };
     for text in filters() {
         let filter = Filter::parse(&text).unwrap();
         let mut expected: BTreeMap<GroupKey, (u64, Timestamp, Timestamp, BTreeSet<(String, String)>)> = BTreeMap::new();
@@ -189,8 +189,20 @@ fn counts_are_those_of_looking_at_every_entry() {
             .collect();
         assert_eq!(counted, expected, "{text}");
     }
-    let by_subject = Counting { fields: &[Field::Subject], bucket: None, persons: false, groups_max: 100 };
+    let by_subject = Counting { fields: &[Field::Subject], span: None, persons: false, groups_max: 100 };
     assert!(store.read(|reader| reader.count(&whole(), &Filter::ALL, &by_subject)).unwrap().is_none());
+}
+
+#[test]
+fn records_are_found_in_bundles_without_their_prints() {
+    let (dir, store) = store();
+    let sql = rusqlite::Connection::open(dir.path().join("audit.db")).unwrap();
+    sql.execute("DELETE FROM columns WHERE field = ?1 AND bundle = 0", [Field::Record as u8]).unwrap();
+    let record = samples::entry(700).item.record.unwrap();
+    let filter = Filter::parse(&format!("record = {record}")).unwrap();
+    let expected = expected(|entry| filter.meets(entry));
+    assert!(expected.contains(&700));
+    assert_eq!(all_scanned(&store, &whole(), &filter, 0), expected);
 }
 
 #[test]
@@ -198,7 +210,7 @@ fn a_field_younger_than_a_bundle_is_one_that_no_entry_has() {
     let (dir, store) = store();
     let sql = rusqlite::Connection::open(dir.path().join("audit.db")).unwrap();
     sql.execute("DELETE FROM columns WHERE field = ?1 AND bundle = 0", [Field::Scope as u8]).unwrap();
-    let counting = Counting { fields: &[Field::Scope], bucket: None, persons: false, groups_max: 10 };
+    let counting = Counting { fields: &[Field::Scope], span: None, persons: false, groups_max: 10 };
     let counted = store.read(|reader| reader.count(&whole(), &Filter::ALL, &counting)).unwrap().unwrap();
     let counted: Vec<(&str, u64)> =
         counted.iter().map(|(key, group)| (key.values[0].as_str(), group.entries)).collect();
