@@ -9,6 +9,8 @@ mod ask;
 mod auditors;
 mod config;
 mod console;
+#[cfg(test)]
+mod export;
 mod filter;
 mod finding;
 mod follow;

@@ -51,6 +51,22 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// For commands that make no connection.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            address: Vec::new(),
+            identity: None,
+            cert: None,
+            key: None,
+            ca: None,
+            node_domain: None,
+            token_file: None,
+            end_user_assertion_file: None,
+            deadline_ms: None,
+        }
+    }
+
     /// A client of the nodes.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
         self.client_within(Duration::from_millis(DEADLINE_MS_DEFAULT)).await
@@ -122,17 +138,8 @@ mod tests {
     use crate::failure::Exit;
 
     fn connection(identity: Option<&Path>) -> Connection {
-        Connection {
-            address: vec!["localhost:1".to_owned()],
-            identity: identity.map(Path::to_path_buf),
-            cert: None,
-            key: None,
-            ca: None,
-            node_domain: None,
-            token_file: None,
-            end_user_assertion_file: None,
-            deadline_ms: None,
-        }
+        let address = vec!["localhost:1".to_owned()];
+        Connection { address, identity: identity.map(Path::to_path_buf), ..Connection::nowhere() }
     }
 
     #[test]

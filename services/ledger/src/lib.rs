@@ -35,7 +35,7 @@ pub use entry::{Common, Decision, Detail, DetailKey, Entry, EntryItem};
 pub use error::Error;
 pub use note::{SignedNote, VerifierKey};
 pub use succession::OriginSuccession;
-pub use verifier::{Report, verify_log};
+pub use verifier::{Piece, Report, Trust};
 
 #[cfg(test)]
 mod samples;

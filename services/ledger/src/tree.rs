@@ -8,10 +8,12 @@
 //! A tile holds 256 hashes. Full tiles never change and are stored; the partial tile of every level is the [`Edge`],
 //! which lives in memory and is rebuilt from full tiles and the leaves behind them.
 
+mod cover;
 mod edge;
 mod proof;
 mod tiles;
 
+pub use cover::{Covers, Fold, Subtree};
 pub use edge::{Edge, EdgeReader};
 pub use proof::{consistency_proof, inclusion_proof, root_at, verify_consistency, verify_inclusion};
 pub use tiles::{FullTile, StoredTiles, TileReader, tile_path};

@@ -2,7 +2,8 @@ use fuda_core::{Kind, Sequence};
 use fuda_crypto::digest::SigningKey;
 
 use super::*;
-use crate::{Block, EntryItem, SignedNote, samples};
+use crate::tree::{Covers, Edge, inclusion_proof};
+use crate::{Block, EntryItem, samples};
 
 const ORIGIN: &str = "fuda.example/log";
 
@@ -12,6 +13,14 @@ fn key() -> SigningKey {
 
 fn verifier_key() -> VerifierKey {
     VerifierKey::new(ORIGIN, key().public_key()).unwrap()
+}
+
+fn verify_log(
+    entries: impl IntoIterator<Item = Vec<u8>>,
+    checkpoint: &[u8],
+    log: &VerifierKey,
+) -> Result<Report, Error> {
+    Trust { log, witnesses: &[] }.verify(entries.into_iter().map(Piece::Entry), checkpoint)
 }
 
 /// A log of several commands: canonical bytes of its entries, and its signed checkpoint.
@@ -145,4 +154,108 @@ fn a_rewritten_log_needs_the_key() {
 
     // Phase 3: with it the log is consistent in itself, which is why witnesses cosign (P7).
     verify_log(entries, &sign(&edge), &verifier_key()).unwrap();
+}
+
+/// The entries of `shown` and the roots over all others.
+fn part(entries: &[Vec<u8>], shown: &[usize]) -> Vec<Piece> {
+    let mut edge = Edge::new();
+    let leaves: Vec<Hash> = entries.iter().map(|bytes| leaf_hash(bytes)).collect();
+    let full = edge.append(&leaves);
+    let read =
+        |level, index, _| full.iter().find(|it| (it.level, it.index) == (level, index)).map(|it| it.hashes.clone());
+    let reader = edge.reader(&read);
+    let mut covers = Covers::new(edge.size(), &reader);
+    let (mut pieces, mut at) = (Vec::new(), 0);
+    for place in shown {
+        pieces.extend(covers.cover(at, *place as u64).unwrap().into_iter().map(Piece::LeftOut));
+        pieces.push(Piece::Entry(entries[*place].clone()));
+        at = *place as u64 + 1;
+    }
+    pieces.extend(covers.cover(at, edge.size()).unwrap().into_iter().map(Piece::LeftOut));
+    pieces
+}
+
+#[test]
+fn a_part_of_a_log_verifies_and_every_tamper_with_it_is_detected() {
+    let (entries, checkpoint) = log();
+    let key = verifier_key();
+    let trust = Trust { log: &key, witnesses: &[] };
+    for shown in [vec![], vec![0], vec![609], vec![3, 4, 5, 255, 256, 257, 600], (0..610).collect()] {
+        let report = trust.verify(part(&entries, &shown), &checkpoint).unwrap();
+        assert_eq!((report.entries, report.size), (shown.len() as u64, 610));
+    }
+
+    let good = part(&entries, &[3, 4, 300]);
+    for place in 0..good.len() {
+        // Left out, doubled, moved, changed.
+        let mut missing = good.clone();
+        missing.remove(place);
+        let mut doubled = good.clone();
+        doubled.insert(place, good[place].clone());
+        let mut swapped = good.clone();
+        swapped.swap(place, (place + 1) % good.len());
+        let mut changed = good.clone();
+        match &mut changed[place] {
+            Piece::Entry(bytes) => *bytes = edit(bytes, |item| item.kind = Some(Kind::InsurerNo)),
+            Piece::LeftOut(subtree) => subtree.root[0] ^= 1,
+        }
+        for (tamper, wrong) in [("missing", missing), ("doubled", doubled), ("swapped", swapped), ("changed", changed)]
+        {
+            assert!(trust.verify(wrong, &checkpoint).is_err(), "piece {place} {tamper}");
+        }
+    }
+    // Another entry in the place of a root over one, and a root in the place of an entry it is not of.
+    let mut planted = good.clone();
+    let single = planted.iter().position(|it| matches!(it, Piece::LeftOut(subtree) if subtree.height == 0)).unwrap();
+    let Piece::LeftOut(Subtree { first, .. }) = planted[single] else { unreachable!() };
+    planted[single] = Piece::Entry(edit(&entries[first as usize], |item| item.subject = None));
+    assert!(matches!(trust.verify(planted, &checkpoint), Err(Error::LogRoot { .. })));
+}
+
+#[test]
+fn one_entry_verifies_by_its_path_and_in_no_other_place() {
+    let (entries, checkpoint) = log();
+    let key = verifier_key();
+    let trust = Trust { log: &key, witnesses: &[] };
+    let mut edge = Edge::new();
+    let full = edge.append(&entries.iter().map(|bytes| leaf_hash(bytes)).collect::<Vec<_>>());
+    let read =
+        |level, index, _| full.iter().find(|it| (it.level, it.index) == (level, index)).map(|it| it.hashes.clone());
+    let path = inclusion_proof(77, 610, &edge.reader(&read)).unwrap();
+    let (entry, report) = trust.verify_entry(&entries[77], &path, &checkpoint).unwrap();
+    assert_eq!((entry.item.sequence.get(), report.entries, report.size), (77, 1, 610));
+
+    let renumbered = edit(&entries[77], |item| item.sequence = Sequence(78));
+    let changed = edit(&entries[77], |item| item.subject = None);
+    for wrong in [&entries[78], &renumbered, &changed] {
+        assert!(trust.verify_entry(wrong, &path, &checkpoint).is_err());
+    }
+    for step in 0..path.len() {
+        let mut bent = path.clone();
+        bent[step][31] ^= 1;
+        assert!(matches!(trust.verify_entry(&entries[77], &bent, &checkpoint), Err(Error::Proof)), "{step}");
+    }
+    assert!(trust.verify_entry(&entries[77], &path[1..], &checkpoint).is_err());
+}
+
+#[test]
+fn every_witness_that_is_asked_for_must_have_cosigned() {
+    let (entries, checkpoint) = log();
+    let signing = |seed| SigningKey::from_seed(&[seed; 32]).unwrap();
+    let key = verifier_key();
+    let witnesses = [1, 2].map(|seed| WitnessKey::new(&format!("w{seed}"), signing(seed).public_key()).unwrap());
+    let mut note = SignedNote::parse(&checkpoint).unwrap();
+    note.cosign("w1", &signing(1), 1_763_802_000).unwrap();
+    let pieces = || entries.iter().cloned().map(Piece::Entry);
+    let trust = |witnesses| Trust { log: &key, witnesses };
+    let report = trust(&witnesses[..1]).verify(pieces(), &note.to_bytes()).unwrap();
+    assert_eq!(report.cosigned_s, [1_763_802_000]);
+
+    // Not by the second one; by somebody else under its name; and by it in the end.
+    assert!(matches!(trust(&witnesses).verify(pieces(), &note.to_bytes()), Err(Error::NoteUnsigned(_))));
+    let mut forged = note.clone();
+    forged.cosign("w2", &signing(3), 1_763_802_001).unwrap();
+    assert!(trust(&witnesses).verify(pieces(), &forged.to_bytes()).is_err());
+    note.cosign("w2", &signing(2), 1_763_802_002).unwrap();
+    assert_eq!(trust(&witnesses).verify(pieces(), &note.to_bytes()).unwrap().cosigned_s.len(), 2);
 }

@@ -157,14 +157,14 @@ fn split(size: u64) -> u64 {
 }
 
 /// Roots of ranges of leaves as RFC 6962 cuts them, out of tiles; every tile is read once.
-struct Subtrees<'a, R> {
+pub(super) struct Subtrees<'a, R> {
     size: u64,
     tiles: &'a R,
     read: BTreeMap<(u8, u64), Vec<u8>>,
 }
 
 impl<'a, R: TileReader> Subtrees<'a, R> {
-    fn new(size: u64, tiles: &'a R) -> Subtrees<'a, R> {
+    pub(super) fn new(size: u64, tiles: &'a R) -> Subtrees<'a, R> {
         Subtrees { size, tiles, read: BTreeMap::new() }
     }
 
@@ -181,7 +181,7 @@ impl<'a, R: TileReader> Subtrees<'a, R> {
     }
 
     /// Root of the 2ʰ leaves from `low`: the root of 2^(h mod 8) neighbours in one tile of level ⌊h / 8⌋.
-    fn perfect(&mut self, low: u64, height: u32) -> Result<Hash, Error> {
+    pub(super) fn perfect(&mut self, low: u64, height: u32) -> Result<Hash, Error> {
         let (level, within) = ((height / TILE_HEIGHT) as u8, height % TILE_HEIGHT);
         let first = low >> (height - within);
         let index = first / u64::from(TILE_WIDTH);
@@ -191,6 +191,12 @@ impl<'a, R: TileReader> Subtrees<'a, R> {
         let missing = || Error::TileMissing { level, index, width };
         let tile = self.tile(level, index, width).ok_or_else(missing)?;
         perfect_root(hashes(tile.get(start..end).ok_or_else(missing)?)).ok_or_else(missing)
+    }
+
+    /// Forgets the tiles that lie before the tile `leaves` of level 0.
+    pub(super) fn forget_before(&mut self, leaves: u64) {
+        self.read
+            .retain(|(level, index), _| *index >= leaves.checked_shr(TILE_HEIGHT * u32::from(*level)).unwrap_or(0));
     }
 
     fn tile(&mut self, level: u8, index: u64, width: u16) -> Option<&[u8]> {

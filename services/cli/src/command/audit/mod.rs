@@ -1,10 +1,10 @@
 //! `fuda audit`: read the ledger, and check it without trusting the vault.
 
+mod offline;
 mod online;
 mod succession;
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::args::Format;
-use crate::export::{ExportReader, ExportWriter};
+use crate::export::ExportWriter;
 use crate::failure::Failure;
 use crate::output::{create_private, text};
 use crate::wire;
@@ -28,8 +28,6 @@ const TAIL_ENTRIES: u64 = 20;
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// Seconds that `verify --online --wait` may wait.
 const WAIT_SECONDS_MAX: u64 = 3_600;
-/// Bytes of a file that holds a verifier key.
-const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -41,10 +39,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Check the ledger: a file from `fetch`, or the running vault.
+    /// Check the ledger: files from `fetch`, `export --format ledger` or `get --out`, or the running vault.
     ///
-    /// With --in: every entry is where it belongs and hashes to the root that the checkpoint signs. With --online: the
-    /// same for the vault's entries, then inclusion proofs, then that the newest checkpoint extends the one checked.
+    /// Files, with no network and nothing but public keys: every entry is where it belongs and hashes to the root that the
+    /// checkpoint signs. With --online: the same for the vault's entries, then inclusion proofs, then that the newest
+    /// checkpoint extends the one checked.
     Verify(Verify),
     /// State that the log of a restored vault succeeds the one before, for `fuda-audit succeed`. Needs no vault.
     #[command(subcommand)]
@@ -68,17 +67,26 @@ pub(crate) struct Tail {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["input", "online"])))]
+#[command(group(ArgGroup::new("source").required(true).args(["files", "input", "online"])))]
 pub(crate) struct Verify {
-    /// File from `fetch`.
+    /// Files of entries with their proofs.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The same, one file.
     #[arg(long = "in", value_name = "FILE")]
     input: Option<PathBuf>,
     /// Read from the running vault.
     #[arg(long)]
     online: bool,
     /// File with the verifier key kept from `cluster init`.
-    #[arg(long, value_name = "KEYFILE")]
+    #[arg(long, visible_alias = "log-key", value_name = "KEYFILE")]
     verifier_key: PathBuf,
+    /// With files: file with the public key of a witness that must have cosigned the checkpoint; may be repeated.
+    #[arg(long, value_name = "KEYFILE", conflicts_with = "online")]
+    witness_key: Vec<PathBuf>,
+    /// With files: show their entries once they are verified.
+    #[arg(long, conflicts_with = "online")]
+    entries: bool,
     /// With --online: check only the entries of this tenant, by inclusion proofs.
     #[arg(long, value_name = "ID", requires = "online", default_value = "")]
     tenant: String,
@@ -106,12 +114,10 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Tail(arguments) => tail(arguments, context).await,
         Command::Fetch { out } => fetch(&out, context).await,
         Command::Succession(command) => succession::run(command, context),
+        Command::Verify(arguments) if arguments.online => verify_online(&arguments, context).await,
         Command::Verify(arguments) => {
-            let key = read_key(&arguments.verifier_key)?;
-            match &arguments.input {
-                Some(file) => verify_file(file, &key, context),
-                None => verify_online(&arguments, &key, context).await,
-            }
+            let files: Vec<&Path> = arguments.files.iter().chain(&arguments.input).map(PathBuf::as_path).collect();
+            offline::verify(&files, &arguments.verifier_key, &arguments.witness_key, arguments.entries, context)
         }
     }
 }
@@ -163,18 +169,9 @@ async fn fetch(out: &Path, context: &mut Context) -> Result<(), Failure> {
     context.output.facts(vec![("entries", json!(size)), ("file", text(out.display().to_string()))])
 }
 
-fn verify_file(path: &Path, key: &VerifierKey, context: &mut Context) -> Result<(), Failure> {
-    let report = open_export(path)?.verify(key)?;
-    context.output.facts(vec![
-        ("verified", json!(true)),
-        ("origin", text(report.origin)),
-        ("entries", json!(report.entries)),
-        ("root", text(hex::encode(report.root))),
-    ])
-}
-
-async fn verify_online(arguments: &Verify, key: &VerifierKey, context: &mut Context) -> Result<(), Failure> {
-    let since = arguments.since.as_deref().map(|path| earlier_head(path, key)).transpose()?;
+async fn verify_online(arguments: &Verify, context: &mut Context) -> Result<(), Failure> {
+    let key = &offline::read_key(&arguments.verifier_key, VerifierKey::parse)?;
+    let since = arguments.since.as_deref().map(|path| offline::earlier_head(path, key)).transpose()?;
     let client = context.connection.client().await?;
     let wait = Duration::from_secs(arguments.wait);
     // Of another tenant's entries an auditor sees only the place.
@@ -205,27 +202,6 @@ fn unverified(checkpoint: &str) -> Result<Checkpoint, Failure> {
     SignedNote::parse(checkpoint.as_bytes())
         .and_then(|note| Checkpoint::parse(note.unverified_text()))
         .map_err(|error| Failure::Verification(error.to_string()))
-}
-
-fn earlier_head(path: &Path, key: &VerifierKey) -> Result<fuda_ledger::tree::TreeHead, Failure> {
-    let checkpoint = Checkpoint::open(open_export(path)?.checkpoint().as_bytes(), key);
-    checkpoint.map(|checkpoint| checkpoint.head).map_err(|error| Failure::Verification(error.to_string()))
-}
-
-fn open_export(path: &Path) -> Result<ExportReader<BufReader<File>>, Failure> {
-    let file =
-        File::open(path).map_err(|error| Failure::Usage(format!("`{}` cannot be read: {error}", path.display())))?;
-    ExportReader::open(BufReader::new(file))
-}
-
-fn read_key(path: &Path) -> Result<VerifierKey, Failure> {
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| Failure::Usage(format!("`{shown}` cannot be read: {error}"));
-    if std::fs::metadata(path).map_err(unreadable)?.len() > KEY_FILE_BYTES_MAX {
-        return Err(Failure::Usage(format!("`{shown}` is too long for a verifier key")));
-    }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    VerifierKey::parse(text.trim()).map_err(|error| Failure::Usage(format!("`{shown}`: {error}")))
 }
 
 /// An entry on one line; facts that are empty are left out.
@@ -314,7 +290,6 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::export::tests::{key, log};
 
     #[test]
     fn an_entry_is_one_line_whatever_it_holds() {
@@ -350,23 +325,5 @@ mod tests {
         for wrong in [&["tail", "-n", "-1"][..], &["tail", "-n", "some"], &["tail", "-n", "5", "--from", "7"]] {
             assert_eq!(entries(wrong), None, "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn keys_and_earlier_heads_come_from_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        std::fs::write(&path, format!("{}\n", key())).unwrap();
-        assert_eq!(read_key(&path).unwrap(), key());
-        std::fs::write(&path, "no key").unwrap();
-        assert!(read_key(&path).is_err());
-
-        let (_, checkpoint) = log(5);
-        let export = dir.path().join("export");
-        let writer = ExportWriter::start(File::create(&export).unwrap(), &checkpoint).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(earlier_head(&export, &key()).unwrap().size, 5);
-        let other = VerifierKey::new(key().name(), [9; 32]).unwrap();
-        assert!(earlier_head(&export, &other).is_err());
     }
 }

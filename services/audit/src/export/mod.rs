@@ -1,0 +1,79 @@
+//! Entries on their way out: one table of columns, and a writer per form.
+
+mod columns;
+mod csv;
+mod ndjson;
+mod ocsf;
+mod parquet;
+
+use std::io::{self, Write};
+
+pub(crate) use columns::Line;
+
+/// The forms in which entries are told. The codes are stable: they are in the descriptions of jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Csv,
+    Ndjson,
+    Parquet,
+    Ocsf,
+}
+
+/// Writes entries in one form, in the order they are given.
+pub(crate) trait Form<W> {
+    /// Writes the next entry, or keeps it to be written.
+    fn take(&mut self, line: &Line<'_>) -> io::Result<()>;
+
+    /// Writes what is left and gives back what was written to.
+    fn finish(self: Box<Self>) -> io::Result<W>;
+}
+
+impl Format {
+    /// Begins a file of this form.
+    pub(crate) fn start<W: Write + Send + 'static>(self, to: W) -> io::Result<Box<dyn Form<W> + Send>> {
+        Ok(match self {
+            Self::Csv => Box::new(csv::Csv::start(to)?),
+            Self::Ndjson => Box::new(ndjson::Ndjson(to)),
+            Self::Parquet => Box::new(parquet::Parquet::start(to)?),
+            Self::Ocsf => Box::new(ocsf::Ocsf(to)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use fuda_ledger::Entry;
+
+    use super::columns::tests::ORIGIN;
+    use super::*;
+    use crate::samples;
+
+    /// A file of these entries.
+    pub(super) fn written(format: Format, entries: &[Entry]) -> Vec<u8> {
+        let mut form = format.start(Vec::new()).unwrap();
+        for entry in entries {
+            let canonical = entry.canonical();
+            form.take(&Line { origin: ORIGIN, canonical: &canonical, entry }).unwrap();
+        }
+        form.finish().unwrap()
+    }
+
+    /// Says how fast the forms are: `dcargo test … -- --ignored --nocapture how_fast`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn how_fast_each_form_is() {
+        let rows = samples::rows(0, 50_000);
+        for format in [Format::Csv, Format::Ndjson, Format::Parquet, Format::Ocsf] {
+            let begun = Instant::now();
+            let mut form = format.start(io::sink()).unwrap();
+            for row in &rows {
+                form.take(&Line { origin: ORIGIN, canonical: &row.canonical, entry: &row.entry }).unwrap();
+            }
+            form.finish().unwrap();
+            let per_s = rows.len() as f64 / begun.elapsed().as_secs_f64();
+            eprintln!("{format:?}: {per_s:.0} entries/s");
+        }
+    }
+}
