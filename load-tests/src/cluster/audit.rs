@@ -115,6 +115,11 @@ impl AuditProcess {
         &self.console
     }
 
+    /// Where auditors ask.
+    pub fn address(&self) -> &str {
+        &self.client
+    }
+
     /// The certificate of its auditor.
     pub fn auditor(&self) -> &Pems {
         &self.auditor

@@ -7,6 +7,7 @@
 mod access;
 mod audit_complete;
 mod audit_scale;
+mod audit_files;
 mod budget;
 mod canary;
 mod clock_jump;
@@ -70,6 +71,7 @@ pub const ALL: &[Evidence] = &[
     console::EVIDENCE,
     reports::EVIDENCE,
     audit_scale::EVIDENCE,
+    audit_files::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).

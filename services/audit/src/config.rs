@@ -15,6 +15,7 @@ use fuda_wire::Sight;
 use serde::Deserialize;
 
 use crate::auditors::Auditors;
+use crate::export::Limits;
 
 /// Bytes of a file that holds a verifier key.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
@@ -43,6 +44,9 @@ pub(crate) struct Config {
     /// What reports tell that entries do not: names, countries, keys, entrusted parties. Never a key or a number.
     #[serde(default)]
     pub(crate) report: Facts,
+    /// Files that auditors ask for.
+    #[serde(default)]
+    pub(crate) export: Export,
     /// Logs, traces and metrics.
     #[serde(default)]
     pub(crate) telemetry: TelemetryConfig,
@@ -93,6 +97,35 @@ pub(crate) struct Listen {
     pub(crate) ops: SocketAddr,
     /// Pages for auditors with a browser, mTLS; absent: none are served.
     pub(crate) console: Option<SocketAddr>,
+}
+
+/// Files that auditors ask for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Export {
+    /// How long a file is kept from the start of its export, in hours, 1..=720.
+    keep_hours: u64,
+    /// Size of one file, in MiB, 1..=1048576.
+    file_mib_max: u64,
+    /// Size of all files together, those being written counted as full, in MiB, 1..=16777216.
+    total_mib_max: u64,
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self { keep_hours: 72, file_mib_max: 4_096, total_mib_max: 20_480 }
+    }
+}
+
+impl Export {
+    /// The bounds of exports.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            keep: Duration::from_secs(self.keep_hours * 3_600),
+            file_bytes_max: self.file_mib_max << 20,
+            total_bytes_max: self.total_mib_max << 20,
+        }
+    }
 }
 
 /// Somebody who may ask, and how far he sees.
@@ -176,6 +209,9 @@ impl Config {
         };
         in_range("vault.interval_ms", self.vault.interval_ms, 100, 60_000)?;
         in_range("vault.rollback_after_s", self.vault.rollback_after_s, 1, 3_600)?;
+        in_range("export.keep_hours", self.export.keep_hours, 1, 720)?;
+        in_range("export.file_mib_max", self.export.file_mib_max, 1, 1 << 20)?;
+        in_range("export.total_mib_max", self.export.total_mib_max, self.export.file_mib_max, 1 << 24)?;
         in_range("vault.withheld_after_s", self.vault.withheld_after_s, 5, 3_600)?;
         ensure!(
             (1..=ENDPOINTS_MAX).contains(&self.vault.endpoints.len()),

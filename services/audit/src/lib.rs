@@ -9,7 +9,6 @@ mod ask;
 mod auditors;
 mod config;
 mod console;
-#[cfg(test)]
 mod export;
 mod filter;
 mod finding;
@@ -20,6 +19,7 @@ mod metrics;
 mod queries;
 mod question;
 mod report;
+mod review;
 #[cfg(test)]
 mod samples;
 #[doc(hidden)]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use fuda_core::{Code, PolicyVersion, RequestId, Sequence, Timestamp};
+use fuda_core::{Code, PolicyVersion, RequestId, Sequence, TenantId, Timestamp};
 use fuda_crypto::digest::SigningKey;
 use fuda_crypto::{OsRandom, Random as _};
-use fuda_ledger::tree::leaf_hash;
+use fuda_ledger::tree::{Hash, leaf_hash};
 use fuda_ledger::{Checkpoint, Common, Decision, Detail, DetailKey, Entry, EntryItem, VerifierKey};
 use fuda_policy::{Action, DenyReason};
 use fuda_wire::Sight;
@@ -47,6 +47,16 @@ pub(crate) struct Words {
 #[must_use]
 pub(crate) struct Entered {
     sight: Arc<Sight>,
+}
+
+/// An entry of this ledger with what proves it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) entry: Entry,
+    /// Path from its leaf to the root that the checkpoint signs.
+    pub(crate) path: Vec<Hash>,
+    /// A signed note.
+    pub(crate) checkpoint: String,
 }
 
 impl Entered {
@@ -104,11 +114,31 @@ impl Queries {
     /// Enters a question, or with `refused` that it was not answered and why. On disk when this returns; blocks for an
     /// fsync.
     pub(crate) fn enter(&self, auditor: &Auditor, words: &Words, refused: Option<Code>) -> anyhow::Result<Entered> {
+        self.append(common(auditor)?, |sequence| item(sequence, words, refused))?;
+        Ok(Entered { sight: Arc::clone(&auditor.sight) })
+    }
+
+    /// Enters that an auditor has signed off a period of a tenant. On disk when this returns; blocks for an fsync.
+    pub(crate) fn enter_sign_off(
+        &self,
+        auditor: &Auditor,
+        tenant: TenantId,
+        detail: Vec<Detail>,
+    ) -> anyhow::Result<Kept> {
+        let common = Common { tenant: Some(tenant), ..common(auditor)? };
+        let (entry, checkpoint) =
+            self.append(common, |sequence| EntryItem { detail, ..EntryItem::allowed(sequence) })?;
+        let sequence = entry.item.sequence.get();
+        let path = self.store.read(|reader| reader.inclusion(sequence, sequence + 1))?;
+        Ok(Kept { entry, path, checkpoint })
+    }
+
+    /// Appends an entry and signs the tree with it; returns the entry and that checkpoint.
+    fn append(&self, common: Common, item: impl FnOnce(Sequence) -> EntryItem) -> anyhow::Result<(Entry, String)> {
         let _turn = self.turn.lock();
         let live = self.store.live();
-        let item = item(Sequence(live.edge.size()), words, refused);
-        let entry = Entry { common: common(auditor)?, item };
-        let row = Row { canonical: entry.canonical(), entry };
+        let entry = Entry { common, item: item(Sequence(live.edge.size())) };
+        let row = Row { canonical: entry.canonical(), entry: entry.clone() };
         let mut edge = live.edge.clone();
         let full = edge.append(&[leaf_hash(&row.canonical)]);
         let checkpoint = Checkpoint { origin: self.origin.clone(), head: edge.head() };
@@ -116,9 +146,9 @@ impl Queries {
         // A clock that was put back does not make checkpoints go back.
         let time_s = now_s.max(live.cosigned.as_ref().map_or(0, |newest| newest.time_s));
         let note = checkpoint.sign(&self.key)?.to_string();
-        let signed = Cosigned { size: checkpoint.head.size, time_s, note };
+        let signed = Cosigned { size: checkpoint.head.size, time_s, note: note.clone() };
         self.store.append(vec![row], edge, &full, Some(&signed))?;
-        Ok(Entered { sight: Arc::clone(&auditor.sight) })
+        Ok((entry, note))
     }
 }
 

@@ -202,7 +202,7 @@ fn beginning(time: Timestamp, bucket: pb::TimeBucket, zone: &Zone) -> Timestamp 
     begin.unwrap_or(time)
 }
 
-fn group_to_wire(key: GroupKey, group: &Group, cut: bool) -> pb::Group {
+pub(crate) fn group_to_wire(key: GroupKey, group: &Group, cut: bool) -> pb::Group {
     pb::Group {
         values: key.values,
         time: cut.then(|| timestamp_to_wire(key.bucket)),

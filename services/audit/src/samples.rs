@@ -1,26 +1,29 @@
 //! Synthetic entries for the tests of this crate: payroll runs of several tenants, singles and batches, some denied.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fuda_core::{
     CallerId, Kind, PolicyVersion, PurposeCode, RecordId, Relation, RequestId, ScopeId, Sequence, SubjectRef, TenantId,
     Timestamp, TraceId, WorkReference,
 };
 use fuda_crypto::digest::{SigningKey, sha256};
-use fuda_ledger::tree::{Edge, leaf_hash};
-use fuda_ledger::{Checkpoint, Common, Decision, Entry, EntryItem, VerifierKey};
+use fuda_ledger::tree::leaf_hash;
+use fuda_ledger::{Checkpoint, Common, Decision, Entry, EntryItem, VerifierKey, WitnessKey};
 use fuda_policy::{Action, DenyReason, GrantId};
 use fuda_report::Facts;
 use fuda_wire::Sight;
+use tokio_util::sync::CancellationToken;
 
 use crate::ask::Asker;
-use crate::auditors::Auditors;
+use crate::auditors::{Auditor, Auditors};
 use crate::console::Console;
+use crate::export::{Exports, Limits};
 use crate::queries::Queries;
 use crate::report::Reports;
 use crate::service::Audit;
 use crate::store::{Cosigned, Row, Store};
-use crate::witness::Witness;
 
 /// 2026-01-05T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -95,24 +98,42 @@ fn chance(label: &[u8], place: u64) -> [u8; 32] {
 /// A console for one auditor over a cosigned ledger of `count` entries. The directory goes when it is dropped.
 pub(crate) fn console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
     let dir = tempfile::tempdir().unwrap();
-    let key = SigningKey::from_seed(&[7; 32]).unwrap();
-    let log = VerifierKey::new("fuda.test/log", key.public_key()).unwrap();
-    let store = Store::open(dir.path(), log.name()).unwrap();
-    let rows: Vec<Row> = (0..count).map(row).collect();
-    let mut edge = Edge::new();
-    let leaves: Vec<_> = rows.iter().map(|row| leaf_hash(&row.canonical)).collect();
-    let full = edge.append(&leaves);
-    let checkpoint = Checkpoint { origin: log.name().to_owned(), head: edge.head() };
-    let witness = Witness::make(&dir.path().join("witness.key"), "audit.test/one").unwrap();
-    let note = witness.cosign(&checkpoint.sign(&key).unwrap(), 1_767_571_200).unwrap().to_string();
-    store.append(rows, edge, &full, Some(&Cosigned { size: count, time_s: 1_767_571_200, note })).unwrap();
-    let (store, witness) = (Arc::new(store), witness.public_key().unwrap());
+    let (store, log, witness) = cosigned_store(dir.path(), count, 1_767_571_200);
     let queries = Arc::new(Queries::open(dir.path(), "audit.test/one").unwrap());
     let reports = Reports::new(Facts::default(), "audit.test/one".to_owned());
-    let asker = Asker::new(store, queries).with_reports(reports);
-    let audit = Audit { asker, view: Arc::default(), log, witness };
+    let asker = Asker::new(Arc::new(store), queries).with_reports(reports);
+    let limits = Limits { keep: Duration::from_secs(3_600), file_bytes_max: 64 << 20, total_bytes_max: 256 << 20 };
+    let exports = Exports::open(dir.path(), asker.clone(), limits, CancellationToken::new()).unwrap();
+    let audit = Audit { asker, view: Arc::default(), log, witness, exports };
     let mut auditors = Auditors::default();
     let auditor = CallerId::parse("spiffe://fuda.test/person/auditor").unwrap();
     assert!(auditors.add(auditor, Sight { tenant: None, callers: None }));
     (dir, Arc::new(Console::new(Arc::new(audit), Arc::new(auditors)).unwrap()))
+}
+
+/// What signs the checkpoints of [`cosigned_store`].
+pub(crate) const LOG: &str = "fuda.test/log";
+
+/// A store of so many entries, with a checkpoint over them that a log signed and a witness cosigned at `time_s`; and their
+/// keys.
+pub(crate) fn cosigned_store(dir: &Path, count: u64, time_s: u64) -> (Store, VerifierKey, WitnessKey) {
+    let (log, witness) = (SigningKey::from_seed(&[7; 32]).unwrap(), SigningKey::from_seed(&[9; 32]).unwrap());
+    let store = Store::open(dir, LOG).unwrap();
+    if store.live().head().size == 0 {
+        let rows: Vec<Row> = (0..count).map(row).collect();
+        let mut edge = store.live().edge.clone();
+        let full = edge.append(&rows.iter().map(|row| leaf_hash(&row.canonical)).collect::<Vec<_>>());
+        let mut note = Checkpoint { origin: LOG.to_owned(), head: edge.head() }.sign(&log).unwrap();
+        note.cosign("audit.test/one", &witness, time_s).unwrap();
+        let cosigned = Cosigned { size: count, time_s, note: note.to_string() };
+        store.append(rows, edge, &full, Some(&cosigned)).unwrap();
+    }
+    let witness = WitnessKey::new("audit.test/one", witness.public_key()).unwrap();
+    (store, VerifierKey::new(LOG, log.public_key()).unwrap(), witness)
+}
+
+/// An auditor with this name and sight.
+pub(crate) fn auditor(name: &str, sight: Sight) -> Auditor {
+    let caller = CallerId::parse(&format!("spiffe://fuda.test/person/{name}")).unwrap();
+    Auditor { caller, sight: Arc::new(sight) }
 }

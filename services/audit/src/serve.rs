@@ -21,6 +21,7 @@ use crate::ask::Asker;
 use crate::auditors::Auditor;
 use crate::config::Config;
 use crate::console::Console;
+use crate::export::Exports;
 use crate::finding::Evidence;
 use crate::follow::{Follower, Patience, View};
 use crate::metrics::Metrics;
@@ -46,6 +47,14 @@ const METHODS: &[&str] = &[
     "fuda.audit.v1.AuditService/ReadQueries",
     "fuda.audit.v1.AuditService/ListReports",
     "fuda.audit.v1.AuditService/MakeReport",
+    "fuda.audit.v1.AuditService/StartExport",
+    "fuda.audit.v1.AuditService/GetExport",
+    "fuda.audit.v1.AuditService/ListExports",
+    "fuda.audit.v1.AuditService/ReadExport",
+    "fuda.audit.v1.AuditService/DeleteExport",
+    "fuda.audit.v1.AuditService/Verify",
+    "fuda.audit.v1.AuditService/SignOffPeriod",
+    "fuda.audit.v1.AuditService/ListSignOffs",
 ];
 /// Connections on the client listener: auditors are few.
 const CONNECTIONS_MAX: usize = 256;
@@ -100,7 +109,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let queries = Arc::new(Queries::open(&config.audit.data_dir, &config.audit.witness_name)?);
     let reports = Reports::new(config.report.clone(), config.audit.witness_name.clone());
-    let audit = Audit { asker: Asker::new(store, queries).with_reports(reports), view, log, witness: witness_key };
+    let asker = Asker::new(store, queries).with_reports(reports);
+    let exports = Exports::open(&config.audit.data_dir, asker.clone(), config.export.limits(), stop.clone())?;
+    tracker.spawn(Arc::clone(&exports).run());
+    let audit = Audit { asker, view, log, witness: witness_key, exports };
     serve_auditors(&config, &telemetry, audit, &health, &tracker, &stop)?;
     health.ready(STORE);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the witness starts");

@@ -9,11 +9,13 @@ use fuda_proto::audit::v1::audit_service_server::AuditService;
 use fuda_wire::timestamp_to_wire;
 use tonic::{Request, Response, Status};
 
-use crate::ask::{Asker, refused};
+use crate::ask::{Asker, Failure, refused};
 use crate::auditors::Auditor;
+use crate::export::Exports;
 use crate::finding::Kind;
 use crate::follow::View;
 use crate::report;
+use crate::review::Review;
 use crate::store::{self, Alarm, Predecessor};
 
 /// Serves AuditService from the store of this process.
@@ -22,9 +24,15 @@ pub(crate) struct Audit {
     pub(crate) view: Arc<View>,
     pub(crate) log: VerifierKey,
     pub(crate) witness: WitnessKey,
+    pub(crate) exports: Arc<Exports>,
 }
 
 impl Audit {
+    /// What reviews ask with.
+    pub(crate) fn review(&self) -> Review {
+        Review { asker: self.asker.clone(), log: self.log.clone(), witness: self.witness.clone() }
+    }
+
     /// The store's work beside the event loop.
     async fn read<T: Send + 'static>(
         &self,
@@ -156,6 +164,76 @@ impl AuditService for Audit {
             media_type: made.media_type.to_owned(),
         }))
     }
+
+    async fn start_export(
+        &self,
+        request: Request<pb::StartExportRequest>,
+    ) -> Result<Response<pb::StartExportResponse>, Status> {
+        let (exports, (auditor, message)) = (Arc::clone(&self.exports), asked(request)?);
+        beside("StartExport", move || exports.start(&auditor, &message)).await
+    }
+
+    async fn get_export(
+        &self,
+        request: Request<pb::GetExportRequest>,
+    ) -> Result<Response<pb::GetExportResponse>, Status> {
+        let (exports, (auditor, message)) = (Arc::clone(&self.exports), asked(request)?);
+        beside("GetExport", move || exports.get(&auditor, &message.id)).await
+    }
+
+    async fn list_exports(
+        &self,
+        request: Request<pb::ListExportsRequest>,
+    ) -> Result<Response<pb::ListExportsResponse>, Status> {
+        Ok(Response::new(self.exports.list(auditor(&request)?)))
+    }
+
+    async fn read_export(
+        &self,
+        request: Request<pb::ReadExportRequest>,
+    ) -> Result<Response<pb::ReadExportResponse>, Status> {
+        let (exports, (auditor, message)) = (Arc::clone(&self.exports), asked(request)?);
+        beside("ReadExport", move || exports.read(&auditor, &message)).await
+    }
+
+    async fn delete_export(
+        &self,
+        request: Request<pb::DeleteExportRequest>,
+    ) -> Result<Response<pb::DeleteExportResponse>, Status> {
+        let (exports, (auditor, message)) = (Arc::clone(&self.exports), asked(request)?);
+        beside("DeleteExport", move || exports.delete(&auditor, &message.id)).await
+    }
+
+    async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<pb::VerifyResponse>, Status> {
+        let (review, (auditor, message)) = (self.review(), asked(request)?);
+        beside("Verify", move || review.verify(&auditor, &message)).await
+    }
+
+    async fn sign_off_period(
+        &self,
+        request: Request<pb::SignOffPeriodRequest>,
+    ) -> Result<Response<pb::SignOffPeriodResponse>, Status> {
+        let (review, (auditor, message)) = (self.review(), asked(request)?);
+        beside("SignOffPeriod", move || review.sign_off(&auditor, &message)).await
+    }
+
+    async fn list_sign_offs(
+        &self,
+        request: Request<pb::ListSignOffsRequest>,
+    ) -> Result<Response<pb::ListSignOffsResponse>, Status> {
+        let (review, (auditor, message)) = (self.review(), asked(request)?);
+        beside("ListSignOffs", move || review.list(&auditor, &message)).await
+    }
+}
+
+/// Work beside the event loop.
+async fn beside<T: Send + 'static>(
+    method: &'static str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<Response<T>, Status> {
+    let worked = tokio::task::spawn_blocking(work).await;
+    let worked = worked.unwrap_or_else(|error| Err(Failure::Internal(error.into())));
+    worked.map(Response::new).map_err(|failure| failure.status(method))
 }
 
 /// Who asks, and what.

@@ -72,6 +72,21 @@ impl Connection {
         self.client_within(Duration::from_millis(DEADLINE_MS_DEFAULT)).await
     }
 
+    /// A client of fuda-audit at these addresses. Its certificate is `spiffe://DOMAIN/audit/NAME`.
+    pub(crate) async fn audit_client(&self, addresses: &[String]) -> Result<Client, Failure> {
+        const PATH: &str = "audit";
+        if addresses.is_empty() {
+            return Err(Failure::Usage("no address: give --audit-address or set FUDA_AUDIT_ADDRESS".to_owned()));
+        }
+        let mut options = Options::new(addresses.iter().map(String::as_str), self.identity()?);
+        // Looking through years takes its time.
+        options.deadline = self.patience(Duration::from_millis(DEADLINE_MS_MAX));
+        options.expected_path = PATH;
+        let servers = |domain: &String| SpiffeMatcher::Under { trust_domain: domain.clone(), path: PATH.to_owned() };
+        options.expected_server = self.node_domain.as_ref().map(servers);
+        Ok(Client::connect(options).await?)
+    }
+
     /// A client for large batches, which may take as long as the vault allows.
     pub(crate) async fn client_for_batches(&self) -> Result<Client, Failure> {
         self.client_within(Duration::from_millis(DEADLINE_MS_MAX)).await

@@ -24,8 +24,6 @@ use crate::{Credentials, Error, Options, Refused};
 const WAIT_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before another attempt.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Path of the SPIFFE ids of nodes.
-const NODE_PATH: &str = "node";
 
 /// A client of one cluster. Clones are cheap and share their connections.
 #[derive(Clone)]
@@ -215,7 +213,7 @@ fn connector(options: &Options, stop: &CancellationToken) -> Result<TlsConnector
             let tls = ClientTls::load(&identity.tls_paths(), "client", &meter)?;
             let expected = match options.expected_server.clone() {
                 Some(expected) => expected,
-                None => nodes_of_own_domain(&tls)?,
+                None => servers_of_own_domain(&tls, options.expected_path)?,
             };
             drop(tls.watch(stop.clone()));
             Ok(tls.connector_for(Some(expected))?)
@@ -265,12 +263,12 @@ pub(crate) fn keep_retry_secret(retry_secret: &mut Vec<u8>) -> Result<(), Error>
     Ok(())
 }
 
-fn nodes_of_own_domain(tls: &ClientTls) -> Result<SpiffeMatcher, Error> {
+fn servers_of_own_domain(tls: &ClientTls, path: &str) -> Result<SpiffeMatcher, Error> {
     let own = tls.own_identity().ok_or(Error::Options {
         option: "expected_server",
         rule: "must be given when the own certificate carries no SPIFFE id",
     })?;
-    Ok(SpiffeMatcher::Under { trust_domain: own.trust_domain().to_owned(), path: NODE_PATH.to_owned() })
+    Ok(SpiffeMatcher::Under { trust_domain: own.trust_domain().to_owned(), path: path.to_owned() })
 }
 
 fn named(mut error: Error, request_id: &str) -> Error {

@@ -47,6 +47,7 @@ pub use call::Client;
 pub use error::{Error, Refused};
 pub use options::{Credentials, Identity, Options, TokenIdentity};
 pub use secret::{Secret, Wipe};
+pub use service::Audit;
 
 /// Messages of `fuda.vault.v1`.
 pub use fuda_proto::vault::v1 as vault;
@@ -62,6 +63,9 @@ pub use fuda_proto::policy::v1 as policy;
 
 /// Messages of `fuda.ledger.v1`.
 pub use fuda_proto::ledger::v1 as ledger;
+
+/// Messages of `fuda.audit.v1`.
+pub use fuda_proto::audit::v1 as audit;
 
 /// Messages of `fuda.guard.v1`.
 pub use fuda_proto::guard::v1 as guard;

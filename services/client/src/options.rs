@@ -6,6 +6,8 @@ use std::time::Duration;
 use fuda_core::limits::DEADLINE_MS_DEFAULT;
 use fuda_runtime::tls::{SpiffeMatcher, TlsPaths};
 
+/// First part of the path of the SPIFFE ids of nodes.
+const NODE_PATH: &str = "node";
 /// Attempts after the first one, unless told otherwise.
 const RETRIES_DEFAULT: usize = 5;
 /// Batches of one job under way at once, unless told otherwise.
@@ -23,6 +25,9 @@ pub struct Options {
     /// Whom to accept as a node. `None`: SPIFFE ids of our own trust domain whose path starts with `/node/`; for a
     /// caller without a certificate, whoever's certificate is valid for the name in the endpoint.
     pub expected_server: Option<SpiffeMatcher>,
+    /// First part of the path of the servers' SPIFFE ids, where `expected_server` is `None`: `node` by default, `audit` for a
+    /// fuda-audit.
+    pub expected_path: &'static str,
     /// How long one logical call may take, all attempts included. 10 s by default; the vault itself stops at 60 s.
     pub deadline: Duration,
     /// Attempts after the first one; 5 by default.
@@ -38,6 +43,7 @@ impl Options {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
             identity: identity.into(),
             expected_server: None,
+            expected_path: NODE_PATH,
             deadline: Duration::from_millis(DEADLINE_MS_DEFAULT),
             retries: RETRIES_DEFAULT,
             batches_inflight_max: BATCHES_INFLIGHT_DEFAULT,

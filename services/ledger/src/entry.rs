@@ -241,6 +241,15 @@ pub enum DetailKey {
     /// How an auditor's question wants its answer: what it groups by, where its page begins.
     #[n(126)]
     AuditShape = 126,
+    /// The period that an auditor signed off, `from/until` in RFC 3339.
+    #[n(130)]
+    SignedOffPeriod = 130,
+    /// What the ledger said about it: counts, head of the ledger, SHA-256 of the counts.
+    #[n(131)]
+    SignedOff = 131,
+    /// What the auditor had to say about it.
+    #[n(132)]
+    SignOffNote = 132,
     /// What an auditor asked fuda-audit: the method.
     #[n(135)]
     AuditMethod = 135,
@@ -302,6 +311,7 @@ impl DetailKey {
                 | DetailKey::ConsentReference
                 | DetailKey::AuditShape
                 | DetailKey::AuditQuestion
+                | DetailKey::SignOffNote
         )
     }
 
@@ -373,6 +383,9 @@ impl DetailKey {
             DetailKey::DestinationDecided => "destination_decided",
             DetailKey::OfficeHours => "office_hours",
             DetailKey::AuditShape => "audit_shape",
+            DetailKey::SignedOffPeriod => "signed_off_period",
+            DetailKey::SignedOff => "signed_off",
+            DetailKey::SignOffNote => "sign_off_note",
             DetailKey::AuditMethod => "audit_method",
             DetailKey::AuditQuestion => "audit_question",
             DetailKey::Granted => "granted",

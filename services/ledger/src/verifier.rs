@@ -88,8 +88,11 @@ impl Trust<'_> {
         Ok((entry, Report { entries: 1, ..report }))
     }
 
-    /// The signed head, once log and witnesses vouch for it.
-    fn open(&self, checkpoint: &[u8]) -> Result<Report, Error> {
+    /// The signed head, once log and witnesses vouch for it; its report tells of no entry.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`] and [`WitnessKey::cosigned_at`].
+    pub fn open(&self, checkpoint: &[u8]) -> Result<Report, Error> {
         let Checkpoint { origin, head } = Checkpoint::open(checkpoint, self.log)?;
         let note = SignedNote::parse(checkpoint)?;
         let cosigned_s = self.witnesses.iter().map(|witness| witness.cosigned_at(&note)).collect::<Result<_, _>>()?;

@@ -144,7 +144,7 @@ fn a_rewritten_log_needs_the_key() {
     let (mut entries, _) = log();
     entries[42] = edit(&entries[42], |item| item.subject = None);
     let mut edge = Edge::new();
-    edge.append(&entries.iter().map(|bytes| crate::tree::leaf_hash(bytes)).collect::<Vec<_>>());
+    edge.append(&entries.iter().map(|bytes| leaf_hash(bytes)).collect::<Vec<_>>());
 
     // Phase 2: without the key the new head cannot be signed; a key of one's own is not the log's.
     let thief = SigningKey::from_seed(&[8; 32]).unwrap();

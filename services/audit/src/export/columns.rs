@@ -104,6 +104,11 @@ pub(crate) static COLUMNS: &[Column] = &[
     ),
     column("subject", "fuda.subject", Get::Text(|line| line.entry.item.subject.as_ref().map(|it| it.as_str().into()))),
     column("relation", "fuda.relation", Get::Text(|line| line.entry.item.relation.map(|it| it.code().into()))),
+    column(
+        "principal",
+        "fuda.principal",
+        Get::Text(|line| line.entry.item.principal.as_ref().map(|it| it.as_str().into())),
+    ),
     column("kind", "fuda.kind", Get::Text(|line| line.entry.item.kind.map(|it| it.code().into()))),
     column("record", "fuda.record", Get::Text(|line| line.entry.item.record.map(|it| it.to_string().into()))),
     column("scope", "fuda.scope", Get::Text(|line| line.entry.item.scope.as_ref().map(|it| it.as_str().into()))),
@@ -156,7 +161,7 @@ fn policy_ids<'a>(line: &Line<'a>) -> Vec<Cow<'a, str>> {
 pub(super) mod tests {
     use std::collections::BTreeSet;
 
-    use fuda_core::{Fingerprint, Relation, Sequence, SourceZone, WorkReference};
+    use fuda_core::{Fingerprint, Relation, Sequence, SourceZone, SubjectRef, WorkReference};
     use fuda_ledger::{Alarm, AlarmCode, Credential, CredentialKind, Detail, DetailKey, EntryItem};
     use fuda_policy::DenyReason;
 
@@ -184,6 +189,7 @@ pub(super) mod tests {
             decision: Decision::Denied,
             reason: Some(DenyReason::BudgetExhausted),
             relation: Some(Relation::Spouse),
+            principal: Some(SubjectRef::parse("e-1").unwrap()),
             budget_used: Some(500),
             budget_max: Some(501),
             detail: vec![

@@ -20,7 +20,7 @@ impl<W: Write> Csv<W> {
     pub(super) fn start(mut to: W) -> io::Result<Self> {
         to.write_all(BYTE_ORDER_MARK)?;
         let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(to);
-        writer.write_record(COLUMNS.iter().map(|column| column.name))?;
+        writer.write_record(COLUMNS.iter().map(|column| column.name)).map_err(failed)?;
         Ok(Self(writer))
     }
 }
@@ -28,20 +28,29 @@ impl<W: Write> Csv<W> {
 impl<W: Write> Form<W> for Csv<W> {
     fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
         for column in COLUMNS {
-            match column.value(line) {
-                None => self.0.write_field([])?,
-                Some(Value::Text(text)) if is_risky(&text) => self.0.write_field(format!("'{text}"))?,
-                Some(Value::Text(text)) => self.0.write_field(text.as_bytes())?,
-                Some(Value::Number(number)) => self.0.write_field(number.to_string())?,
-                Some(Value::Moment(moment)) => self.0.write_field(moment.to_rfc3339())?,
-                Some(Value::List(list)) => self.0.write_field(serde_json::to_vec(&list)?)?,
-            }
+            let written = match column.value(line) {
+                None => self.0.write_field([]),
+                Some(Value::Text(text)) if is_risky(&text) => self.0.write_field(format!("'{text}")),
+                Some(Value::Text(text)) => self.0.write_field(text.as_bytes()),
+                Some(Value::Number(number)) => self.0.write_field(number.to_string()),
+                Some(Value::Moment(moment)) => self.0.write_field(moment.to_rfc3339()),
+                Some(Value::List(list)) => self.0.write_field(serde_json::to_vec(&list)?),
+            };
+            written.map_err(failed)?;
         }
-        Ok(self.0.write_record(None::<&[u8]>)?)
+        self.0.write_record(None::<&[u8]>).map_err(failed)
     }
 
     fn finish(self: Box<Self>) -> io::Result<W> {
-        self.0.into_inner().map_err(|error| io::Error::other(error.to_string()))
+        self.0.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
+}
+
+/// What is wrong with the file keeps its sort.
+fn failed(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

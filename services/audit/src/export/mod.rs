@@ -2,13 +2,17 @@
 
 mod columns;
 mod csv;
+mod jobs;
+mod ledger;
 mod ndjson;
 mod ocsf;
 mod parquet;
+mod sink;
 
 use std::io::{self, Write};
 
 pub(crate) use columns::Line;
+pub(crate) use jobs::{Exports, Limits};
 
 /// The forms in which entries are told. The codes are stable: they are in the descriptions of jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

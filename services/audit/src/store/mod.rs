@@ -12,6 +12,7 @@ mod scan;
 mod schema;
 mod search;
 mod succession;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;

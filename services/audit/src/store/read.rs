@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         self.live.cosigned.as_ref()
     }
 
-    fn tile(&self, level: u8, index: u64) -> Option<Vec<u8>> {
+    pub(super) fn tile(&self, level: u8, index: u64) -> Option<Vec<u8>> {
         let first = index.checked_mul(BLOCK_ENTRIES)?;
         if level == 0 && first >= self.live.first {
             let start = usize::try_from(first - self.live.first).ok()?;

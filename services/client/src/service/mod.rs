@@ -1,6 +1,7 @@
 //! One function per method of the API, by service.
 
 mod access;
+mod audit;
 mod cluster;
 mod guard;
 mod ledger;
@@ -12,6 +13,8 @@ mod seal;
 mod tenant;
 mod token;
 mod transfer;
+
+pub use audit::Audit;
 
 use crate::call::Method;
 

@@ -1,5 +1,7 @@
 //! `fuda audit`: read the ledger, and check it without trusting the vault.
 
+mod ask;
+mod jobs;
 mod offline;
 mod online;
 mod succession;
@@ -48,6 +50,26 @@ pub(crate) enum Command {
     /// State that the log of a restored vault succeeds the one before, for `fuda-audit succeed`. Needs no vault.
     #[command(subcommand)]
     Succession(succession::Command),
+    /// Show entries that meet a filter, the newest first (asks fuda-audit).
+    Query(ask::Query),
+    /// Count entries by fields and time, and distinct persons (asks fuda-audit).
+    Summary(ask::Summary),
+    /// Show who did what with the numbers of one person (asks fuda-audit).
+    Who(ask::Who),
+    /// Show one entry, or write it to a file with what proves it (asks fuda-audit).
+    Get(ask::Get),
+    /// Show what fuda-audit verified, its keys, the nodes and the alarms.
+    Status(ask::Status),
+    /// Go on showing new entries that meet a filter (asks fuda-audit).
+    Watch(ask::Watch),
+    /// Write the entries that meet a filter to a file (asks fuda-audit).
+    Export(jobs::Export),
+    /// Show your exports, or remove one (asks fuda-audit).
+    Exports(jobs::Exports),
+    /// Keep at fuda-audit that you have reviewed a period of a tenant (責任者確認).
+    SignOff(jobs::SignOff),
+    /// Show the sign-offs of a tenant (asks fuda-audit).
+    SignOffs(jobs::SignOffs),
 }
 
 #[derive(Debug, Args)]
@@ -67,7 +89,7 @@ pub(crate) struct Tail {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["files", "input", "online"])))]
+#[command(group(ArgGroup::new("source").required(true).args(["files", "input", "online", "stored"])))]
 pub(crate) struct Verify {
     /// Files of entries with their proofs.
     #[arg(value_name = "FILE")]
@@ -78,14 +100,25 @@ pub(crate) struct Verify {
     /// Read from the running vault.
     #[arg(long)]
     online: bool,
+    /// What fuda-audit has stored, which it hashes anew.
+    #[arg(long)]
+    stored: bool,
+    #[command(flatten)]
+    at: ask::At,
+    /// With --stored: first entry.
+    #[arg(long, value_name = "N", requires = "stored", default_value_t = 0)]
+    from: u64,
+    /// With --stored: entry behind the last one; 0: the end. At most 2,000,000 entries at a time.
+    #[arg(long, value_name = "N", requires = "stored", default_value_t = 0)]
+    until: u64,
     /// File with the verifier key kept from `cluster init`.
     #[arg(long, visible_alias = "log-key", value_name = "KEYFILE")]
     verifier_key: PathBuf,
-    /// With files: file with the public key of a witness that must have cosigned the checkpoint; may be repeated.
+    /// With files or --stored: file with the public key of a witness that must have cosigned the checkpoint; may be repeated.
     #[arg(long, value_name = "KEYFILE", conflicts_with = "online")]
     witness_key: Vec<PathBuf>,
     /// With files: show their entries once they are verified.
-    #[arg(long, conflicts_with = "online")]
+    #[arg(long, conflicts_with_all = ["online", "stored"])]
     entries: bool,
     /// With --online: check only the entries of this tenant, by inclusion proofs.
     #[arg(long, value_name = "ID", requires = "online", default_value = "")]
@@ -115,10 +148,25 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Fetch { out } => fetch(&out, context).await,
         Command::Succession(command) => succession::run(command, context),
         Command::Verify(arguments) if arguments.online => verify_online(&arguments, context).await,
+        Command::Verify(arguments) if arguments.stored => {
+            let (log, witnesses) = offline::read_keys(&arguments.verifier_key, &arguments.witness_key)?;
+            let range = (arguments.from, arguments.until);
+            jobs::verify_stored(&arguments.at, range, &log, &witnesses, context).await
+        }
         Command::Verify(arguments) => {
             let files: Vec<&Path> = arguments.files.iter().chain(&arguments.input).map(PathBuf::as_path).collect();
             offline::verify(&files, &arguments.verifier_key, &arguments.witness_key, arguments.entries, context)
         }
+        Command::Query(arguments) => ask::query(arguments, context).await,
+        Command::Summary(arguments) => ask::summary(arguments, context).await,
+        Command::Who(arguments) => ask::who(arguments, context).await,
+        Command::Get(arguments) => ask::get(arguments, context).await,
+        Command::Status(arguments) => ask::status(arguments, context).await,
+        Command::Watch(arguments) => ask::watch(arguments, context).await,
+        Command::Export(arguments) => jobs::export(arguments, context).await,
+        Command::Exports(arguments) => jobs::exports(arguments, context).await,
+        Command::SignOff(arguments) => jobs::sign_off(arguments, context).await,
+        Command::SignOffs(arguments) => jobs::sign_offs(arguments, context).await,
     }
 }
 
@@ -170,7 +218,7 @@ async fn fetch(out: &Path, context: &mut Context) -> Result<(), Failure> {
 }
 
 async fn verify_online(arguments: &Verify, context: &mut Context) -> Result<(), Failure> {
-    let key = &offline::read_key(&arguments.verifier_key, VerifierKey::parse)?;
+    let key = &offline::read_log_key(&arguments.verifier_key)?;
     let since = arguments.since.as_deref().map(|path| offline::earlier_head(path, key)).transpose()?;
     let client = context.connection.client().await?;
     let wait = Duration::from_secs(arguments.wait);

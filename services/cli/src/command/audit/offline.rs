@@ -27,9 +27,7 @@ pub(super) fn verify(
     show_entries: bool,
     context: &mut Context,
 ) -> Result<(), Failure> {
-    let log = read_key(log_key, VerifierKey::parse)?;
-    let witnesses: Vec<WitnessKey> =
-        witness_keys.iter().map(|path| read_key(path, WitnessKey::parse)).collect::<Result<_, _>>()?;
+    let (log, witnesses) = read_keys(log_key, witness_keys)?;
     let trust = Trust { log: &log, witnesses: &witnesses };
     let mut rows = Vec::new();
     for path in files {
@@ -105,6 +103,17 @@ pub(super) fn earlier_head(path: &Path, key: &VerifierKey) -> Result<fuda_ledger
     let reader = ExportReader::open(BufReader::new(File::open(path).map_err(unreadable)?))?;
     let checkpoint = Checkpoint::open(reader.checkpoint().as_bytes(), key);
     checkpoint.map(|checkpoint| checkpoint.head).map_err(|error| Failure::Verification(error.to_string()))
+}
+
+/// The log's key and those of the witnesses.
+pub(super) fn read_keys(log: &Path, witnesses: &[PathBuf]) -> Result<(VerifierKey, Vec<WitnessKey>), Failure> {
+    let witnesses = witnesses.iter().map(|path| read_key(path, WitnessKey::parse)).collect::<Result<_, _>>()?;
+    Ok((read_log_key(log)?, witnesses))
+}
+
+/// The log's key out of a file.
+pub(super) fn read_log_key(path: &Path) -> Result<VerifierKey, Failure> {
+    read_key(path, VerifierKey::parse)
 }
 
 /// A public key out of a file.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::super::Context;
 use super::super::succession::{read_key as read_seed, read_note, unusable, write};
-use super::read_key;
+use super::offline::read_log_key as read_key;
 use crate::failure::Failure;
 use crate::output::{create_private, text};
 

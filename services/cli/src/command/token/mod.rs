@@ -169,7 +169,7 @@ fn results<'a>(
 }
 
 /// A progress bar on standard error, when somebody looks at it.
-fn progress(items: u64) -> ProgressBar {
+pub(crate) fn progress(items: u64) -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(items), target);

@@ -1,0 +1,80 @@
+//! The file that an export is written to: for its owner only, bounded, hashed while it is written.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use fuda_crypto::digest::Sha256;
+
+/// Bytes that are handed to the operating system together.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A file being written.
+pub(super) struct Sink {
+    to: BufWriter<File>,
+    digest: Sha256,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+/// A file that is whole and on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) bytes: u64,
+    pub(super) sha256: [u8; 32],
+}
+
+impl Sink {
+    /// A new file with mode 0600; more than `bytes_max` bytes are refused.
+    pub(super) fn create(path: &Path, bytes_max: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Self { to: BufWriter::with_capacity(BUFFER_BYTES, file), digest: Sha256::new(), bytes: 0, bytes_max })
+    }
+
+    /// Syncs it.
+    pub(super) fn finish(self) -> io::Result<Whole> {
+        let file = self.to.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(Whole { bytes: self.bytes, sha256: self.digest.finish() })
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes + bytes.len() as u64 > self.bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        // All or nothing goes into the buffer or the file, so what is counted and hashed is what is written.
+        self.to.write_all(bytes)?;
+        self.digest.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use fuda_crypto::digest::sha256;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_private_hashed_and_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let mut sink = Sink::create(&path, 10).unwrap();
+        sink.write_all(b"12345").unwrap();
+        sink.write_all(b"67890").unwrap();
+        assert_eq!(sink.write_all(b"1").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(sink.finish().unwrap(), Whole { bytes: 10, sha256: sha256(&[b"1234567890"]) });
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Sink::create(&path, 10).is_err(), "never over a file");
+    }
+}
