@@ -6,8 +6,8 @@
 
 mod access;
 mod audit_complete;
-mod audit_scale;
 mod audit_files;
+mod audit_scale;
 mod budget;
 mod canary;
 mod clock_jump;

@@ -89,7 +89,11 @@ impl Fold {
     pub fn subtree(&mut self, subtree: &Subtree) -> Result<(), Error> {
         let outside = Error::OutsideTree { position: subtree.first, size: self.size };
         let leaves = subtree.leaves();
-        if leaves == 0 || subtree.first != self.size || self.size % leaves != 0 || self.size > u64::MAX - leaves {
+        if leaves == 0
+            || subtree.first != self.size
+            || !self.size.is_multiple_of(leaves)
+            || self.size > u64::MAX - leaves
+        {
             return Err(outside);
         }
         self.push(subtree.height, subtree.root);
