@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
 use fuda_core::{Code, Day, Invalid, SubjectRef, TenantId, Timestamp, Zone};
-use fuda_ledger::Entry;
+use fuda_ledger::{DetailKey, Entry};
 use fuda_policy::Action;
 use fuda_proto::audit::v1 as pb;
-use fuda_report::{Basis, Collector, Document, Facts, Incident, Language, ReportKind, Request, Witness};
+use fuda_report::{Basis, Collector, Document, Facts, Incident, Language, ReportKind, Request, SignOff, Witness};
 use parking_lot::Mutex;
 
 use crate::ask::{Asker, Failure};
@@ -38,6 +38,8 @@ const VAULT_ACTS: [Action; 14] = [
 ];
 /// Of these at most as many are told.
 const VAULT_ACTS_MAX: usize = 200_000;
+/// Sign-offs of one tenant that are looked at.
+const SIGN_OFFS_MAX: usize = 10_000;
 /// Bytes of one document: it is one answer.
 const DOCUMENT_BYTES_MAX: usize = 12 << 20;
 
@@ -192,7 +194,8 @@ impl Plan {
             size: newest.size,
             at: Timestamp::from_millis(i64::try_from(newest.time_s.saturating_mul(1_000)).unwrap_or(i64::MAX)),
         });
-        let facts = Facts { witnesses: cosigned.into_iter().collect(), ..reports.facts.clone() };
+        let sign_offs = sign_offs(asker, asked, &self.request)?;
+        let facts = Facts { witnesses: cosigned.into_iter().collect(), sign_offs, ..reports.facts.clone() };
         let mut collector = Collector::new(self.request.clone(), facts).map_err(failure)?;
         let (from, until) = collector.wanted();
         let vault = vault_acts(reader, asked, until)?;
@@ -209,6 +212,39 @@ impl Plan {
         };
         Ok(collector.finish(&basis))
     }
+}
+
+/// What was signed off of the tenant, in whole days of the document's zone.
+fn sign_offs(asker: &Asker, asked: &Entered, request: &Request) -> Result<Vec<SignOff>, Failure> {
+    let filter = Filter::ALL.and(Field::Tenant, request.tenant.as_str());
+    let mut kept = Vec::new();
+    asker.queries().read_with(|reader| {
+        reader.scan(asked, &filter, 0, &mut |row| {
+            kept.extend(sign_off(&row.entry, request));
+            if kept.len() < SIGN_OFFS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+    })?;
+    Ok(kept)
+}
+
+fn sign_off(entry: &Entry, request: &Request) -> Option<SignOff> {
+    let period = entry.item.detail.iter().find(|fact| fact.key() == DetailKey::SignedOffPeriod)?;
+    let (from, until) = period.value().split_once('/')?;
+    let moment = |text: &str| {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        Some(Timestamp::from_millis(at.as_millisecond()))
+    };
+    let (from, until) = (moment(from)?, moment(until)?);
+    let first = from.day_in(&request.zone);
+    let begins = request.zone.moment_of(first.date(), 0) == Some(from);
+    Some(SignOff {
+        tenant: request.tenant.clone(),
+        from: if begins { first } else { first.saturating_add(1) },
+        // The period ends before this moment, so the day it lies in is not a whole one.
+        until: until.day_in(&request.zone).saturating_add(-1),
+        by: entry.common.caller.to_string(),
+        at: entry.common.time,
+    })
 }
 
 /// The acts on the whole vault, in their order. Whoever sees one tenant sees none of them.

@@ -135,3 +135,19 @@ async fn another_tenant_and_nonsense_are_refused_on_the_record() {
     let page = made(&asker, &of_acme, &usage("acme")).await.unwrap();
     assert!(String::from_utf8(page.bytes).unwrap().contains("sees only a part of the ledger"));
 }
+
+#[test]
+fn a_sign_off_covers_whole_days_of_the_zone() {
+    let request = Plan::read(&usage("acme"), &auditor(None)).ok().unwrap().request;
+    let days = |period: &str| {
+        let mut entry = samples::entry(0);
+        entry.item.detail = vec![fuda_ledger::Detail::new(DetailKey::SignedOffPeriod, period)];
+        sign_off(&entry, &request).map(|kept| (kept.from.to_string(), kept.until.to_string()))
+    };
+    let found = |from: &str, until: &str| Some((from.to_owned(), until.to_owned()));
+    // January in Tokyo, and the same without its first and into its next hour.
+    assert_eq!(days("2025-12-31T15:00:00Z/2026-01-31T15:00:00Z"), found("2026-01-01", "2026-01-31"));
+    assert_eq!(days("2025-12-31T16:00:00Z/2026-01-31T16:00:00Z"), found("2026-01-02", "2026-01-31"));
+    assert_eq!(days("2025-12-31T15:00:00Z/2026-01-31T14:59:00Z"), found("2026-01-01", "2026-01-30"));
+    assert_eq!(days("nonsense"), None);
+}

@@ -3,10 +3,11 @@
 use fuda_proto::audit::v1::{
     DeleteExportRequest, DeleteExportResponse, GetCheckpointRequest, GetCheckpointResponse, GetEntryRequest,
     GetEntryResponse, GetExportRequest, GetExportResponse, GetStatusRequest, GetStatusResponse, ListEntriesRequest,
-    ListEntriesResponse, ListExportsRequest, ListExportsResponse, ListSignOffsRequest, ListSignOffsResponse,
-    ReadExportRequest, ReadExportResponse, ReadQueriesRequest, ReadQueriesResponse, SignOffPeriodRequest,
-    SignOffPeriodResponse, StartExportRequest, StartExportResponse, SummarizeRequest, SummarizeResponse, VerifyRequest,
-    VerifyResponse, WhoAccessedRequest, WhoAccessedResponse,
+    ListEntriesResponse, ListExportsRequest, ListExportsResponse, ListReportsRequest, ListReportsResponse,
+    ListSignOffsRequest, ListSignOffsResponse, MakeReportRequest, MakeReportResponse, ReadExportRequest,
+    ReadExportResponse, ReadQueriesRequest, ReadQueriesResponse, SignOffPeriodRequest, SignOffPeriodResponse,
+    StartExportRequest, StartExportResponse, SummarizeRequest, SummarizeResponse, VerifyRequest, VerifyResponse,
+    WhoAccessedRequest, WhoAccessedResponse,
 };
 
 use super::{once, repeatable};
@@ -81,6 +82,10 @@ calls! {
     sign_off_period SIGN_OFF_PERIOD once "SignOffPeriod" SignOffPeriodRequest SignOffPeriodResponse
     "The sign-offs of a tenant."
     list_sign_offs LIST_SIGN_OFFS repeatable "ListSignOffs" ListSignOffsRequest ListSignOffsResponse
+    "Which documents there are."
+    list_reports LIST_REPORTS repeatable "ListReports" ListReportsRequest ListReportsResponse
+    "A document of a tenant's entries."
+    make_report MAKE_REPORT repeatable "MakeReport" MakeReportRequest MakeReportResponse
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod ask;
 mod jobs;
 mod offline;
 mod online;
+mod report;
 mod succession;
 
 use std::io::BufWriter;
@@ -70,6 +71,11 @@ pub(crate) enum Command {
     SignOff(jobs::SignOff),
     /// Show the sign-offs of a tenant (asks fuda-audit).
     SignOffs(jobs::SignOffs),
+    /// Write a document of a tenant's entries to a file: registers, records of use, annual pack, incident pack and others
+    /// (asks fuda-audit).
+    Report(report::Report),
+    /// Show which documents there are (asks fuda-audit).
+    Reports(report::Reports),
 }
 
 #[derive(Debug, Args)]
@@ -167,6 +173,8 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Exports(arguments) => jobs::exports(arguments, context).await,
         Command::SignOff(arguments) => jobs::sign_off(arguments, context).await,
         Command::SignOffs(arguments) => jobs::sign_offs(arguments, context).await,
+        Command::Report(arguments) => report::report(arguments, context).await,
+        Command::Reports(arguments) => report::list(arguments, context).await,
     }
 }
 
