@@ -1,4 +1,4 @@
-//! Auditors do their work in a real browser: four journeys, what the pages load, and what a proxy that lies can do.
+//! Auditors do their work in a real browser: five journeys, what the pages load, and what a proxy that lies can do.
 
 mod journeys;
 mod liar;
@@ -14,9 +14,9 @@ use stage::Stage;
 /// See the module.
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "console",
-    proves: "auditors find who saw one employee, explain a burst of denials, print the annual pack and verify an entry in a \
-             real browser, which runs nothing inline and asks nobody else",
-    target: "journeys done 4 of 4; figures shown that differ from the ledger 0; complaints of the browser 0; requests to \
+    proves: "auditors find who saw one employee, explain a burst of denials, print the annual pack, verify an entry and sign \
+             off a month in a real browser, which runs nothing inline and asks nobody else",
+    target: "journeys done 5 of 5; figures shown that differ from the ledger 0; complaints of the browser 0; requests to \
              elsewhere 0; controls: five doctored proofs fail, a planted script and a foreign image are blocked and noticed",
     mutants: &[],
     run: |ctx| Box::pin(run(ctx)),
@@ -57,7 +57,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
             "lies": lies.value,
             "screenshots": screenshots,
         }),
-        pass: pass && journeys.len() == 4 && !requests.is_empty(),
+        pass: pass && journeys.len() == 5 && !requests.is_empty(),
         mutant_caught: Some(lies.caught),
         skipped: None,
     })

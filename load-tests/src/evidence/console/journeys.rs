@@ -22,6 +22,7 @@ pub(super) async fn all(_: &Ctx, stage: &Stage, browser: &Browser) -> Result<Vec
     done.push(("explain_a_denial_burst", Box::pin(denials(stage, browser)).await));
     done.push(("print_the_annual_pack", Box::pin(annual_pack(stage, browser)).await));
     done.push(("verify_one_entry", Box::pin(verify(stage, browser)).await));
+    done.push(("sign_off_a_month", Box::pin(sign_off(stage, browser)).await));
     for (name, journey) in &done {
         progress(&format!("{name}: {}", if journey.is_ok() { "done" } else { "FAILED" }));
     }
@@ -137,6 +138,29 @@ async fn annual_pack(stage: &Stage, browser: &Browser) -> Result<Value> {
     Ok(json!({ "pdf_bytes": pdf.len(), "denials": denied }))
 }
 
+async fn sign_off(stage: &Stage, browser: &Browser) -> Result<Value> {
+    begin(stage, browser, "/sign-off").await?;
+    browser.fill("#tenant", TENANT).await?;
+    browser.press("#tenant", ENTER).await?;
+    browser.wait("document.querySelector('#note') !== null", "document.body.innerText").await?;
+    browser.fill("#note", "reviewed in the browser").await?;
+    browser.press("#note", ENTER).await?;
+    browser.wait("document.querySelector('#done') !== null", "document.body.innerText").await?;
+    begin(stage, browser, "/sign-off").await?;
+    browser.fill("#tenant", TENANT).await?;
+    browser.press("#tenant", ENTER).await?;
+    browser.wait("document.querySelector('#signed') !== null", "document.body.innerText").await?;
+    let kept = browser.rows("#signed").await?;
+    let ours =
+        kept.iter().find(|row| row.iter().any(|cell| cell == "reviewed in the browser")).context("the sign-off")?;
+    ensure!(ours.iter().any(|cell| cell.contains("person/auditor")), "{ours:?}");
+    // The sign-off is in the ledger of questions, and so is everything that was asked before it.
+    begin(stage, browser, "/questions").await?;
+    let questions = browser.rows("#questions").await?;
+    ensure!(questions.iter().any(|row| row.iter().any(|cell| cell.contains("SignOffPeriod"))), "{questions:?}");
+    Ok(json!({ "sign_offs": kept.len(), "questions": questions.len() }))
+}
+
 /// Waits for the verdict; what every step came to.
 pub(super) async fn verdict(browser: &Browser) -> Result<Vec<(String, String)>> {
     let over = "/(pass|fail)$/.test((document.querySelector('#verdict') || {}).className || '')";
@@ -154,6 +178,7 @@ pub(super) async fn screenshots(stage: &Stage, browser: &Browser) -> Result<usiz
         ("who", format!("/who?tenant={TENANT}&subject={}", stage.subject)),
         ("patterns", "/patterns".to_owned()),
         ("denials", "/denials".to_owned()),
+        ("sign-off", format!("/sign-off?tenant={TENANT}")),
         ("reports", format!("/reports?report=review&tenant={TENANT}&from=2026-04-01&until=2027-03-31")),
         ("entry", format!("/entry/{entry}")),
     ];

@@ -17,6 +17,7 @@ pub(super) const PLACES: &[(&str, Text)] = &[
     ("/patterns", texts::PATTERNS),
     ("/denials", texts::DENIALS),
     ("/reports", texts::REPORTS),
+    ("/sign-off", texts::SIGN_OFFS),
     ("/alarms", texts::ALARMS),
     ("/questions", texts::QUESTIONS),
 ];

@@ -10,10 +10,8 @@ mod asking;
 mod assets;
 mod chart;
 mod entry;
-#[allow(dead_code, reason = "forms that change something follow with the sign-off")]
 mod guard;
 mod language;
-#[allow(dead_code, reason = "forms that change something follow with the sign-off")]
 mod layout;
 mod overview;
 mod patterns;
@@ -22,6 +20,7 @@ mod reasons;
 mod reports;
 mod search;
 mod serve;
+mod sign_off;
 mod texts;
 mod time;
 
@@ -97,6 +96,19 @@ impl Console {
         Ok(self.audit.read_queries(asked_by(visit, question)).await?.into_inner())
     }
 
+    async fn sign_off(
+        &self,
+        visit: &Visit,
+        question: pb::SignOffPeriodRequest,
+    ) -> Result<pb::SignOffPeriodResponse, Status> {
+        Ok(self.audit.sign_off_period(asked_by(visit, question)).await?.into_inner())
+    }
+
+    async fn sign_offs(&self, visit: &Visit, tenant: &str) -> Result<Vec<pb::SignOff>, Status> {
+        let question = asked_by(visit, pb::ListSignOffsRequest { tenant: tenant.to_owned() });
+        Ok(self.audit.list_sign_offs(question).await?.into_inner().sign_offs)
+    }
+
     async fn reports(&self, visit: &Visit) -> Result<Vec<pb::ReportInfo>, Status> {
         let question = asked_by(visit, pb::ListReportsRequest {});
         Ok(self.audit.list_reports(question).await?.into_inner().reports)
@@ -126,6 +138,7 @@ fn router(console: &Arc<Console>) -> Router {
         .route("/search", get(search::search))
         .route("/reports", get(reports::reports))
         .route("/report", get(reports::report))
+        .route("/sign-off", get(sign_off::show).post(sign_off::sign))
         .route("/questions", get(search::questions))
         .route("/who", get(person::who))
         .route("/denials", get(person::denials))

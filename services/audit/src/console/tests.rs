@@ -69,9 +69,19 @@ async fn only_auditors_see_anything_and_every_answer_is_guarded() {
 #[tokio::test]
 async fn no_page_holds_anything_inline() {
     let (_dir, console) = samples::console(300);
-    for path in
-        ["/", "/alarms", "/search", "/who", "/patterns", "/denials", "/questions", "/reports", "/entry/7", "/nowhere"]
-    {
+    for path in [
+        "/",
+        "/alarms",
+        "/search",
+        "/who",
+        "/patterns",
+        "/denials",
+        "/questions",
+        "/reports",
+        "/sign-off",
+        "/entry/7",
+        "/nowhere",
+    ] {
         let (_, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page(path)).await;
         for inline in ["<style", " style=", " onclick=", " onload=", "javascript:", "<script>", "https://", "http://"] {
             assert!(!text.contains(inline), "{path}: {inline}");
@@ -107,6 +117,7 @@ async fn every_question_of_a_page_is_entered_before_its_answer_leaves() {
         ("/entry/7", 1),
         ("/entry/7/proof", 1),
         ("/questions", 1),
+        ("/sign-off?tenant=acme&month=2025-12", 2),
         ("/report?report=review&tenant=acme&from=2026-01-01&until=2026-01-31", 1),
     ] {
         let before = asked();
@@ -117,6 +128,47 @@ async fn every_question_of_a_page_is_entered_before_its_answer_leaves() {
     let before = asked();
     let (status, _, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page("/search?filter=nonsense")).await;
     assert_eq!((status, asked() - before), (StatusCode::BAD_REQUEST, 1), "{text}");
+}
+
+async fn post(console: &Arc<Console>, serial: u8, fields: &str, site: &str) -> (StatusCode, HeaderMap, String) {
+    let request = Request::builder()
+        .method("POST")
+        .uri("/sign-off")
+        .header("host", "audit.test")
+        .header("sec-fetch-site", site)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(fields.to_owned()));
+    answer(console, Some(peer(AUDITOR, serial)), request.unwrap()).await
+}
+
+/// The token of the form on a page.
+fn form_of(page: &str) -> &str {
+    page.split("name=\"form\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap()
+}
+
+#[tokio::test]
+async fn only_a_form_of_ours_for_this_very_certificate_changes_anything() {
+    let (_dir, console) = samples::console(300);
+    let page = shown(&console, "/sign-off?tenant=acme&month=2025-12").await;
+    let form = form_of(&page);
+    let fields = |form: &str| format!("form={form}&tenant=acme&month=2025-12&note=seen");
+    let asked = || console.audit.asker.queries().head().0;
+    let before = asked();
+    for (serial, fields, site) in [
+        (1, fields(""), "same-origin"),
+        (1, fields(&form.replace(|c: char| c.is_ascii_digit(), "0")), "same-origin"),
+        (2, fields(form), "same-origin"),
+        (1, fields(form), "cross-site"),
+        (1, fields(form), "none"),
+    ] {
+        let (status, ..) = post(&console, serial, &fields, site).await;
+        assert_eq!((status, asked()), (StatusCode::FORBIDDEN, before), "{fields} {site}");
+    }
+    // The samples begin in January: nothing happened in December, and that can be signed off.
+    let (status, _, text) = post(&console, 1, &fields(form), "same-origin").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    assert!(text.contains("id=\"done\"") && text.contains("seen"), "{text}");
+    assert!(shown(&console, "/sign-off?tenant=acme&month=2025-12").await.contains("id=\"signed\""));
 }
 
 #[tokio::test]

@@ -169,6 +169,17 @@ texts! {
     BURST: "集中", "burst";
     HOUR: "時間帯", "Hour";
 
+    SIGN_OFFS: "責任者確認", "Sign-off";
+    SIGN_OFF_INTRO: "法人のひと月の記録を確認し、責任者確認を残します。確認は照会台帳に記録され、この装置が署名します。",
+        "Look through a month of a tenant and sign it off. It is kept in the ledger of questions, which this process signs.";
+    MONTH: "対象月", "Month";
+    NOTE: "所見", "Remarks";
+    SIGN_OFF: "確認しました", "Sign off";
+    SIGNED_OFF: "これまでの責任者確認", "Signed off before";
+    SIGNED_OFF_NOW: "責任者確認を記録しました。", "The period is signed off.";
+    REVIEWER: "確認者", "Reviewer";
+    REVIEWED: "確認した内容", "What was reviewed";
+
     REPORTS: "帳票", "Reports";
     REPORTS_INTRO: "台帳の記録から帳票を作ります。記録にない事項は「記録なし」と示します。",
         "Documents made from the entries of the ledger. What no entry says is shown as not recorded.";
