@@ -291,10 +291,10 @@ impl Follower {
                 Ok(rows) => rows,
                 Err(trouble) => return Ok(Err(trouble)),
             };
-            if let Some(statement) = self.comes_from.as_ref().filter(|_| from == 0) {
-                if let Err(finding) = begins_as_stated(statement, &rows, seen) {
-                    return Ok(Err(finding.into()));
-                }
+            if let Some(statement) = self.comes_from.as_ref().filter(|_| from == 0)
+                && let Err(finding) = begins_as_stated(statement, &rows, seen)
+            {
+                return Ok(Err(finding.into()));
             }
             let mut edge = live.edge.clone();
             let (rows, edge, full) = tokio::task::spawn_blocking(move || {

@@ -273,14 +273,8 @@ fn feed(
     let mut vault = vault.into_iter().peekable();
     let mut taken = Ok(());
     reader.scan(asked, filter, 0, &mut |row| {
-        let place = row.entry.item.sequence;
-        let mut take = || {
-            while let Some(act) = vault.next_if(|act| act.item.sequence < place) {
-                collector.take(&act)?;
-            }
-            collector.take(&row.entry)
-        };
-        taken = take();
+        let before = core::iter::from_fn(|| vault.next_if(|act| act.item.sequence < row.entry.item.sequence));
+        taken = before.into_iter().try_for_each(|act| collector.take(&act)).and_then(|()| collector.take(&row.entry));
         if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     taken.map_err(failure)?;

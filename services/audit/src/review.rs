@@ -194,7 +194,7 @@ impl Review {
         let mut filter = Filter::ALL.and(Field::Tenant, period.tenant.as_str());
         (filter.from, filter.until) = (period.from, period.until);
         let fields = [Field::Decision, Field::Purpose];
-        let counting = Counting { fields: &fields, bucket: None, persons: true, groups_max: GROUPS_MAX };
+        let counting = Counting { fields: &fields, span: None, persons: true, groups_max: GROUPS_MAX };
         let groups = store.read(|reader| reader.count(entered, &filter, &counting))?;
         let groups = groups.ok_or(Failure::Refused(Code::TooManyItems, None))?;
         let persons: HashSet<u64> = groups.values().flat_map(|group| &group.persons).copied().collect();

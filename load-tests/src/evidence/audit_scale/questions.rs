@@ -53,6 +53,9 @@ pub(super) struct Checked {
     pub(super) value: Value,
 }
 
+/// Whether an entry is what was asked for.
+type Met = Box<dyn Fn(&Entry) -> bool + Send>;
+
 impl Asking {
     /// Learns when the ledger begins and ends, and some of its values.
     pub(super) async fn begin(audit: &AuditProcess, chance: Chance, entries: u64) -> Result<Self> {
@@ -194,7 +197,7 @@ impl Asking {
     }
 
     /// A filter of a sort, and what its entries must be like.
-    fn question(&mut self, sort: &str) -> Result<(String, Box<dyn Fn(&Entry) -> bool + Send>)> {
+    fn question(&mut self, sort: &str) -> Result<(String, Met)> {
         let like = self.one()?;
         let (from, until) = self.span(30 * DAY_S);
         let Entry { tenant, subject, record, work_reference, caller, end_user, purpose, .. } = like;

@@ -54,7 +54,7 @@ impl Reader<'_> {
     /// never go back. Up to a bundle more than needed at both ends.
     pub(crate) fn sequences_of(&self, from: Timestamp, until: Timestamp, size: u64) -> Result<(u64, u64), Error> {
         let span = Filter { from, until, ..Filter::ALL };
-        let bundles = self.candidates(&span, 0, size)?;
+        let bundles: Vec<u64> = self.plan(&span, 0, size)?.bundles.iter().map(|candidate| candidate.bundle).collect();
         let live: Vec<u64> = self
             .live()
             .rows

@@ -15,7 +15,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use fuda_client::Client;
 use fuda_client::ledger::{Alarm, Entry, GetCheckpointRequest, ReadEntriesRequest, ReadEntriesResponse};
 use fuda_core::limits::PAGE_SIZE_MAX;
-use fuda_ledger::{Checkpoint, SignedNote, VerifierKey};
+use fuda_ledger::{Checkpoint, SignedNote};
 use serde_json::{Value, json};
 
 use super::Context;

@@ -190,7 +190,7 @@ mod tests {
             let outcome = verify(files, &log_key, witnesses, true, &mut context);
             (outcome.map_err(|failure| failure.exit()), kept.text())
         };
-        let (outcome, shown) = run(&[&cosigned], &[witness_key.clone()]);
+        let (outcome, shown) = run(&[&cosigned], std::slice::from_ref(&witness_key));
         assert_eq!(outcome, Ok(()));
         assert_eq!(shown.matches("\"action\":\"cluster_status\"").count(), 7, "{shown}");
         assert!(shown.contains("w.test/one") && shown.contains("2025-11-22T09:00:00.000Z"), "{shown}");
