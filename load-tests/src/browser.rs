@@ -241,15 +241,32 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // chromedriver ends its browser when it is asked to end; killed, the browser would stay.
-        let asked = kill_process(Pid::from_child(&self.driver), Signal::TERM);
-        let until = Instant::now() + Duration::from_secs(5);
-        while asked.is_ok() && Instant::now() < until && matches!(self.driver.try_wait(), Ok(None)) {
+        // chromedriver ends its browser with the session; ended by a signal alone, it would leave the browser behind.
+        // Where it does not answer, nothing more can be done here.
+        let _ = self.end_session();
+        let _ = kill_process(Pid::from_child(&self.driver), Signal::TERM);
+        let until = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < until && matches!(self.driver.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));
         }
         // It may have ended by itself.
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+    }
+}
+
+impl Browser {
+    /// Deletes the session, and waits until it is gone. No async: values are dropped outside of it as well.
+    fn end_session(&self) -> std::io::Result<()> {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let (session, address) = (&self.session, &self.address);
+        let request = format!("DELETE /session/{session} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        // The answer comes when the browser has ended.
+        let mut first = [0];
+        stream.read_exact(&mut first)
     }
 }
 
