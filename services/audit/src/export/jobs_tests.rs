@@ -154,7 +154,7 @@ async fn nobody_else_gets_a_file_nor_the_same_auditor_with_another_sight() {
         assert!(exports.list(&other).exports.is_empty());
     }
     assert_eq!(code(&exports.get(&who, "ffff").unwrap_err()), Code::DeniedOrNotFound);
-    assert_eq!(exports.list(&who).exports, [done.clone()]);
+    assert_eq!(exports.list(&who).exports, std::slice::from_ref(&done));
     let behind = pb::ReadExportRequest { id: done.id.clone(), offset: done.bytes + 1 };
     assert_eq!(code(&exports.read(&who, &behind).unwrap_err()), Code::InvalidField);
     exports.delete(&who, &done.id).unwrap();

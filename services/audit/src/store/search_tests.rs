@@ -162,6 +162,8 @@ fn nothing_is_found_behind_the_auditors_sight() {
 
 #[test]
 fn counts_are_those_of_looking_at_every_entry() {
+    /// Entries, the first and the last time, and the persons by tenant and subject.
+    type Expected = (u64, Timestamp, Timestamp, BTreeSet<(String, String)>);
     const HOUR_MS: i64 = 3_600_000;
     let (_dir, store) = store();
     let hour = |time: Timestamp| Timestamp::from_millis(time.as_millis() / HOUR_MS * HOUR_MS);
@@ -169,7 +171,7 @@ fn counts_are_those_of_looking_at_every_entry() {
     let counting = Counting { fields: &fields, span: Some(&hour), persons: true, groups_max: 1_000 };
     for text in filters() {
         let filter = Filter::parse(&text).unwrap();
-        let mut expected: BTreeMap<GroupKey, (u64, Timestamp, Timestamp, BTreeSet<(String, String)>)> = BTreeMap::new();
+        let mut expected: BTreeMap<GroupKey, Expected> = BTreeMap::new();
         for entry in (0..SIZE).map(samples::entry).filter(|entry| filter.meets(entry)) {
             let value = |field: Field| field.value(&entry).unwrap_or_default().into_owned();
             let (time, key) = (entry.common.time, fields.map(value).to_vec());
