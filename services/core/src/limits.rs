@@ -178,7 +178,9 @@ pub const TENANT_HOLIDAYS_MAX: usize = 366;
 pub const SINKS_MAX: usize = 16;
 /// Witnesses whose cosignatures are kept, those whose keys are used no more included.
 pub const WITNESSES_MAX: usize = 16;
-/// Entries that are sent to a sink at once, and that one step of its cursor covers.
+/// Entries that are sent to a sink at once.
 pub const SINK_BATCH_ENTRIES_MAX: usize = 512;
+/// Entries that one step of a sink's cursor covers: an object of a store is acknowledged as a whole.
+pub const SINK_STEP_ENTRIES_MAX: usize = 65_536;
 /// Entries a sink refused for good that its cursor lists by their sequence, the newest ones; all are counted.
 pub const SINK_REJECTED_LISTED_MAX: usize = 32;

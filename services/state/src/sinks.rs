@@ -67,8 +67,12 @@ pub(crate) fn acknowledged(
         return Ok(Err(Refusal::SinkMoved));
     }
     let length = entries.end.get().saturating_sub(entries.start.get());
-    let fits = (1..=limits::SINK_BATCH_ENTRIES_MAX as u64).contains(&length) && entries.end <= end;
-    if !fits || !rejected.is_sorted_by(|a, b| a < b) || !rejected.iter().all(|it| entries.contains(it)) {
+    let fits = (1..=limits::SINK_STEP_ENTRIES_MAX as u64).contains(&length) && entries.end <= end;
+    if !fits
+        || rejected.len() > limits::SINK_BATCH_ENTRIES_MAX
+        || !rejected.is_sorted_by(|a, b| a < b)
+        || !rejected.iter().all(|it| entries.contains(it))
+    {
         return Ok(Err(Refusal::SinkStepInvalid));
     }
     if row.next == Sequence(0) && sinks(txn)?.len() >= limits::SINKS_MAX {

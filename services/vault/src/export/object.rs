@@ -1,13 +1,13 @@
 //! The object sink: objects of compressed lines in a store like S3, each one put once.
 //!
-//! Where an object ends follows from the ledger alone: at a size, or at the first entry that is so much younger than the
-//! object's first one. So whoever leads makes the same object of the same entries, and finds the one that a predecessor
+//! Where an object ends follows from the ledger alone: at a size, at as many entries as a cursor steps over, or at the
+//! first entry that is so much younger than the object's first one. So whoever leads makes the same object of the same entries, and finds the one that a predecessor
 //! put without moving the cursor.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuda_core::{Sequence, Timestamp};
+use fuda_core::{Sequence, Timestamp, limits};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use tokio::time::timeout;
@@ -145,7 +145,10 @@ impl Gathered {
         let line = record.line();
         if self.lines.is_empty() {
             self.first_time = record.time;
-        } else if self.lines.len() + line.len() > bytes_max || record.time >= self.first_time.saturating_add(span) {
+        } else if self.count() >= limits::SINK_STEP_ENTRIES_MAX as u64
+            || self.lines.len() + line.len() > bytes_max
+            || record.time >= self.first_time.saturating_add(span)
+        {
             return false;
         }
         let Some(next) = record.sequence().next() else { return false };
@@ -159,9 +162,12 @@ impl Gathered {
         !self.lines.is_empty() && now >= self.first_time.saturating_add(span).saturating_add(SETTLES_WITHIN)
     }
 
+    fn count(&self) -> u64 {
+        self.next.get().saturating_sub(self.from.get())
+    }
+
     fn name(&self) -> String {
-        let count = self.next.get().saturating_sub(self.from.get());
-        format!("entries-{:020}-{count}.ndjson.zst", self.from.get())
+        format!("entries-{:020}-{}.ndjson.zst", self.from.get(), self.count())
     }
 }
 

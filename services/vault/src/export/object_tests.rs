@@ -78,6 +78,20 @@ async fn objects_end_at_a_size_and_hold_every_entry_once() {
 }
 
 #[tokio::test]
+async fn an_object_holds_no_more_than_a_cursor_steps_over() {
+    let store = Arc::new(InMemory::new());
+    let mut sink = sink(&store, 1 << 30);
+    let mut cursor = Sequence(0);
+    while cursor == Sequence(0) {
+        let from = sink.reads_from(cursor).get();
+        cursor = sink.deliver(&records(from..from + 512), TIME).await.unwrap();
+    }
+    assert_eq!(cursor, Sequence(65_536));
+    let expected = ["entries-00000000000000000000-65536.ndjson.zst"];
+    assert_eq!(names(&objects(&store).await), expected);
+}
+
+#[tokio::test]
 async fn objects_end_where_time_passed_whoever_gathers() {
     let store = Arc::new(InMemory::new());
     let mut late = records(4..6);
