@@ -1,10 +1,10 @@
 //! Entries of the ledger as messages, for every program that shows them to auditors: one form, and one rule of who sees
 //! what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use fuda_core::{CallerId, TenantId, Timestamp};
-use fuda_ledger::{Alarm, Entry};
+use fuda_ledger::{Alarm, Detail, Entry};
 use fuda_proto::ledger::v1 as pb;
 
 /// How far an auditor sees.
@@ -65,10 +65,21 @@ pub fn entry_to_wire(entry: &Entry, sight: &Sight) -> pb::Entry {
         trace_id: text(common.trace_id.map(|trace| trace.to_string())),
         budget_used: item.budget_used.unwrap_or(0),
         budget_max: item.budget_max.unwrap_or(0),
-        detail: item.detail.iter().map(|detail| (detail.key().code().to_owned(), detail.value().to_owned())).collect(),
+        detail: detail_to_wire(&item.detail),
         canonical: entry.canonical(),
         alarms: item.alarms.iter().flatten().map(alarm_to_wire).collect(),
     }
+}
+
+/// Facts by their names. One that is stated several times has a line per value; values have no line breaks.
+fn detail_to_wire(facts: &[Detail]) -> HashMap<String, String> {
+    let mut detail: HashMap<String, String> = HashMap::new();
+    for fact in facts {
+        let before = detail.get(fact.key().code());
+        let values = before.map_or_else(|| fact.value().to_owned(), |before| format!("{before}\n{}", fact.value()));
+        detail.insert(fact.key().code().to_owned(), values);
+    }
+    detail
 }
 
 fn alarm_to_wire(alarm: &Alarm) -> pb::Alarm {
@@ -92,8 +103,10 @@ pub fn timestamp_to_wire(time: Timestamp) -> prost_types::Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use fuda_core::{PolicyVersion, RequestId, Sequence};
-    use fuda_ledger::{Common, EntryItem};
+    use fuda_ledger::{Common, DetailKey, EntryItem};
     use fuda_policy::{Action, samples};
 
     use super::*;
@@ -118,6 +131,16 @@ mod tests {
             job: None,
         };
         Entry { common, item: EntryItem::allowed(Sequence(7)) }
+    }
+
+    #[test]
+    fn a_fact_that_repeats_keeps_all_its_values() {
+        let mut entry = entry(None, "owner");
+        let facts = [(DetailKey::Caller, "a"), (DetailKey::Alarm, "x"), (DetailKey::Caller, "b\nc")];
+        entry.item.detail = facts.map(|(key, value)| Detail::new(key, value)).to_vec();
+        let shown = entry_to_wire(&entry, &Sight { tenant: None, callers: None }).detail;
+        let shown: BTreeMap<&str, &str> = shown.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(shown, BTreeMap::from([("alarm", "x"), ("caller", "a\nb c")]));
     }
 
     #[test]

@@ -76,7 +76,9 @@ fn named(entry: &pb::Entry) -> Vec<(&'static str, Text, String)> {
         0 => String::new(),
         most => format!("{} / {most}", entry.budget_used),
     };
-    let mut details: Vec<String> = entry.detail.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    // A fact that repeats has a line per value.
+    let facts = entry.detail.iter().flat_map(|(key, values)| values.split('\n').map(move |value| (key, value)));
+    let mut details: Vec<String> = facts.map(|(key, value)| format!("{key}: {value}")).collect();
     details.sort_unstable();
     vec![
         ("sequence", texts::SEQUENCE, entry.sequence.to_string()),
