@@ -273,7 +273,8 @@ impl Subject {
     /// tell: what it says of the clock is checked when it is decided, and not when it is applied.
     pub(crate) fn span(&self, action: Action, now: Timestamp) -> Window {
         let slice = self.engine.slices.get(&action);
-        slice.and_then(|slice| slice.clock.span(now, self.window)).unwrap_or(Window::ALWAYS)
+        // The bounds of the grant are the legs' already.
+        slice.and_then(|slice| slice.clock.span(now, Window::ALWAYS)).unwrap_or(Window::ALWAYS)
     }
 
     /// Asks as if nothing was ever asked, at the very moment.

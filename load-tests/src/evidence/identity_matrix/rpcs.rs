@@ -302,6 +302,7 @@ fn ledger_request(method: &str, facts: &Facts) -> Option<Vec<u8>> {
         "GetConsistencyProof" => {
             ledger::GetConsistencyProofRequest { from_size: 1, to_size: 2, tenant }.encode_to_vec()
         }
+        "AddCosignature" => ledger::AddCosignatureRequest { checkpoint: "no note".to_owned() }.encode_to_vec(),
         _ => return None,
     })
 }
@@ -418,7 +419,7 @@ pub(super) fn lets_through(rpc: &str) -> &'static [i32] {
         // Let through, then refused for a missing field.
         "Freeze" | "Thaw" | "CreateCanary" | "RetireCanary" => &[3],
         // Let through, then refused for a text that is none.
-        "ProposePolicy" | "ShadowPolicy" => &[3],
+        "ProposePolicy" | "ShadowPolicy" | "AddCosignature" => &[3],
         // No such order, no such denial.
         "ApprovePolicy" | "ExplainDenial" => &[5],
         // Stored by an earlier round.
