@@ -109,11 +109,62 @@ struct Shared {
     poison: Mutex<Option<&'static str>>,
 }
 
-/// The sink. Ends when dropped.
-pub struct UnwellSink {
+/// A server on a loopback port that can die with all its connections and come back at the same address. Ends when
+/// dropped.
+pub struct Server {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    serve: Box<dyn Fn(TcpListener) -> JoinHandle<()> + Send + Sync>,
     serving: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves on a free port; `serve` begins with a listener.
+    async fn start(serve: impl Fn(TcpListener) -> JoinHandle<()> + Send + Sync + 'static) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let serving = Some(serve(listener));
+        Ok(Self { address, serve: Box::new(serve), serving })
+    }
+
+    /// It is gone with all its connections and what it had not read; what it has kept, stays.
+    pub async fn die(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            // It was aborted: how it ended is no news.
+            let _ = serving.await;
+        }
+    }
+
+    /// It is there again, once its port is free.
+    ///
+    /// # Errors
+    /// When the port is not free again.
+    pub async fn revive(&mut self) -> Result<()> {
+        let until = Instant::now() + REVIVE_WITHIN;
+        let listener = loop {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => break listener,
+                Err(error) if Instant::now() > until => return Err(error).context("the sink's port is taken"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        self.serving = Some((self.serve)(listener));
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
+}
+
+/// The sink.
+pub struct UnwellSink {
+    server: Server,
+    shared: Arc<Shared>,
 }
 
 impl UnwellSink {
@@ -122,17 +173,18 @@ impl UnwellSink {
     /// # Errors
     /// When there is no port.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
         let shared =
             Arc::new(Shared { kept: Mutex::default(), mood: Mutex::new(Mood::Takes), poison: Mutex::new(None) });
-        let serving = Some(tokio::spawn(serve(listener, Arc::clone(&shared))));
-        Ok(Self { address, shared, serving })
+        let server = Server::start({
+            let shared = Arc::clone(&shared);
+            move |listener| tokio::spawn(serve(listener, Arc::clone(&shared)))
+        });
+        Ok(Self { server: server.await?, shared })
     }
 
     /// The address for a node's settings.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.server.address)
     }
 
     /// From now on it is like this.
@@ -150,42 +202,9 @@ impl UnwellSink {
         self.shared.kept.lock().clone()
     }
 
-    /// It is gone with all its connections; what it has kept, stays.
-    pub async fn die(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-            // It was aborted: how it ended is no news.
-            let _ = serving.await;
-        }
-    }
-
-    /// It is there again, at the same address.
-    ///
-    /// # Errors
-    /// When the port is not free again.
-    pub async fn revive(&mut self) -> Result<()> {
-        self.serving = Some(tokio::spawn(serve(rebind(self.address).await?, Arc::clone(&self.shared))));
-        Ok(())
-    }
-}
-
-impl Drop for UnwellSink {
-    fn drop(&mut self) {
-        if let Some(serving) = &self.serving {
-            serving.abort();
-        }
-    }
-}
-
-/// The port of a sink that died, once it is free again.
-async fn rebind(address: SocketAddr) -> Result<TcpListener> {
-    let until = Instant::now() + REVIVE_WITHIN;
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) if Instant::now() > until => return Err(error).context("the sink's port is taken"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
+    /// What can die.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 
@@ -373,10 +392,10 @@ mod tests {
         sink.poison("poison");
         let answer = shared.accept(&[record(1, "a"), record(2, "poison"), record(3, "a")], 3).into_inner();
         assert_eq!(answer.partial_success.unwrap().rejected_log_records, 1);
-        let address = sink.address;
-        sink.die().await;
+        let address = sink.server.address;
+        sink.server().die().await;
         assert!(tokio::net::TcpStream::connect(address).await.is_err());
-        sink.revive().await.unwrap();
+        sink.server().revive().await.unwrap();
         tokio::net::TcpStream::connect(address).await.unwrap();
         assert_eq!(sink.kept().by_sequence().keys().copied().collect::<Vec<_>>(), [1, 3]);
     }

@@ -196,7 +196,7 @@ impl Storm {
             sinks.set_moods(mood, chance);
             let dies: Vec<Mortal> = deaths.iter().filter(|(at, _)| *at == place).map(|(_, which)| *which).collect();
             for which in &dies {
-                sinks.die(*which).await;
+                sinks.server(*which).die().await;
             }
             let before = revealing.revealed();
             tokio::time::sleep(Duration::from_millis(100 + chance.below(400))).await;
@@ -208,16 +208,16 @@ impl Storm {
             }
             for which in dies {
                 self.deaths += 1;
-                sinks.revive(which).await?;
+                sinks.server(which).revive().await?;
             }
         }
         sinks.be_well();
-        sinks.die(Mortal::Siem).await;
+        sinks.server(Mortal::Siem).die().await;
         let before = revealing.revealed();
         tokio::time::sleep(Duration::from_millis(300 + chance.below(700))).await;
         self.beside_dead += revealing.revealed() - before;
         self.deaths += 1;
-        sinks.revive(Mortal::Siem).await
+        sinks.server(Mortal::Siem).revive().await
     }
 
     /// Kills the leader, or stops it until another one leads and lets it go on in the belief that it leads.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,9 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use super::{Kept, line_of, rebind};
+use super::{Kept, Server, line_of};
 
 /// How the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +47,10 @@ struct Shared {
     mood: Mutex<StoreMood>,
 }
 
-/// The store. Ends when dropped.
+/// The store.
 pub struct UnwellStore {
-    address: SocketAddr,
+    server: Server,
     shared: Arc<Shared>,
-    serving: Option<JoinHandle<()>>,
 }
 
 impl UnwellStore {
@@ -61,20 +59,21 @@ impl UnwellStore {
     /// # Errors
     /// When there is no port.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             objects: Mutex::default(),
             careless: Mutex::default(),
             mood: Mutex::new(StoreMood::Takes),
         });
-        let serving = Some(tokio::spawn(serve(listener, Arc::clone(&shared))));
-        Ok(Self { address, shared, serving })
+        let server = Server::start({
+            let shared = Arc::clone(&shared);
+            move |listener| tokio::spawn(serve(listener, Arc::clone(&shared)))
+        });
+        Ok(Self { server: server.await?, shared })
     }
 
     /// The address.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.server.address)
     }
 
     /// From now on it is like this.
@@ -92,30 +91,9 @@ impl UnwellStore {
         *self.shared.careless.lock()
     }
 
-    /// It is gone with all its connections; its objects stay.
-    pub async fn die(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-            // It was aborted: how it ended is no news.
-            let _ = serving.await;
-        }
-    }
-
-    /// It is there again, at the same address.
-    ///
-    /// # Errors
-    /// When the port is not free again.
-    pub async fn revive(&mut self) -> Result<()> {
-        self.serving = Some(tokio::spawn(serve(rebind(self.address).await?, Arc::clone(&self.shared))));
-        Ok(())
-    }
-}
-
-impl Drop for UnwellStore {
-    fn drop(&mut self) {
-        if let Some(serving) = &self.serving {
-            serving.abort();
-        }
+    /// What can die.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

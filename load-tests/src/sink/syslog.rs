@@ -2,7 +2,6 @@
 //! when it dies, nobody has.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +13,11 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Kept, line_of, rebind};
+use super::{Kept, Server, line_of};
 
 /// How often a hanging receiver looks whether it still hangs.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -52,12 +51,11 @@ struct Shared {
     acceptor: TlsAcceptor,
 }
 
-/// The receiver. Ends when dropped.
+/// The receiver.
 pub struct UnwellSyslog {
-    address: SocketAddr,
     authority: std::path::PathBuf,
+    server: Server,
     shared: Arc<Shared>,
-    serving: Option<JoinHandle<()>>,
 }
 
 impl UnwellSyslog {
@@ -72,10 +70,11 @@ impl UnwellSyslog {
             mood: Mutex::new(SyslogMood::Takes),
             acceptor: acceptor(&pems)?,
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let serving = Some(tokio::spawn(serve(listener, Arc::clone(&shared))));
-        Ok(Self { address, authority: pems.authority, shared, serving })
+        let server = Server::start({
+            let shared = Arc::clone(&shared);
+            move |listener| tokio::spawn(serve(listener, Arc::clone(&shared)))
+        });
+        Ok(Self { server: server.await?, authority: pems.authority, shared })
     }
 
     /// The table `to.syslog` of a sink `name`.
@@ -83,7 +82,7 @@ impl UnwellSyslog {
         format!(
             "[export.{name}]\nbatch_wait_ms = 50\n[export.{name}.to.syslog]\naddress = \"{}\"\nauthorities_file = {:?}\n\
              deadline_ms = 400\nrepeat_entries_max = {repeat_entries_max}\n",
-            self.address, self.authority
+            self.server.address, self.authority
         )
     }
 
@@ -97,30 +96,9 @@ impl UnwellSyslog {
         self.shared.kept.lock().clone()
     }
 
-    /// It is gone with all its connections and what it had not read.
-    pub async fn die(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-            // It was aborted: how it ended is no news.
-            let _ = serving.await;
-        }
-    }
-
-    /// It is there again, at the same address.
-    ///
-    /// # Errors
-    /// When the port is not free again.
-    pub async fn revive(&mut self) -> Result<()> {
-        self.serving = Some(tokio::spawn(serve(rebind(self.address).await?, Arc::clone(&self.shared))));
-        Ok(())
-    }
-}
-
-impl Drop for UnwellSyslog {
-    fn drop(&mut self) {
-        if let Some(serving) = &self.serving {
-            serving.abort();
-        }
+    /// What can die.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

@@ -220,9 +220,9 @@ impl Collector {
                 self.start().await?;
             }
         }
-        next.die().await;
+        next.server().die().await;
         tokio::time::sleep(Duration::from_millis(300 + chance.below(500))).await;
-        next.revive().await
+        next.server().revive().await
     }
 }
 

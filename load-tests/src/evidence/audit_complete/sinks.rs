@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Options, TRUST_DOMAIN};
 use crate::sink::objects::{self, StoreMood, UnwellStore};
 use crate::sink::syslog::{SyslogMood, UnwellSyslog};
-use crate::sink::{Kept, Mood, UnwellSink};
+use crate::sink::{Kept, Mood, Server, UnwellSink};
 use crate::synthetic::Chance;
 
 /// How many sinks there are.
@@ -66,20 +66,11 @@ impl Sinks {
     }
 
     /// One of those that can die.
-    pub(super) async fn die(&mut self, which: Mortal) {
+    pub(super) fn server(&mut self, which: Mortal) -> &mut Server {
         match which {
-            Mortal::Siem => self.siem.die().await,
-            Mortal::Syslog => self.syslog.die().await,
-            Mortal::Store => self.store.die().await,
-        }
-    }
-
-    /// It is there again.
-    pub(super) async fn revive(&mut self, which: Mortal) -> Result<()> {
-        match which {
-            Mortal::Siem => self.siem.revive().await,
-            Mortal::Syslog => self.syslog.revive().await,
-            Mortal::Store => self.store.revive().await,
+            Mortal::Siem => self.siem.server(),
+            Mortal::Syslog => self.syslog.server(),
+            Mortal::Store => self.store.server(),
         }
     }
 
