@@ -259,6 +259,16 @@ fn unanswered(result: &fuda_proto::vault::v1::DetokenizeResult) -> bool {
     matches!(&result.result, Some(Item::Error(error)) if ASK_AGAIN.contains(&tonic::Code::from_i32(error.status)))
 }
 
+/// All entries, as [`read_ledger`] reads them.
+///
+/// # Errors
+/// As there.
+pub async fn whole_ledger(auditor: &Caller) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    read_ledger(auditor, |entry| entries.push(entry.clone())).await?;
+    Ok(entries)
+}
+
 /// Reads the whole ledger as it stands when the end is first reached. Sequences must have no gap.
 ///
 /// # Errors

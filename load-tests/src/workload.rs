@@ -1,26 +1,29 @@
 //! Callers under faults: they tokenize and detokenize at any node, repeat what they must, and note what was answered.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use fuda_proto::vault::v1::detokenize_result::Result as Revealed;
 use fuda_proto::vault::v1::tokenize_result::Result as Stored;
 use fuda_proto::vault::v1::{
     BatchDetokenizeRequest, BatchTokenizeRequest, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem,
-    TokenizeRequest,
+    TokenizeRequest, TokenizeResult,
 };
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use crate::cluster::{PURPOSE, TENANT};
+use crate::cluster::{LocalCluster, PATIENCE, PURPOSE, TENANT};
 use crate::journal::Journal;
 use crate::synthetic::{Chance, People};
 use crate::wire::{Caller, Failure, describe, failure, new_request_id, new_retry_secret};
 
 /// Pause before a failed call is tried at another node.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Pause before a store of many numbers is tried again.
+const STORE_PAUSE: Duration = Duration::from_millis(200);
 /// How often one call is repeated before its outcome stays unknown.
 const ATTEMPTS_MAX: usize = 60;
 /// Refusals kept word for word.
@@ -183,6 +186,38 @@ pub fn item(people: People, person: u64) -> TokenizeItem {
         notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..NotifiedPurpose::default() }],
         ..TokenizeItem::default()
     }
+}
+
+/// Stores the numbers of these persons at whichever node answers; their tokens, in order.
+///
+/// # Errors
+/// When no node answers in time, or a number is refused.
+pub async fn store(cluster: &LocalCluster, people: People, persons: Range<u64>) -> Result<Vec<String>> {
+    let hr = cluster.caller("hr")?;
+    // A call whose answer was lost gives the tokens of the first one again.
+    let request = BatchTokenizeRequest {
+        tenant: TENANT.to_owned(),
+        items: persons.map(|person| item(people, person)).collect(),
+        request_id: new_request_id()?,
+        retry_secret: new_retry_secret()?.to_vec(),
+        ..BatchTokenizeRequest::default()
+    };
+    let until = Instant::now() + PATIENCE;
+    let mut node = 0;
+    let stored = loop {
+        match hr.tokens(node).batch_tokenize(request.clone()).await {
+            Ok(stored) => break stored.into_inner(),
+            Err(status) if Instant::now() > until => bail!("BatchTokenize: {}", describe(&status)),
+            Err(_) => tokio::time::sleep(STORE_PAUSE).await,
+        }
+        node += 1;
+    };
+    let token = |result: TokenizeResult| match result.result {
+        Some(Stored::Ok(stored)) => Ok(stored.token),
+        Some(Stored::Error(error)) => Err(anyhow!("a number was not stored: {}", error.code)),
+        None => Err(anyhow!("an item without a result")),
+    };
+    stored.results.into_iter().map(token).collect()
 }
 
 async fn tokenize_loop(shared: Arc<Shared>, mut chance: Chance) -> Result<()> {

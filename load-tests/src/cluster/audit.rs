@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fuda_proto::audit::v1::audit_service_client::AuditServiceClient;
 use fuda_proto::audit::v1::{GetCheckpointRequest, GetCheckpointResponse, GetStatusRequest, GetStatusResponse};
+use fuda_proto::tenant::v1::{Grant, Role};
 use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject};
 use tonic::transport::Channel;
 
-use super::CALL_DEADLINE;
 use super::spawn::{bound_command, spawn};
+use super::{CALL_DEADLINE, LocalCluster};
 use crate::wire::{channel, connector_to, get_page, path_text};
 
 /// SPIFFE path of the process; the vault must have an auditor of this name.
@@ -63,6 +64,41 @@ impl AuditProcess {
         audit.start()?;
         audit.wait_ready().await?;
         Ok(audit)
+    }
+
+    /// Lets a `fuda-audit` read the ledger of a cluster: the ids of its grants.
+    ///
+    /// # Errors
+    /// When the grant is not approved.
+    pub async fn admit(cluster: &LocalCluster) -> Result<Vec<String>> {
+        let auditor = Grant {
+            caller: cluster.ca().spiffe_id(AUDIT_PATH),
+            role: Role::Auditor.into(),
+            actions: vec!["read_ledger".to_owned()],
+            ..Grant::default()
+        };
+        cluster.grant(vec![auditor]).await
+    }
+
+    /// One that follows a cluster which admitted it, ready to answer.
+    ///
+    /// # Errors
+    /// As [`AuditProcess::serving`].
+    pub async fn following(
+        cluster: &LocalCluster,
+        vault_binary: &Path,
+        dir: PathBuf,
+        rollback_after_s: u64,
+    ) -> Result<Self> {
+        Self::serving(AuditSpec {
+            vault_binary,
+            dir,
+            ca: cluster.ca(),
+            endpoints: cluster.client_addresses(),
+            verifier_key: cluster.ledger_verifier_key().context("the ledger has a key")?,
+            rollback_after_s,
+        })
+        .await
     }
 
     /// Writes the settings and makes the key with `fuda-audit init`; [`AuditProcess::start`] starts it.

@@ -2,18 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::Code;
 use fuda_crypto::hmac_sha256;
 use fuda_proto::access::v1::{
     AccessState, ApproveAccessRequest, BreakGlassRequest, ListAccessRequestsRequest, RequestAccessRequest,
     ReviewBreakGlassRequest, RevokeAccessRequest, Wish,
 };
-use fuda_proto::ledger::v1::{Entry, ReadEntriesRequest};
+use fuda_proto::ledger::v1::Entry;
 use fuda_proto::tenant::v1::{AccessTerms, Grant, Role};
-use fuda_proto::vault::v1::{
-    BatchTokenizeRequest, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, tokenize_result,
-};
+use fuda_proto::vault::v1::DetokenizeRequest;
 use fuda_runtime::dev_ca::{Authority, DevCa};
 use serde_json::json;
 use tonic::Status;
@@ -21,8 +19,10 @@ use tonic::Status;
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{CALL_DEADLINE, LocalCluster, Options, PATIENCE, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
 use crate::hooks::HookSink;
+use crate::journal::whole_ledger;
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, is_code, new_request_id, path_text};
+use crate::workload::store;
 
 /// Persons a request may reveal.
 const PERSONS_MAX: usize = 3;
@@ -58,7 +58,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     progress("a grant of one minute ends by itself");
     wrong.extend(stage.expiry().await?);
     wrong.extend(notified(&hooks).await);
-    let entries = read_ledger(&cluster).await?;
+    let entries = whole_ledger(&cluster.caller("auditor")?).await?;
     let unapproved = unapproved_reveals(&entries);
     let controls = doctored_are_found(&entries);
     for line in wrong.iter().chain(&unapproved) {
@@ -159,7 +159,7 @@ impl Stage {
             taro,
             approvers: [cluster.caller("approver1")?, cluster.caller("approver2")?],
             payroll: cluster.caller("accounting")?,
-            tokens: tokenize(cluster, seed).await?,
+            tokens: store(cluster, People::new(seed), 0..PERSONS as u64).await?,
         })
     }
 
@@ -349,41 +349,6 @@ fn refusal(what: &'static str) -> impl FnOnce(Status) -> anyhow::Error {
 
 fn is_refused<T>(answer: Result<T, Status>, code: Code) -> bool {
     answer.is_err_and(|status| is_code(&status, code))
-}
-
-async fn tokenize(cluster: &LocalCluster, seed: u64) -> Result<Vec<String>> {
-    let (people, [scope, _]) = (People::new(seed), SCOPES);
-    let item = |person: u64| TokenizeItem {
-        kind: "my_number".to_owned(),
-        number: people.my_number(person),
-        subject: People::subject(person),
-        relation: Relation::Self_.into(),
-        scope: scope.to_owned(),
-        notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-        ..TokenizeItem::default()
-    };
-    let items = (0..PERSONS as u64).map(item).collect();
-    let request = BatchTokenizeRequest { tenant: TENANT.to_owned(), items, ..Default::default() };
-    let stored = cluster.caller("hr")?.tokens(0).batch_tokenize(request).await.map_err(refusal("BatchTokenize"))?;
-    let token = |result: fuda_proto::vault::v1::TokenizeResult| match result.result {
-        Some(tokenize_result::Result::Ok(stored)) => Ok(stored.token),
-        _ => bail!("a number was not stored"),
-    };
-    stored.into_inner().results.into_iter().map(token).collect()
-}
-
-async fn read_ledger(cluster: &LocalCluster) -> Result<Vec<Entry>> {
-    let mut ledger = cluster.caller("auditor")?.ledger(0);
-    let mut entries = Vec::new();
-    loop {
-        let from_sequence = entries.len() as u64;
-        let request = ReadEntriesRequest { from_sequence, page_size: 1_000, ..Default::default() };
-        let page = ledger.read_entries(request).await.map_err(refusal("ReadEntries"))?.into_inner();
-        if page.entries.is_empty() {
-            return Ok(entries);
-        }
-        entries.extend(page.entries);
-    }
 }
 
 /// Entries of numbers that left the vault.

@@ -22,17 +22,18 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::sinks::{Copies, Mortal, SINKS, Sinks};
-use super::budget::{read_ledger, store};
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{LocalCluster, Options, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::journal::whole_ledger;
 use crate::sink::Mood;
 use crate::synthetic::{Chance, People};
 use crate::wire::Caller;
+use crate::workload::store;
 
 /// The planted bug: the cursor moves before the sink has acknowledged anything.
 const MUTANT: &str = "cursor-before-ack";
 /// Persons whose numbers are revealed again and again.
-const PERSONS: usize = 50;
+const PERSONS: u64 = 50;
 /// Numbers revealed by one call.
 const BATCH: usize = 10;
 /// Callers.
@@ -134,7 +135,7 @@ impl Figures {
 async fn storm(ctx: &Ctx, mut options: Options, numbers: u64, turns: usize, repeated: u64) -> Result<Figures> {
     let mut sinks = Sinks::start(&mut options, repeated).await?;
     let mut cluster = Box::pin(LocalCluster::serving(options)).await?;
-    let tokens = store(&cluster, &People::new(ctx.seed), PERSONS).await?;
+    let tokens = store(&cluster, People::new(ctx.seed), 0..PERSONS).await?;
     let payroll = cluster.caller_within("payroll", DEADLINE)?;
     let revealing = Revealing::start(&payroll, tokens, ctx.seed);
     let mut chance = Chance::new(ctx.seed);
@@ -152,7 +153,7 @@ async fn storm(ctx: &Ctx, mut options: Options, numbers: u64, turns: usize, repe
     let (revealed, answered) = revealing.stop().await?;
     cluster.wait_ready(PATIENCE).await?;
     settled(&cluster, SINKS).await?;
-    let entries = read_ledger(&cluster).await?;
+    let entries = whole_ledger(&cluster.caller("auditor")?).await?;
     cluster.stop().await?;
     let in_ledger: BTreeSet<u64> = entries.iter().map(|entry| entry.sequence).collect();
     Ok(Figures {

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use fuda_core::Timestamp;
-use fuda_proto::tenant::v1::{Grant, Role};
 use serde_json::{Value, json};
 
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cli::Cli;
-use crate::cluster::{AUDIT_PATH, AuditProcess, AuditSpec, LocalCluster, PATIENCE, TENANT};
+use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, TENANT};
 use crate::journal::read_ledger;
 use crate::load::{Stock, Target};
 use crate::wire::path_text;
@@ -40,13 +39,7 @@ pub(super) const EVIDENCE: Evidence = Evidence {
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
     let mut cluster = LocalCluster::serving(ctx.cluster("cluster")?).await?;
-    let auditor = Grant {
-        caller: cluster.ca().spiffe_id(AUDIT_PATH),
-        role: Role::Auditor.into(),
-        actions: vec!["read_ledger".to_owned()],
-        ..Grant::default()
-    };
-    cluster.grant(vec![auditor]).await?;
+    AuditProcess::admit(&cluster).await?;
     let key = cluster.ledger_verifier_key().context("the ledger has a key")?.to_owned();
     let target = Target::of(&cluster)?;
     Stock::new(ctx.seed, ctx.seed).fill(&target, ctx.pick(RECORDS_QUICK, RECORDS_FULL)).await?;
@@ -59,15 +52,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
         }
     })
     .await?;
-    let mut audit = AuditProcess::serving(AuditSpec {
-        vault_binary: &ctx.binary,
-        dir: ctx.work_dir.join("audit"),
-        ca: cluster.ca(),
-        endpoints: cluster.client_addresses(),
-        verifier_key: &key,
-        rollback_after_s: 10,
-    })
-    .await?;
+    let mut audit = AuditProcess::following(&cluster, &ctx.binary, ctx.work_dir.join("audit"), 10).await?;
     audit.wait(PATIENCE, |status| status.cosigned_entries >= entries).await?;
     progress(&format!("{entries} entries are cosigned, {} of them are meant", expected.len()));
 

@@ -9,22 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fuda_core::Code;
-use fuda_proto::ledger::v1::{Entry, ReadEntriesRequest};
+use fuda_proto::ledger::v1::Entry;
 use fuda_proto::tenant::v1::{Budget, Grant, Role};
-use fuda_proto::vault::v1::{
-    BatchTokenizeRequest, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, tokenize_result,
-};
+use fuda_proto::vault::v1::DetokenizeRequest;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{LocalCluster, Options, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::journal::whole_ledger;
 use crate::otlp::OtlpSink;
 use crate::synthetic::{Chance, People};
 use crate::wire::{Caller, describe, is_code};
+use crate::workload::store;
 
 /// The planted bug: what was counted is forgotten whenever a leader takes over.
 const MUTANT: &str = "budget-forgotten";
@@ -131,7 +131,7 @@ async fn rob(
     sink: Option<&OtlpSink>,
 ) -> Result<Figures> {
     let mut cluster = Box::pin(LocalCluster::serving(options)).await?;
-    let tokens = store(&cluster, &People::new(ctx.seed), persons_max * 2).await?;
+    let tokens = store(&cluster, People::new(ctx.seed), 0..persons_max as u64 * 2).await?;
     let thief = thief(&cluster, persons_max).await?;
     let robbery = Robbery::start(&thief, Arc::new(tokens), cluster.size(), ctx.seed);
     let mut chance = Chance::new(ctx.seed);
@@ -147,7 +147,7 @@ async fn rob(
     let loot = robbery.stop().await?;
     cluster.wait_ready(PATIENCE).await?;
     let nodes_that_stop = nodes_that_stop(&thief, &loot).await?;
-    let entries = read_ledger(&cluster).await?;
+    let entries = whole_ledger(&cluster.caller("auditor")?).await?;
     let mine: Vec<&Entry> = entries.iter().filter(|entry| entry.caller == thief.spiffe()).collect();
     let allowed = mine.iter().filter(|entry| entry.decision == "allowed" && entry.action == "detokenize");
     let in_ledger: BTreeSet<&str> = allowed.map(|entry| entry.subject.as_str()).collect();
@@ -192,28 +192,6 @@ async fn change_leader(cluster: &mut LocalCluster, turn: usize, chance: &mut Cha
     cluster.restart(leader)?;
     cluster.node(leader)?.wait_ready(PATIENCE).await?;
     Ok(next != leader)
-}
-
-/// Stores numbers of so many persons.
-pub(super) async fn store(cluster: &LocalCluster, people: &People, persons: usize) -> Result<Vec<String>> {
-    let [scope, _] = SCOPES;
-    let items = (0..persons as u64).map(|index| TokenizeItem {
-        kind: "my_number".to_owned(),
-        number: people.my_number(index),
-        subject: People::subject(index),
-        relation: Relation::Self_.into(),
-        scope: scope.to_owned(),
-        notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..NotifiedPurpose::default() }],
-        ..TokenizeItem::default()
-    });
-    let request = BatchTokenizeRequest { tenant: TENANT.to_owned(), items: items.collect(), ..Default::default() };
-    let stored = cluster.caller("hr")?.tokens(0).batch_tokenize(request).await;
-    let stored = stored.map_err(|status| anyhow!("BatchTokenize: {}", describe(&status)))?.into_inner();
-    let token = |result: fuda_proto::vault::v1::TokenizeResult| match result.result {
-        Some(tokenize_result::Result::Ok(ok)) => Ok(ok.token),
-        _ => Err(anyhow!("a number was not stored")),
-    };
-    stored.results.into_iter().map(token).collect()
 }
 
 /// A caller whose credential is in many hands.
@@ -375,22 +353,6 @@ async fn wait_told(sink: &OtlpSink, caller: &str) -> Result<Told> {
             return Ok(told);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-/// All entries.
-pub(super) async fn read_ledger(cluster: &LocalCluster) -> Result<Vec<Entry>> {
-    let auditor = cluster.caller("auditor")?;
-    let mut entries: Vec<Entry> = Vec::new();
-    loop {
-        let request =
-            ReadEntriesRequest { from_sequence: entries.len() as u64, page_size: 1_000, ..Default::default() };
-        let page = auditor.ledger(0).read_entries(request).await;
-        let page = page.map_err(|status| anyhow!("ReadEntries: {}", describe(&status)))?.into_inner();
-        if page.entries.is_empty() {
-            return Ok(entries);
-        }
-        entries.extend(page.entries);
     }
 }
 

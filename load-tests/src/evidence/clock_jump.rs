@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::Code;
-use fuda_proto::ledger::v1::{Entry, ReadEntriesRequest};
+use fuda_proto::ledger::v1::Entry;
 use fuda_proto::tenant::v1::{Budget, Grant, Role};
 use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::clocks::{self, Clocks};
 use crate::cluster::{LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::journal::whole_ledger;
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, get_page, is_code};
 
@@ -81,7 +82,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     guests.budgeted.see(&all, 7..8, Seen::BudgetExhausted).await?;
     guests.short_ends(&all).await?;
 
-    let entries = read_ledger(&cluster).await?;
+    let entries = whole_ledger(&cluster.caller("auditor")?).await?;
     let now_ms = real_ms()?;
     let wrong_times = wrong_times(&entries, began_ms, now_ms);
     let digests = cluster.state_digests().await?;
@@ -475,21 +476,6 @@ impl Revealer {
             ensure!(Instant::now() < until, "Detokenize never answered: {}", describe(&status));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    }
-}
-
-async fn read_ledger(cluster: &LocalCluster) -> Result<Vec<Entry>> {
-    let mut ledger = cluster.caller("auditor")?.ledger(0);
-    let mut entries = Vec::new();
-    loop {
-        let request =
-            ReadEntriesRequest { from_sequence: entries.len() as u64, page_size: 1_000, ..Default::default() };
-        let page = ledger.read_entries(request).await;
-        let page = page.map_err(|status| anyhow!("ReadEntries: {}", describe(&status)))?.into_inner();
-        if page.entries.is_empty() {
-            return Ok(entries);
-        }
-        entries.extend(page.entries);
     }
 }
 

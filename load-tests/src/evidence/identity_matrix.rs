@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use fuda_proto::peer::v1::{Header, IdentifyRequest, IdentifyResponse};
 use fuda_proto::tenant::v1::{Grant, ProposeGrantsRequest, Role};
-use fuda_proto::vault::v1::{Relation, TokenizeItem, TokenizeRequest};
 use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject, VALIDITY_DAYS};
 use http::HeaderMap;
 use prost::Message as _;
@@ -27,6 +26,7 @@ use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{LocalCluster, OTHER_TENANT, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
 use crate::synthetic::People;
 use crate::wire::describe;
+use crate::workload::store;
 
 /// The other tenant.
 /// Header of the calls between nodes.
@@ -175,7 +175,7 @@ impl Stage {
     async fn set(cluster: &LocalCluster, ctx: &Ctx) -> Result<Self> {
         let people = People::new(ctx.seed);
         let [scope, to_scope] = SCOPES;
-        let token = store(cluster, people, 1).await?;
+        let token = store(cluster, people, 1..2).await?.pop().context("a token")?;
         let certificates = Certificates::issue(cluster, &ctx.dir("certificates")?)?;
         found_other_tenant(cluster, &certificates).await?;
         let facts = Facts {
@@ -205,7 +205,7 @@ impl Stage {
             for (rpc, row) in table.port(port) {
                 let own_token = if rpcs::spends_token(&rpc) {
                     spare += 1;
-                    Some(store(cluster, self.people, spare).await?)
+                    store(cluster, self.people, spare..spare + 1).await?.pop()
                 } else {
                     None
                 };
@@ -244,26 +244,6 @@ impl Stage {
             source_uuid: source.uuid,
         })
     }
-}
-
-/// Stores the number of a person and returns the token.
-async fn store(cluster: &LocalCluster, people: People, index: u64) -> Result<String> {
-    let [scope, _] = SCOPES;
-    let item = TokenizeItem {
-        kind: "my_number".to_owned(),
-        number: people.my_number(index),
-        subject: People::subject(index),
-        relation: Relation::Self_.into(),
-        scope: scope.to_owned(),
-        notified_purposes: vec![fuda_proto::vault::v1::NotifiedPurpose {
-            purpose: PURPOSE.to_owned(),
-            ..Default::default()
-        }],
-        ..TokenizeItem::default()
-    };
-    let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..Default::default() };
-    let stored = cluster.caller("hr")?.tokens(0).tokenize(request).await;
-    Ok(stored.map_err(|status| anyhow!("Tokenize: {}", describe(&status)))?.into_inner().token)
 }
 
 /// The node whose peer certificate is used for `member`: the last one. A node that speaks to itself is a member, too.

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fuda_proto::tenant::v1::{Grant, Role};
 use fuda_proto::vault::v1::{
-    BatchUpdateNumbersRequest, DetokenizeRequest, ExchangeRequest, NotifiedPurpose, Relation, TokenizeItem,
-    TokenizeRequest, UpdateItem, update_number_result,
+    BatchUpdateNumbersRequest, DetokenizeRequest, ExchangeRequest, TokenizeRequest, UpdateItem, update_number_result,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -21,6 +20,7 @@ use super::{Ctx, Evidence, Outcome, progress};
 use crate::cluster::{LocalCluster, Options, PATIENCE, PURPOSE, TENANT};
 use crate::synthetic::{Chance, People};
 use crate::wire::{Caller, Failure, describe, failure, new_request_id};
+use crate::workload;
 
 /// The scopes whose tokens every record has; the first is the one it is stored for.
 const SCOPES: [&str; 3] = ["payroll", "accounting", "portal"];
@@ -308,17 +308,7 @@ impl Stage {
 
 /// A person's first number, for the first scope.
 fn item(people: People, index: u64) -> TokenizeRequest {
-    let [first, ..] = SCOPES;
-    let item = TokenizeItem {
-        kind: "my_number".to_owned(),
-        number: people.my_number(index),
-        subject: People::subject(index),
-        relation: Relation::Self_.into(),
-        scope: first.to_owned(),
-        notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-        ..TokenizeItem::default()
-    };
-    TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..Default::default() }
+    TokenizeRequest { tenant: TENANT.to_owned(), item: Some(workload::item(people, index)), ..Default::default() }
 }
 
 /// Stores a person's first number and exchanges its token for the other scopes.

@@ -1,19 +1,19 @@
 //! Reports of a real cluster's day, held against what the driver of that day did and not against the ledger.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use fuda_proto::audit::v1::{ListReportsRequest, MakeReportRequest, ReadQueriesRequest, ReportFormat, ReportIncident};
-use fuda_proto::tenant::v1::{Grant, Role};
-use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
+use fuda_proto::vault::v1::DetokenizeRequest;
 use serde_json::{Value, json};
 
 use super::{Ctx, Evidence, Outcome, progress};
-use crate::cluster::{AUDIT_PATH, AuditProcess, AuditSpec, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
 use crate::journal::read_ledger;
 use crate::synthetic::People;
 use crate::wire::describe;
+use crate::workload::store;
 
 /// Whose number is read more than once.
 const EMPLOYEE: usize = 3;
@@ -52,25 +52,10 @@ struct Day {
 
 async fn run(ctx: Ctx) -> Result<Outcome> {
     let cluster = LocalCluster::serving(ctx.cluster("cluster")?).await?;
-    let auditor = Grant {
-        caller: cluster.ca().spiffe_id(AUDIT_PATH),
-        role: Role::Auditor.into(),
-        actions: vec!["read_ledger".to_owned()],
-        ..Grant::default()
-    };
-    let grants = cluster.grant(vec![auditor]).await?;
+    let grants = AuditProcess::admit(&cluster).await?;
     let day = Box::pin(act(&ctx, &cluster, grants)).await?;
     progress("a day of acts is done; fuda-audit follows it");
-    let key = cluster.ledger_verifier_key().context("the ledger has a key")?.to_owned();
-    let spec = AuditSpec {
-        vault_binary: &ctx.binary,
-        dir: ctx.work_dir.join("audit"),
-        ca: cluster.ca(),
-        endpoints: cluster.client_addresses(),
-        verifier_key: &key,
-        rollback_after_s: 10,
-    };
-    let audit = AuditProcess::serving(spec).await?;
+    let audit = AuditProcess::following(&cluster, &ctx.binary, ctx.work_dir.join("audit"), 10).await?;
     let mut size = 0;
     read_ledger(&cluster.caller("auditor")?, |_| size += 1).await?;
     audit.wait(PATIENCE, |status| status.cosigned_entries >= size).await?;
@@ -98,31 +83,10 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
 /// Numbers go in, are read for one piece of work, and are asked for in vain.
 async fn act(ctx: &Ctx, cluster: &LocalCluster, grants: Vec<String>) -> Result<Day> {
     let persons = ctx.pick(12, 120);
-    let (hr, payroll, people) = (cluster.caller("hr")?, cluster.caller("payroll")?, People::new(ctx.seed));
-    let (mut tokens, mut secrets) = (Vec::new(), Vec::new());
-    for person in 0..persons {
-        let item = TokenizeItem {
-            kind: "my_number".to_owned(),
-            number: people.my_number(person),
-            subject: People::subject(person),
-            relation: Relation::Self_.into(),
-            scope: SCOPES[0].to_owned(),
-            notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-            ..TokenizeItem::default()
-        };
-        secrets.push(item.number.clone());
-        let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..TokenizeRequest::default() };
-        let until = Instant::now() + PATIENCE;
-        let token = loop {
-            match hr.tokens(0).tokenize(request.clone()).await {
-                Ok(answer) => break answer.into_inner().token,
-                Err(status) if Instant::now() > until => bail!("Tokenize: {}", describe(&status)),
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        };
-        secrets.push(token.clone());
-        tokens.push(token);
-    }
+    let (payroll, people) = (cluster.caller("payroll")?, People::new(ctx.seed));
+    let tokens = store(cluster, people, 0..persons).await?;
+    let mut secrets: Vec<String> = (0..persons).map(|person| people.my_number(person)).collect();
+    secrets.extend(tokens.iter().cloned());
     let reveal = |person: usize, purpose: &str, work: &str| DetokenizeRequest {
         tenant: TENANT.to_owned(),
         purpose: purpose.to_owned(),

@@ -13,14 +13,15 @@ use fuda_runtime::dev_ca::{DevCa, Pems};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::super::budget::{read_ledger, store};
 use super::super::{Ctx, Evidence, Outcome, progress};
 use super::sinks::{Copies, in_files};
 use super::{DEADLINE, PERSONS, Revealing, SETTLED_WITHIN, settled};
 use crate::cluster::spawn::{bound_command, spawn};
 use crate::cluster::{LocalCluster, Options, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
+use crate::journal::whole_ledger;
 use crate::sink::{Kept, Mood, UnwellSink};
 use crate::synthetic::{Chance, People};
+use crate::workload::store;
 
 /// One build at a time takes this on a busy machine.
 const BUILT_WITHIN: Duration = Duration::from_secs(1_800);
@@ -94,7 +95,7 @@ async fn through(ctx: &Ctx, name: &str, program: &Path, config: &str, turns: usi
     options.settings = collector.settings(&files);
     collector.start().await?;
     let cluster = Box::pin(LocalCluster::serving(options)).await?;
-    let tokens = store(&cluster, &People::new(ctx.seed), PERSONS).await?;
+    let tokens = store(&cluster, People::new(ctx.seed), 0..PERSONS).await?;
     plant(&cluster, &tokens).await?;
     let revealing = Revealing::start(&cluster.caller_within("payroll", DEADLINE)?, tokens, ctx.seed);
     let mut chance = Chance::new(ctx.seed);
@@ -105,7 +106,7 @@ async fn through(ctx: &Ctx, name: &str, program: &Path, config: &str, turns: usi
     next.set_mood(Mood::Takes);
     let (revealed, _) = revealing.stop().await?;
     settled(&cluster, 2).await?;
-    let entries = read_ledger(&cluster).await?;
+    let entries = whole_ledger(&cluster.caller("auditor")?).await?;
     let until = Instant::now() + SETTLED_WITHIN.min(Duration::from_secs(ctx.pick(30, 120)));
     while next.kept().records.len() < entries.len() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(200)).await;

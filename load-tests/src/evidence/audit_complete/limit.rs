@@ -9,11 +9,11 @@ use fuda_proto::vault::v1::{DescribeTokenRequest, DetokenizeRequest, VerifyItem,
 use tonic::Status;
 
 use super::super::Ctx;
-use super::super::budget::store;
 use crate::cluster::{LocalCluster, PURPOSE, SCOPES, TENANT};
 use crate::sink::{Mood, UnwellSink};
 use crate::synthetic::People;
 use crate::wire::{Caller, is_code};
+use crate::workload::store;
 
 /// How long a step may take on a busy machine.
 const STEP_WITHIN: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ pub(super) async fn steps_that_failed(ctx: &Ctx) -> Result<Vec<&'static str>> {
     );
     let mut cluster = Box::pin(LocalCluster::serving(options)).await?;
     let people = People::new(ctx.seed);
-    let token = store(&cluster, &people, 1).await?.pop().context("a token")?;
+    let token = store(&cluster, people, 0..1).await?.pop().context("a token")?;
     let calls = Calls { payroll: cluster.caller("payroll")?, token, number: people.my_number(0) };
     let mut failed = Vec::new();
     let mut step = |name, held: bool| {

@@ -18,13 +18,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use super::super::budget::{read_ledger, store};
 use super::super::{Ctx, progress};
 use super::sinks::Copies;
 use super::{DEADLINE, PERSONS, Revealing, settled};
 use crate::cluster::LocalCluster;
+use crate::journal::whole_ledger;
 use crate::sink::objects;
 use crate::synthetic::People;
+use crate::workload::store;
 
 /// Installing a Python package takes a download.
 const INSTALLED_WITHIN: Duration = Duration::from_secs(300);
@@ -52,12 +53,12 @@ pub(super) async fn two_sinks_of_one_place(ctx: &Ctx) -> Result<(Value, bool)> {
     options.settings =
         format!("{}{}", sink("first")?, sink("second")?).replace("deadline_ms = 400", "deadline_ms = 5000");
     let mut cluster = Box::pin(LocalCluster::serving(options)).await?;
-    let tokens = store(&cluster, &People::new(ctx.seed), PERSONS).await?;
+    let tokens = store(&cluster, People::new(ctx.seed), 0..PERSONS).await?;
     let revealing = Revealing::start(&cluster.caller_within("payroll", DEADLINE)?, tokens, ctx.seed);
     tokio::time::sleep(REVEALED_FOR).await;
     revealing.stop().await?;
     settled(&cluster, 2).await?;
-    let entries = read_ledger(&cluster).await?;
+    let entries = whole_ledger(&cluster.caller("auditor")?).await?;
     cluster.stop().await?;
     let found = server.objects().await?;
     let copies = Copies::of("moto", &entries, &objects::kept_in(&found));

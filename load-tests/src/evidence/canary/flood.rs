@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::{Code, Timestamp, limits, time::MINUTE_MS};
 use fuda_proto::ledger::v1::Entry;
-use fuda_proto::vault::v1::{BatchTokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, tokenize_result};
+use fuda_proto::vault::v1::{BatchTokenizeRequest, tokenize_result};
 use serde_json::{Value, json};
 
 use super::{answer, detokenize};
-use crate::cluster::{LocalCluster, PURPOSE, SCOPES, TENANT};
-use crate::evidence::budget::read_ledger;
+use crate::cluster::{LocalCluster, TENANT};
+use crate::journal::whole_ledger;
 use crate::synthetic::People;
 use crate::wire::{Caller, describe};
+use crate::workload::item;
 
 /// Denied calls of the flood before the leader changes, and after.
 const CALLS: [u64; 2] = [180, 150];
@@ -115,7 +116,7 @@ impl Floods {
     pub(super) async fn read(&self, cluster: &LocalCluster) -> Result<(Vec<Entry>, Figures)> {
         let until = Instant::now() + COUNTED_WITHIN;
         loop {
-            let entries = read_ledger(cluster).await?;
+            let entries = whole_ledger(&cluster.caller("auditor")?).await?;
             let held = self.sorts().into_iter().map(|sort| (sort.clone(), Held::of(&entries, &sort))).collect();
             let figures = Figures { held };
             if figures.kept() || Instant::now() > until {
@@ -128,16 +129,7 @@ impl Floods {
 
 /// Stores one person so many times; how many were stored.
 async fn store(importer: &Caller, seed: u64, times: u64) -> Result<usize> {
-    let item = TokenizeItem {
-        kind: "my_number".to_owned(),
-        number: People::new(seed).my_number(7_000),
-        subject: People::subject(7_000),
-        relation: Relation::Self_.into(),
-        scope: SCOPES[0].to_owned(),
-        notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..NotifiedPurpose::default() }],
-        ..TokenizeItem::default()
-    };
-    let items = vec![item; usize::try_from(times)?];
+    let items = vec![item(People::new(seed), 7_000); usize::try_from(times)?];
     let request = BatchTokenizeRequest { tenant: TENANT.to_owned(), items, ..BatchTokenizeRequest::default() };
     let answer = importer.tokens(0).batch_tokenize(request).await;
     let results = answer.map_err(|status| anyhow!("BatchTokenize: {}", describe(&status)))?.into_inner().results;

@@ -2,19 +2,18 @@
 //! to its console.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use fuda_proto::ledger::v1::Entry;
-use fuda_proto::tenant::v1::{Grant, Role};
-use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
+use fuda_proto::vault::v1::DetokenizeRequest;
 
-use crate::cluster::{AUDIT_PATH, AuditProcess, AuditSpec, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
 use crate::evidence::Ctx;
 use crate::forwarder::Forwarder;
-use crate::journal::read_ledger;
+use crate::journal::whole_ledger;
 use crate::synthetic::People;
 use crate::wire::describe;
+use crate::workload::store;
 
 /// Persons with a number.
 const PERSONS: u64 = 12;
@@ -44,26 +43,10 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn set(ctx: &Ctx) -> Result<Self> {
         let cluster = LocalCluster::serving(ctx.cluster("cluster")?).await?;
-        let auditor = Grant {
-            caller: cluster.ca().spiffe_id(AUDIT_PATH),
-            role: Role::Auditor.into(),
-            actions: vec!["read_ledger".to_owned()],
-            ..Grant::default()
-        };
-        cluster.grant(vec![auditor]).await?;
+        AuditProcess::admit(&cluster).await?;
         act(ctx, &cluster).await?;
-        let key = cluster.ledger_verifier_key().context("the ledger has a key")?.to_owned();
-        let audit = AuditProcess::serving(AuditSpec {
-            vault_binary: &ctx.binary,
-            dir: ctx.work_dir.join("audit"),
-            ca: cluster.ca(),
-            endpoints: cluster.client_addresses(),
-            verifier_key: &key,
-            rollback_after_s: 10,
-        })
-        .await?;
-        let mut ledger = Vec::new();
-        read_ledger(&cluster.caller("auditor")?, |entry| ledger.push(entry.clone())).await?;
+        let audit = AuditProcess::following(&cluster, &ctx.binary, ctx.work_dir.join("audit"), 10).await?;
+        let ledger = whole_ledger(&cluster.caller("auditor")?).await?;
         let size = ledger.len() as u64;
         audit.wait(PATIENCE, |status| status.cosigned_entries >= size).await?;
         let forwarder = Forwarder::start(audit.auditor(), audit.console()).await?;
@@ -83,29 +66,8 @@ impl Stage {
 
 /// Numbers go in, one employee's is read several times, and a caller tries what it may not.
 async fn act(ctx: &Ctx, cluster: &LocalCluster) -> Result<()> {
-    let (hr, payroll, people) = (cluster.caller("hr")?, cluster.caller("payroll")?, People::new(ctx.seed));
-    let mut tokens = Vec::new();
-    for person in 0..PERSONS {
-        let item = TokenizeItem {
-            kind: "my_number".to_owned(),
-            number: people.my_number(person),
-            subject: People::subject(person),
-            relation: Relation::Self_.into(),
-            scope: SCOPES[0].to_owned(),
-            notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-            ..TokenizeItem::default()
-        };
-        let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..TokenizeRequest::default() };
-        let until = Instant::now() + PATIENCE;
-        let token = loop {
-            match hr.tokens(0).tokenize(request.clone()).await {
-                Ok(answer) => break answer.into_inner().token,
-                Err(status) if Instant::now() > until => bail!("Tokenize: {}", describe(&status)),
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        };
-        tokens.push(token);
-    }
+    let payroll = cluster.caller("payroll")?;
+    let tokens = store(cluster, People::new(ctx.seed), 0..PERSONS).await?;
     let reveal = |person: usize, purpose: &str| DetokenizeRequest {
         tenant: TENANT.to_owned(),
         purpose: purpose.to_owned(),

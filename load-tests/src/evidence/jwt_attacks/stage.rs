@@ -9,9 +9,7 @@ use fuda_core::Code;
 use fuda_proto::cluster::v1::GetStatusRequest;
 use fuda_proto::ledger::v1::{Entry, ReadEntriesRequest};
 use fuda_proto::tenant::v1::{ApproveGrantsRequest, EndUserRule, Grant, ProposeGrantsRequest, Role};
-use fuda_proto::vault::v1::{
-    DescribeTokenRequest, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest,
-};
+use fuda_proto::vault::v1::{DescribeTokenRequest, DetokenizeRequest};
 use fuda_runtime::dev_ca::Authority;
 use fuda_runtime::dev_issuer::DevIssuer;
 use serde_json::{Value, json};
@@ -21,6 +19,7 @@ use super::forgeries::{Forger, Forgery};
 use crate::cluster::{CALL_DEADLINE, LocalCluster, Options, PURPOSE, SCOPES, TENANT};
 use crate::synthetic::People;
 use crate::wire::{Caller, bearing, describe, get_page, is_code, new_request_id};
+use crate::workload::store;
 
 /// A key of the issuer whose algorithm attackers like to confuse; it signs nothing but tests.
 const RSA: &str = include_str!("../../../../services/identity/testdata/rsa2048.pem");
@@ -81,7 +80,7 @@ impl Stage {
         let workload = Caller::new(&pems, &cluster.ca().spiffe_id(WORKLOAD), &addresses, CALL_DEADLINE)?;
         let anonymous = Caller::anonymous(&authority, crate::cluster::TRUST_DOMAIN, &addresses, CALL_DEADLINE)?;
         cluster.grant(grants(&cluster)).await?;
-        let tokens = Arc::new(store(&cluster).await?);
+        let tokens = Arc::new(store(&cluster, People::new(7), 0..2).await?);
         let attacker = DevIssuer::new(KEY_ID)?;
         let stage = Self { cluster, people, kubernetes, end_users, attacker, anonymous, workload, tokens };
         stage.wait_for_grants().await?;
@@ -389,28 +388,4 @@ fn grants(cluster: &LocalCluster) -> Vec<Grant> {
         workload("ns/payroll/sa/batch", &["describe_token"]),
         Grant { end_user: EndUserRule::Required.into(), ..workload(WORKLOAD, &["detokenize"]) },
     ]
-}
-
-/// Two numbers to reveal.
-async fn store(cluster: &LocalCluster) -> Result<Vec<String>> {
-    let (hr, people) = (cluster.caller("hr")?, People::new(7));
-    let mut tokens = Vec::new();
-    for number in 0..2 {
-        let request = TokenizeRequest {
-            tenant: TENANT.to_owned(),
-            item: Some(TokenizeItem {
-                kind: "my_number".to_owned(),
-                number: people.my_number(number),
-                subject: People::subject(number),
-                relation: Relation::Self_.into(),
-                scope: SCOPES[0].to_owned(),
-                notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-                ..TokenizeItem::default()
-            }),
-            ..TokenizeRequest::default()
-        };
-        let stored = hr.tokens(0).tokenize(request).await;
-        tokens.push(stored.map_err(|status| anyhow!("Tokenize: {}", describe(&status)))?.into_inner().token);
-    }
-    Ok(tokens)
 }

@@ -3,54 +3,37 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use fuda_ledger::{Checkpoint, SignedNote, VerifierKey, WitnessKey};
 use fuda_proto::ledger::v1::ReadEntriesRequest;
-use fuda_proto::tenant::v1::{Grant, Role};
-use fuda_proto::vault::v1::{BatchTokenizeRequest, NotifiedPurpose, Relation, TokenizeItem};
 use serde_json::{Value, json};
 
-use crate::cluster::{
-    AUDIT_PATH, AuditProcess, AuditSpec, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT, WITNESS_NAME,
-};
+use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, WITNESS_NAME};
 use crate::evidence::{Ctx, progress};
 use crate::synthetic::People;
+use crate::workload::store;
 
 /// Persons of one step.
 const STEP: u64 = 200;
 
 pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
     let mut cluster = LocalCluster::serving(ctx.cluster("real")?).await?;
-    let auditor = Grant {
-        caller: cluster.ca().spiffe_id(AUDIT_PATH),
-        role: Role::Auditor.into(),
-        actions: vec!["read_ledger".to_owned()],
-        ..Grant::default()
-    };
-    cluster.grant(vec![auditor]).await?;
+    AuditProcess::admit(&cluster).await?;
     let key = cluster.ledger_verifier_key().context("the ledger has a key")?.to_owned();
-    let mut audit = AuditProcess::serving(AuditSpec {
-        vault_binary: &ctx.binary,
-        dir: ctx.work_dir.join("audit"),
-        ca: cluster.ca(),
-        endpoints: cluster.client_addresses(),
-        verifier_key: &key,
-        rollback_after_s: 10,
-    })
-    .await?;
+    let mut audit = AuditProcess::following(&cluster, &ctx.binary, ctx.work_dir.join("audit"), 10).await?;
 
     // Phase 1: it follows, through its own death and that of a node.
     let people = People::new(ctx.seed);
-    tokenize(&cluster, &people, 0).await?;
+    store(&cluster, people, 0..STEP).await?;
     follows(&audit, &cluster, &key).await?;
     audit.kill9()?;
-    tokenize(&cluster, &people, 1).await?;
+    store(&cluster, people, 1 * STEP..2 * STEP).await?;
     audit.start()?;
     audit.wait_ready().await?;
     cluster.kill9(0)?;
-    tokenize(&cluster, &people, 2).await?;
+    store(&cluster, people, 2 * STEP..3 * STEP).await?;
     follows(&audit, &cluster, &key).await?;
     cluster.restart(0)?;
     cluster.wait_ready(PATIENCE).await?;
@@ -61,7 +44,7 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
     let copies = ctx.dir("copies")?;
     copy_disks(&cluster, &copies, true)?;
     start_all(&mut cluster).await?;
-    tokenize(&cluster, &people, 3).await?;
+    store(&cluster, people, 3 * STEP..4 * STEP).await?;
     let verified = follows(&audit, &cluster, &key).await?;
     cluster.kill9_all()?;
     let alone = audit.status().await?;
@@ -77,7 +60,7 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
     let alarm = rolled.alarms.first().context("an alarm")?;
     audit.settle(alarm.id)?;
     for step in 4..8 {
-        tokenize(&cluster, &people, step).await?;
+        store(&cluster, people, step * STEP..(step + 1) * STEP).await?;
     }
     let forked = audit.wait(PATIENCE, |status| status.alarms.iter().any(|alarm| alarm.kind == "fork")).await?;
     ensure!(forked.halted && forked.entries == verified, "it went on past a fork: {forked:?}");
@@ -111,31 +94,6 @@ async fn ledger_size(cluster: &LocalCluster) -> Result<u64> {
     }
     ensure!(most > 0, "no node tells the size of the ledger");
     Ok(most)
-}
-
-async fn tokenize(cluster: &LocalCluster, people: &People, step: u64) -> Result<()> {
-    let hr = cluster.caller("hr")?;
-    let items = (step * STEP..(step + 1) * STEP).map(|person| TokenizeItem {
-        kind: "my_number".to_owned(),
-        number: people.my_number(person),
-        subject: People::subject(person),
-        relation: Relation::Self_.into(),
-        scope: SCOPES[0].to_owned(),
-        notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-        ..TokenizeItem::default()
-    });
-    let items: Vec<TokenizeItem> = items.collect();
-    let until = Instant::now() + PATIENCE;
-    let mut node = 0;
-    loop {
-        let request = BatchTokenizeRequest { tenant: TENANT.to_owned(), items: items.clone(), ..Default::default() };
-        match hr.tokens(node).batch_tokenize(request).await {
-            Ok(_) => return Ok(()),
-            Err(status) if Instant::now() > until => return Err(status).context("BatchTokenize never succeeded"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-        node += 1;
-    }
 }
 
 /// Copies every node's data directory away, or back in the place of what it became.

@@ -8,18 +8,15 @@ use fuda_crypto::digest::SigningKey;
 use fuda_ledger::{SignedNote, WitnessKey};
 use fuda_proto::cluster::v1::Witness;
 use fuda_proto::ledger::v1::{AddCosignatureRequest, GetCheckpointRequest};
-use fuda_proto::tenant::v1::{Grant, Role};
 use fuda_proto::vault::v1::DetokenizeRequest;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::cluster::{
-    AUDIT_PATH, AuditProcess, AuditSpec, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT, WITNESS_NAME,
-};
-use crate::evidence::budget::store;
+use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT, WITNESS_NAME};
 use crate::evidence::{Ctx, progress};
 use crate::synthetic::People;
 use crate::wire::{Caller, is_code};
+use crate::workload::store;
 
 /// Beyond this age nothing is revealed.
 const AGE_S: u64 = 15;
@@ -29,25 +26,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
     let mut cluster = LocalCluster::serving(ctx.cluster("witnessed")?).await?;
-    let auditor = Grant {
-        caller: cluster.ca().spiffe_id(AUDIT_PATH),
-        role: Role::Auditor.into(),
-        actions: vec!["read_ledger".to_owned()],
-        ..Grant::default()
-    };
-    cluster.grant(vec![auditor]).await?;
+    AuditProcess::admit(&cluster).await?;
     let people = People::new(ctx.seed);
-    let token = store(&cluster, &people, 1).await?.pop().context("a token")?;
-    let key = cluster.ledger_verifier_key().context("the ledger has a key")?.to_owned();
-    let mut audit = AuditProcess::serving(AuditSpec {
-        vault_binary: &ctx.binary,
-        dir: ctx.work_dir.join("witnessed-audit"),
-        ca: cluster.ca(),
-        endpoints: cluster.client_addresses(),
-        verifier_key: &key,
-        rollback_after_s: 30,
-    })
-    .await?;
+    let token = store(&cluster, people, 0..1).await?.pop().context("a token")?;
+    let mut audit = AuditProcess::following(&cluster, &ctx.binary, ctx.work_dir.join("witnessed-audit"), 30).await?;
     audit.wait(PATIENCE, |status| status.cosigned_entries > 0).await?;
 
     // Phase 1: the nodes learn of the witness, and numbers are revealed on all of them.

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use fuda_proto::tenant::v1::{Grant, Role};
-use fuda_proto::vault::v1::{
-    DescribeTokenRequest, DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest,
-};
+use fuda_proto::vault::v1::{DescribeTokenRequest, DetokenizeRequest, TokenizeRequest};
 use fuda_runtime::dev_ca::{Authority, DevCa, Pems};
 use fuda_runtime::dev_issuer::DevIssuer;
 use tonic::Status;
@@ -19,6 +17,7 @@ use crate::cli::Cli;
 use crate::cluster::{CALL_DEADLINE, LocalCluster, OTHER_TENANT, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, path_text};
+use crate::workload::item;
 
 /// The partner's trust domain.
 pub(super) const PARTNER: &str = "partner.test";
@@ -195,16 +194,11 @@ impl Stage {
         let hr = self.caller(path)?;
         let until = Instant::now() + PATIENCE;
         loop {
-            let item = TokenizeItem {
-                kind: "my_number".to_owned(),
-                number: People::new(11).my_number(0),
-                subject: People::subject(0),
-                relation: Relation::Self_.into(),
-                scope: SCOPES[0].to_owned(),
-                notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-                ..TokenizeItem::default()
+            let request = TokenizeRequest {
+                tenant: tenant.to_owned(),
+                item: Some(item(People::new(11), 0)),
+                ..Default::default()
             };
-            let request = TokenizeRequest { tenant: tenant.to_owned(), item: Some(item), ..Default::default() };
             match hr.tokens(0).tokenize(request).await {
                 Ok(stored) => return Ok(stored.into_inner().token),
                 Err(status) if Instant::now() > until => {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fuda_core::Timestamp;
-use fuda_proto::vault::v1::{NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
 use serde_json::Value;
 
 use super::super::access::receiver;
@@ -18,7 +17,8 @@ use crate::cluster::clocks::{self, Clocks};
 use crate::cluster::{LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
 use crate::hooks::HookSink;
 use crate::synthetic::People;
-use crate::wire::{describe, path_text};
+use crate::wire::path_text;
+use crate::workload::store;
 
 /// The shortest delay there is, in hours.
 const DELAY_HOURS: &str = "24";
@@ -129,7 +129,7 @@ impl House {
         }
         cluster.wait_ready(PATIENCE).await?;
         cluster.create_tenant().await?;
-        std::fs::write(&house.token, store(cluster).await?)?;
+        std::fs::write(&house.token, store(cluster, People::new(5), 0..1).await?.pop().context("a token")?)?;
         Ok(house)
     }
 
@@ -315,19 +315,4 @@ impl House {
 
 fn name_of(path: &str) -> &str {
     Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
-}
-
-async fn store(cluster: &LocalCluster) -> Result<String> {
-    let item = TokenizeItem {
-        kind: "my_number".to_owned(),
-        number: People::new(5).my_number(0),
-        subject: People::subject(0),
-        relation: Relation::Self_.into(),
-        scope: SCOPES[0].to_owned(),
-        notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..Default::default() }],
-        ..TokenizeItem::default()
-    };
-    let request = TokenizeRequest { tenant: TENANT.to_owned(), item: Some(item), ..Default::default() };
-    let stored = cluster.caller("hr")?.tokens(0).tokenize(request).await;
-    Ok(stored.map_err(|status| anyhow::anyhow!("Tokenize: {}", describe(&status)))?.into_inner().token)
 }
