@@ -272,6 +272,15 @@ impl AuditProcess {
         Ok(fs::write(&self.settings, text.replacen(&head, &format!("{head}{lines}\n"), 1))?)
     }
 
+    /// Adds a table to its settings, which it reads when it starts again.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn add_table(&self, table: &str, lines: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.settings)?;
+        Ok(fs::write(&self.settings, format!("{text}\n[{table}]\n{lines}\n"))?)
+    }
+
     /// Gives it another verifier key, which it reads when it starts again.
     ///
     /// # Errors

@@ -46,13 +46,10 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use fuda_ledger::Entry;
 
     use super::columns::tests::ORIGIN;
     use super::*;
-    use crate::samples;
 
     /// A file of these entries.
     pub(super) fn written(format: Format, entries: &[Entry]) -> Vec<u8> {
@@ -62,22 +59,5 @@ mod tests {
             form.take(&Line { origin: ORIGIN, canonical: &canonical, entry }).unwrap();
         }
         form.finish().unwrap()
-    }
-
-    /// Says how fast the forms are: `dcargo test … -- --ignored --nocapture how_fast`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn how_fast_each_form_is() {
-        let rows = samples::rows(0, 50_000);
-        for format in [Format::Csv, Format::Ndjson, Format::Parquet, Format::Ocsf] {
-            let begun = Instant::now();
-            let mut form = format.start(io::sink()).unwrap();
-            for row in &rows {
-                form.take(&Line { origin: ORIGIN, canonical: &row.canonical, entry: &row.entry }).unwrap();
-            }
-            form.finish().unwrap();
-            let per_s = rows.len() as f64 / begun.elapsed().as_secs_f64();
-            eprintln!("{format:?}: {per_s:.0} entries/s");
-        }
     }
 }

@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use fuda_ledger::tree::{Hash, leaf_hash, verify_inclusion};
 
 use super::*;
@@ -87,44 +85,4 @@ fn alarms_stay_open_until_somebody_settles_them() {
     assert!(!store.settle(open[0].id, time, "auditor", "again").unwrap());
     assert!(store.read(|reader| reader.open_alarms()).unwrap().is_empty());
     assert!(store.read(|reader| reader.all_alarms()).unwrap()[0].settled.is_some());
-}
-
-/// `FUDA_AUDIT_SCALE=1000000 cargo test … -- --ignored --nocapture store_at_scale`
-#[test]
-#[ignore = "a measurement"]
-fn store_at_scale() {
-    let count: u64 = std::env::var("FUDA_AUDIT_SCALE").map_or(200_000, |count| count.parse().unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), ORIGIN).unwrap();
-    let (mut appending, step) = (0.0, 65_536);
-    for size in (0..=count).step_by(step).skip(1) {
-        let live = store.live();
-        let rows: Vec<Row> = (live.edge.size()..size).map(samples::row).collect();
-        let leaves: Vec<Hash> = rows.iter().map(|row| leaf_hash(&row.canonical)).collect();
-        let mut edge = live.edge.clone();
-        let started = Instant::now();
-        let full = edge.append(&leaves);
-        store.append(rows, edge, &full, None).unwrap();
-        appending += started.elapsed().as_secs_f64();
-    }
-    let stored = store.live().head().size;
-    drop(store);
-    let sql = Connection::open(dir.path().join("audit.db")).unwrap();
-    sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    let bytes = std::fs::metadata(dir.path().join("audit.db")).unwrap().len();
-    let per = |table: &str| -> f64 {
-        let query = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name = ?1";
-        sql.query_row(query, [table], |row| row.get::<_, i64>(0)).map_or(f64::NAN, |bytes| bytes as f64 / stored as f64)
-    };
-    let tables = ["blocks", "columns", "postings", "tiles"].map(|table| format!("{table} {:.1}", per(table)));
-    println!(
-        "{stored} entries, {:.0}/s, {:.1} B each: {}",
-        stored as f64 / appending,
-        bytes as f64 / stored as f64,
-        tables.join(", ")
-    );
-    let started = Instant::now();
-    let store = Store::open(dir.path(), ORIGIN).unwrap();
-    println!("opened in {:.3} s", started.elapsed().as_secs_f64());
-    assert_eq!(store.live().head().size, stored);
 }
