@@ -15,6 +15,7 @@ use fuda_wire::Sight;
 use serde::Deserialize;
 
 use crate::auditors::Auditors;
+use crate::console::OidcSettings;
 use crate::export::Limits;
 
 /// Bytes of a file that holds a verifier key.
@@ -47,6 +48,9 @@ pub(crate) struct Config {
     /// Files that auditors ask for.
     #[serde(default)]
     pub(crate) export: Export,
+    /// Who may look at pages without a certificate.
+    #[serde(default)]
+    pub(crate) console: Console,
     /// Logs, traces and metrics.
     #[serde(default)]
     pub(crate) telemetry: TelemetryConfig,
@@ -95,8 +99,16 @@ pub(crate) struct Listen {
     pub(crate) client: SocketAddr,
     /// Plaintext `/metrics`, `/livez`, `/readyz`; keep it inside the pod network.
     pub(crate) ops: SocketAddr,
-    /// Pages for auditors with a browser, mTLS; absent: none are served.
+    /// Pages for auditors with a browser, mTLS or sign-in at `console.oidc`; absent: none are served.
     pub(crate) console: Option<SocketAddr>,
+}
+
+/// Who may look at pages without a certificate.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Console {
+    /// The provider at which they sign in; absent: a certificate is demanded.
+    pub(crate) oidc: Option<OidcSettings>,
 }
 
 /// Files that auditors ask for.
@@ -132,7 +144,7 @@ impl Export {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Auditor {
-    /// His SPIFFE id.
+    /// His SPIFFE id; or `oidc:ALIAS/SUBJECT`, who signs in at the provider of the console.
     caller: String,
     /// Only entries of this tenant; absent: of all tenants and the vault itself.
     tenant: Option<String>,
@@ -191,7 +203,10 @@ impl Config {
             let tenant = tenant.as_deref().map(TenantId::parse).transpose()?;
             let parse = |callers: &Vec<String>| callers.iter().map(|caller| CallerId::parse(caller)).collect();
             let callers: Option<BTreeSet<CallerId>> = callers.as_ref().map(parse).transpose()?;
-            let fresh = auditors.add(CallerId::parse(caller)?, Sight { tenant, callers });
+            let caller = CallerId::parse(caller)?;
+            let comes = caller.is_spiffe() || self.console.oidc.as_ref().is_some_and(|oidc| oidc.knows(&caller));
+            ensure!(comes, "configuration key `auditors` names a person of no provider in `console.oidc`");
+            let fresh = auditors.add(caller, Sight { tenant, callers });
             ensure!(fresh, "configuration key `auditors` names a caller twice");
         }
         Ok(auditors)
@@ -219,6 +234,10 @@ impl Config {
         );
         fuda_ledger::note::check_name(&self.audit.witness_name).context("configuration key `audit.witness_name`")?;
         self.auditors()?;
+        if let Some(oidc) = &self.console.oidc {
+            ensure!(self.listen.console.is_some(), "configuration table `console.oidc` needs `listen.console`");
+            oidc.person().context("configuration table `console.oidc`")?;
+        }
         self.report.check().context("configuration section `report`")?;
         self.succession_keys()?;
         Ok(())

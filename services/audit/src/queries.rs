@@ -180,7 +180,7 @@ fn common(auditor: &Auditor) -> anyhow::Result<Common> {
         request_id: RequestId::from_bytes(request_id),
         trace_id: None,
         job: None,
-        credential: None,
+        credential: auditor.credential.clone(),
         source_zone: None,
         recipient: None,
     })

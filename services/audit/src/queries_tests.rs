@@ -8,7 +8,7 @@ use crate::ask::Asker;
 use crate::samples;
 
 fn auditor(sight: Sight) -> Auditor {
-    Auditor { caller: CallerId::parse("spiffe://fuda.test/person/auditor").unwrap(), sight: Arc::new(sight) }
+    Auditor::certified(CallerId::parse("spiffe://fuda.test/person/auditor").unwrap(), Arc::new(sight))
 }
 
 fn whole() -> Auditor {

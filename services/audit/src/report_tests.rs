@@ -18,7 +18,7 @@ const ENTRIES: u64 = 5_000;
 
 fn auditor(tenant: Option<&str>) -> Auditor {
     let sight = Sight { tenant: tenant.map(|tenant| TenantId::parse(tenant).unwrap()), callers: None };
-    Auditor { caller: CallerId::parse("spiffe://fuda.test/person/auditor").unwrap(), sight: Arc::new(sight) }
+    Auditor::certified(CallerId::parse("spiffe://fuda.test/person/auditor").unwrap(), Arc::new(sight))
 }
 
 fn asker(dir: &Path) -> Asker {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ask::Asker;
 use crate::auditors::{Auditor, Auditors};
-use crate::console::Console;
+use crate::console::{Console, OidcSettings};
 use crate::export::{Exports, Limits};
 use crate::queries::Queries;
 use crate::report::Reports;
@@ -97,6 +97,11 @@ fn chance(label: &[u8], place: u64) -> [u8; 32] {
 
 /// A console for one auditor over a cosigned ledger of `count` entries. The directory goes when it is dropped.
 pub(crate) fn console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
+    console_with(count, None)
+}
+
+/// As [`console`], for people of a provider `corp` as well, one of whom is an auditor: `oidc:corp/tanaka`.
+pub(crate) fn console_with(count: u64, provider: Option<OidcSettings>) -> (tempfile::TempDir, Arc<Console>) {
     let dir = tempfile::tempdir().unwrap();
     let (store, log, witness) = cosigned_store(dir.path(), count, 1_767_571_200);
     let queries = Arc::new(Queries::open(dir.path(), "audit.test/one").unwrap());
@@ -106,9 +111,10 @@ pub(crate) fn console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
     let exports = Exports::open(dir.path(), asker.clone(), limits, CancellationToken::new()).unwrap();
     let audit = Audit { asker, view: Arc::default(), log, witness, exports };
     let mut auditors = Auditors::default();
-    let auditor = CallerId::parse("spiffe://fuda.test/person/auditor").unwrap();
-    assert!(auditors.add(auditor, Sight { tenant: None, callers: None }));
-    (dir, Arc::new(Console::new(Arc::new(audit), Arc::new(auditors)).unwrap()))
+    for auditor in ["spiffe://fuda.test/person/auditor", "oidc:corp/tanaka"] {
+        assert!(auditors.add(CallerId::parse(auditor).unwrap(), Sight { tenant: None, callers: None }));
+    }
+    (dir, Arc::new(Console::new(Arc::new(audit), Arc::new(auditors), provider).unwrap()))
 }
 
 /// What signs the checkpoints of [`cosigned_store`].
@@ -135,5 +141,5 @@ pub(crate) fn cosigned_store(dir: &Path, count: u64, time_s: u64) -> (Store, Ver
 /// An auditor with this name and sight.
 pub(crate) fn auditor(name: &str, sight: Sight) -> Auditor {
     let caller = CallerId::parse(&format!("spiffe://fuda.test/person/{name}")).unwrap();
-    Auditor { caller, sight: Arc::new(sight) }
+    Auditor::certified(caller, Arc::new(sight))
 }

@@ -147,12 +147,15 @@ fn serve_auditors(
 ) -> anyhow::Result<()> {
     let (meter, audit, auditors) = (telemetry.metrics().meter(), Arc::new(audit), Arc::new(config.auditors()?));
     if let Some(address) = config.listen.console {
-        let tls = Arc::new(ServerTls::load_for_browsers(&config.tls, "console", &meter)?);
+        let tls =
+            Arc::new(ServerTls::load_for_browsers(&config.tls, config.console.oidc.is_some(), "console", &meter)?);
         drop(tls.watch(stop.clone()));
         let mut options = ListenerOptions::new(address, "console");
         options.connections_max = CONNECTIONS_MAX;
         let listener = TlsListener::bind(options, tls, &meter, stop.clone())?;
-        let console = Arc::new(Console::new(Arc::clone(&audit), Arc::clone(&auditors))?);
+        let provider = config.console.oidc.clone();
+        let console = Arc::new(Console::new(Arc::clone(&audit), Arc::clone(&auditors), provider)?);
+        tracker.spawn(Arc::clone(&console).watch(stop.clone()));
         tracker.spawn(crate::console::serve(listener, console));
     }
     let tls = Arc::new(ServerTls::load(&config.tls, "client", &meter)?);

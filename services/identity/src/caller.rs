@@ -110,6 +110,31 @@ impl Person {
         self.read(&self.issuer.verify(token, keys, now)?)
     }
 
+    /// Verifies the ID token of a sign-in that we began ourselves (OpenID Connect Core §3.1.3.7): a person's token, made for
+    /// us as the client that asked (`azp`), in answer to this very sign-in (`nonce`). The issuer's audience is our client id.
+    ///
+    /// # Errors
+    /// [`Reason`] is the first check that failed.
+    pub fn verify_sign_in(
+        &self,
+        token: &str,
+        keys: &KeySet,
+        nonce: &str,
+        now: Timestamp,
+    ) -> Result<PersonClaims, Reason> {
+        let claims = self.issuer.verify(token, keys, now)?;
+        let party = claims.get("azp");
+        let shared = claims.get("aud").and_then(Json::elements).is_some_and(|audiences| audiences.len() > 1);
+        let ours = party.and_then(Json::text) == Some(self.issuer.audience());
+        if (party.is_some() || shared) && !ours {
+            return Err(Reason::Binding);
+        }
+        if nonce.is_empty() || claims.text("nonce").map_err(|_| Reason::Nonce)? != nonce {
+            return Err(Reason::Nonce);
+        }
+        self.read(&claims)
+    }
+
     /// What verified claims say.
     ///
     /// # Errors

@@ -141,3 +141,35 @@ fn a_person_needs_a_name_that_can_stand_in_entries() {
     let found = stage.person(&by_mail, &json!({"sub": "1", "email": "alice@example.jp"})).unwrap();
     assert_eq!(found.caller.as_str(), "oidc:corp/alice@example.jp");
 }
+
+#[test]
+fn a_sign_in_is_the_answer_to_ours_and_made_for_us() {
+    let stage = Stage::new();
+    let rules = Person {
+        issuer: issuer(),
+        subject_claim: "sub".to_owned(),
+        sign_in_age_s_max: 900,
+        acr: Vec::new(),
+        amr: Vec::new(),
+    };
+    let verify = |own: &Value, nonce: &str| rules.verify_sign_in(&stage.token(own), &stage.keys, nonce, NOW);
+    let audience = rules.issuer.audience();
+    let good = json!({"sub": "alice", "nonce": "n-1"});
+    assert_eq!(verify(&good, "n-1").unwrap().caller.as_str(), "oidc:corp/alice");
+    assert!(verify(&json!({"sub": "alice", "nonce": "n-1", "azp": audience}), "n-1").is_ok());
+    assert!(verify(&json!({"sub": "alice", "nonce": "n-1", "azp": audience, "aud": [audience, "x"]}), "n-1").is_ok());
+    for (own, nonce, reason) in [
+        (json!({"sub": "alice"}), "n-1", Reason::Nonce),
+        (json!({"sub": "alice", "nonce": ""}), "", Reason::Nonce),
+        (json!({"sub": "alice", "nonce": 1}), "1", Reason::Nonce),
+        (good.clone(), "n-2", Reason::Nonce),
+        (good.clone(), "", Reason::Nonce),
+        (json!({"sub": "alice", "nonce": "n-1", "azp": "another"}), "n-1", Reason::Binding),
+        (json!({"sub": "alice", "nonce": "n-1", "azp": 1}), "n-1", Reason::Binding),
+        (json!({"sub": "alice", "nonce": "n-1", "aud": [audience, "another"]}), "n-1", Reason::Binding),
+        (json!({"sub": "alice", "nonce": "n-1", "aud": "another"}), "n-1", Reason::Audience),
+        (json!({"sub": "a b", "nonce": "n-1"}), "n-1", Reason::Subject),
+    ] {
+        assert_eq!(verify(&own, nonce).unwrap_err(), reason, "{own}");
+    }
+}

@@ -44,13 +44,15 @@ pub enum Reason {
     Lifetime,
     /// The name inside cannot be a caller.
     Subject,
-    /// Bound to another workload.
+    /// Bound to another workload, or made for another client.
     Binding,
+    /// Not the answer to the sign-in that we began.
+    Nonce,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoCredential,
         Self::TwoCredentials,
         Self::NotConfigured,
@@ -72,6 +74,7 @@ impl Reason {
         Self::Lifetime,
         Self::Subject,
         Self::Binding,
+        Self::Nonce,
     ];
 
     /// The stable label in metrics and logs.
@@ -99,6 +102,7 @@ impl Reason {
             Self::Lifetime => "lifetime",
             Self::Subject => "subject",
             Self::Binding => "binding",
+            Self::Nonce => "nonce",
         }
     }
 }

@@ -66,24 +66,39 @@ pub struct HttpsAddress {
 }
 
 /// What is asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     bearer: Option<&'a str>,
+    /// Credentials of a client, as they stand behind `Basic`.
+    basic: Option<&'a str>,
     /// A form to post.
     form: Option<&'a str>,
+}
+
+/// What it carries is secret: nothing of it is printed.
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").finish_non_exhaustive()
+    }
 }
 
 impl<'a> Request<'a> {
     /// A GET, with a bearer token if one is given.
     #[must_use]
     pub const fn get(bearer: Option<&'a str>) -> Self {
-        Self { bearer, form: None }
+        Self { bearer, basic: None, form: None }
     }
 
     /// A POST of an encoded form; an error status is answered like a good one (OAuth says what is wrong in the body).
     #[must_use]
     pub const fn post(form: &'a str) -> Self {
-        Self { bearer: None, form: Some(form) }
+        Self { bearer: None, basic: None, form: Some(form) }
+    }
+
+    /// With the credentials of a client (RFC 6749 §2.3.1), in base64.
+    #[must_use]
+    pub const fn with_basic(self, credentials: &'a str) -> Self {
+        Self { basic: Some(credentials), ..self }
     }
 }
 
@@ -159,6 +174,9 @@ impl HttpsAddress {
             .header(ACCEPT, "application/json");
         if let Some(bearer) = request.bearer {
             built = built.header(AUTHORIZATION, format!("Bearer {bearer}"));
+        }
+        if let Some(basic) = request.basic {
+            built = built.header(AUTHORIZATION, format!("Basic {basic}"));
         }
         if request.form.is_some() {
             built = built.header(CONTENT_TYPE, "application/x-www-form-urlencoded");

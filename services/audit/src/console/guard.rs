@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 use zeroize::Zeroizing;
 
 use super::language::{self, Language};
+use super::sign_in::{SIGN_IN_PATH, SIGNED_IN_PATH, Stranger};
 use super::{Console, layout};
 use crate::auditors::Auditor;
 
@@ -50,7 +51,13 @@ pub(super) struct Visit {
     pub(super) form: String,
     /// Path and query without the language, for the links that change it.
     pub(super) here: String,
+    /// Whether a cookie says who this is, so that there is something to sign out of.
+    pub(super) signed_in: bool,
 }
+
+/// What a form is bound to: the certificate of the connection, or the session of the cookie.
+#[derive(Debug, Clone)]
+struct SessionId(Vec<u8>);
 
 /// Makes and checks the tokens of forms.
 pub(super) struct Forms {
@@ -63,7 +70,7 @@ impl Forms {
         Self { key }
     }
 
-    /// A token for whoever came with this certificate: the certificate is the session.
+    /// A token for the forms of this session, whether that is a certificate or a cookie's.
     pub(super) fn token(&self, session: &[u8], now: SystemTime) -> String {
         let until = seconds(now).saturating_add(FORM_AGE_MAX.as_secs()).to_be_bytes();
         format!("{}{}", hex::encode(until), hex::encode(self.seal(&until, session)))
@@ -100,8 +107,8 @@ impl FromRequest<Arc<Console>> for Posted {
 
     async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, Response> {
         let visit = request.extensions().get::<Visit>().cloned();
-        let session = request.extensions().get::<PeerInfo>().and_then(session);
-        let (Some(visit), Some(session)) = (visit, session) else {
+        let session = request.extensions().get::<SessionId>().cloned();
+        let (Some(visit), Some(SessionId(session))) = (visit, session) else {
             return Err(StatusCode::FORBIDDEN.into_response());
         };
         let refused = |status| layout::refused(&visit, status);
@@ -120,11 +127,39 @@ impl FromRequest<Arc<Console>> for Posted {
     }
 }
 
-/// What stands for a session: the certificate, by issuer and serial, and who it names.
-fn session(peer: &PeerInfo) -> Option<Vec<u8>> {
+/// What stands for a session of a certificate: it, by issuer and serial, and who it names.
+fn certificate(peer: &PeerInfo) -> Option<SessionId> {
     let certificate = peer.certificate.as_ref()?;
     let parts: [&[u8]; 3] = [&certificate.issuer, &certificate.serial, certificate.caller.as_str().as_bytes()];
-    Some(parts.iter().flat_map(|part| [&(part.len() as u64).to_be_bytes(), *part].concat()).collect())
+    let parts = parts.iter().flat_map(|part| [&(part.len() as u64).to_be_bytes(), *part].concat());
+    Some(SessionId(b"certificate\0".iter().copied().chain(parts).collect()))
+}
+
+/// Who comes, as far as the connection and the request tell.
+enum Known {
+    /// An auditor, by certificate or by the cookie of a session.
+    Auditor(Auditor, SessionId),
+    /// Somebody else; or nobody, where a certificate is demanded.
+    Stranger,
+    /// Nobody yet, and he may sign in.
+    Nobody,
+}
+
+impl Known {
+    /// A certificate that is shown says who this is, whatever cookie comes along: nobody chooses between two identities.
+    fn of(console: &Console, request: &Request) -> Self {
+        let peer = request.extensions().get::<PeerInfo>();
+        if let Some(session) = peer.and_then(certificate) {
+            let admitted = console.auditors.authenticate(request.headers(), request.extensions());
+            return admitted.map_or(Self::Stranger, |auditor| Self::Auditor(auditor, session));
+        }
+        let Some(sign_in) = &console.sign_in else { return Self::Stranger };
+        match sign_in.auditor(&console.auditors, request.headers()) {
+            Some(Ok((auditor, id))) => Self::Auditor(auditor, SessionId([b"cookie\0".as_slice(), &id].concat())),
+            Some(Err(Stranger)) => Self::Stranger,
+            None => Self::Nobody,
+        }
+    }
 }
 
 /// Whether the browser says that the request comes from a page of ours. One that says nothing is refused. Our pages send no
@@ -141,31 +176,34 @@ fn from_own_page(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a page of somebody else makes the browser ask. Every question is entered under the auditor's name, so he must
-/// have asked it himself; only the first page can be linked to.
+/// have asked it himself; only the first page can be linked to, and the provider sends the browser back to one that asks
+/// nothing.
 fn lured(request: &Request) -> bool {
     let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
     let foreign = site.is_some_and(|site| site != b"same-origin" && site != b"none");
-    foreign && !(request.method() == Method::GET && request.uri().path() == "/")
+    foreign && !(request.method() == Method::GET && ["/", SIGNED_IN_PATH].contains(&request.uri().path()))
+}
+
+/// Whether nobody in particular may ask for it: what signs in, and what pages look like.
+fn open(path: &str) -> bool {
+    [SIGN_IN_PATH, SIGNED_IN_PATH].contains(&path) || path.starts_with("/static/")
 }
 
 /// Lets only auditors through, in time, and puts the rules for the browser on every answer.
-pub(super) async fn stand(State(console): State<Arc<Console>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn stand(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
     let language = Language::of(request.uri().query(), request.headers());
     let asked = language::asked(request.uri().query());
-    let admitted = console.auditors.authenticate(request.headers(), request.extensions());
-    let session = request.extensions().get::<PeerInfo>().and_then(session);
-    let mut response = match (admitted, session) {
-        (Ok(auditor), Some(session)) => {
-            let form = console.forms.token(&session, SystemTime::now());
-            let visit = Visit { auditor, language, form, here: without_language(&request) };
-            if lured(&request) {
-                layout::refused(&visit, StatusCode::FORBIDDEN)
-            } else {
-                request.extensions_mut().insert(visit.clone());
-                answered(&console, &visit, request, next).await
-            }
+    let mut response = match Known::of(&console, &request) {
+        Known::Auditor(auditor, session) => {
+            let form = console.forms.token(&session.0, SystemTime::now());
+            let (here, signed_in) = (without_language(&request), auditor.credential.is_some());
+            admitted(&console, Visit { auditor, language, form, here, signed_in }, session, request, next).await
         }
-        _ => layout::stranger(language),
+        Known::Nobody if open(request.uri().path()) && !lured(&request) => {
+            in_time(next.run(request)).await.unwrap_or_else(|| StatusCode::GATEWAY_TIMEOUT.into_response())
+        }
+        Known::Nobody => layout::welcome(language, request.uri().path()),
+        Known::Stranger => layout::stranger(language),
     };
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -182,12 +220,26 @@ pub(super) async fn stand(State(console): State<Arc<Console>>, mut request: Requ
     response
 }
 
-async fn answered(console: &Console, visit: &Visit, request: Request, next: Next) -> Response<Body> {
+async fn admitted(
+    console: &Console,
+    visit: Visit,
+    session: SessionId,
+    mut request: Request,
+    next: Next,
+) -> Response<Body> {
+    if lured(&request) {
+        return layout::refused(&visit, StatusCode::FORBIDDEN);
+    }
     let Ok(_room) = console.room.try_acquire() else {
-        return layout::refused(visit, StatusCode::SERVICE_UNAVAILABLE);
+        return layout::refused(&visit, StatusCode::SERVICE_UNAVAILABLE);
     };
-    let answer = tokio::time::timeout(ANSWER_MAX, next.run(request)).await;
-    answer.unwrap_or_else(|_| layout::refused(visit, StatusCode::GATEWAY_TIMEOUT))
+    request.extensions_mut().insert(visit.clone());
+    request.extensions_mut().insert(session);
+    in_time(next.run(request)).await.unwrap_or_else(|| layout::refused(&visit, StatusCode::GATEWAY_TIMEOUT))
+}
+
+async fn in_time(answer: impl Future<Output = Response>) -> Option<Response> {
+    tokio::time::timeout(ANSWER_MAX, answer).await.ok()
 }
 
 /// Path and query without `lang`; a form that was posted has no address to come back to.
@@ -252,6 +304,8 @@ mod tests {
         };
         assert!(!lured(&request("/", "cross-site")) && !lured(&request("/search?x=1", "same-origin")));
         assert!(!lured(&request("/search", "none")), "typed by hand");
+        assert!(!lured(&request("/signed-in?code=1", "cross-site")), "the provider sends the browser back");
+        assert!(lured(&request("/sign-in", "cross-site")), "nobody is sent to the provider by a foreign page");
         assert!(lured(&request("/search", "cross-site")) && lured(&request("/entry/1", "same-site")));
         assert!(!lured(&Request::builder().uri("/search").body(Body::empty()).unwrap()), "no browser");
     }

@@ -1,7 +1,9 @@
 //! In which language a page is shown.
 
 use http::HeaderMap;
-use http::header::{ACCEPT_LANGUAGE, COOKIE};
+use http::header::ACCEPT_LANGUAGE;
+
+use super::sign_in::cookie;
 
 /// Name of the cookie that keeps the choice.
 pub(super) const COOKIE_NAME: &str = "fuda-lang";
@@ -51,9 +53,7 @@ pub(super) fn asked(query: Option<&str>) -> Option<Language> {
 }
 
 fn chosen(headers: &HeaderMap) -> Option<Language> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE_NAME).and_then(|(_, code)| Language::parse(code))
+    cookie(headers, COOKIE_NAME).and_then(Language::parse)
 }
 
 fn preferred(headers: &HeaderMap) -> Option<Language> {

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use super::guard::{FORM_FIELD, Visit};
 use super::language::Language;
+use super::sign_in::SIGN_IN_PATH;
 use super::texts::{self, Text};
 
 /// Places of the menu.
@@ -46,6 +47,11 @@ pub(super) fn page(visit: &Visit, place: &str, title: &str, body: &Markup) -> Re
                             }
                         } }
                         span.who { (visit.auditor.caller) }
+                        @if visit.signed_in {
+                            form.sign-out method="post" action="/sign-out" {
+                                (form_field(visit)) button { (visit.say(texts::SIGN_OUT)) }
+                            }
+                        }
                         nav aria-label=(visit.say(texts::LANGUAGES)) { ul {
                             @for language in Language::ALL {
                                 li { a href={ (visit.here) "lang=" (language.code()) } lang=(language.code()) hreflang=(language.code())
@@ -118,13 +124,33 @@ fn refused_because(visit: &Visit, status: StatusCode, why: Text, more: &str) -> 
 
 /// All that somebody sees who is no auditor.
 pub(super) fn stranger(language: Language) -> Response {
+    outside(language, StatusCode::FORBIDDEN, texts::STRANGER, false)
+}
+
+/// What somebody sees who may still sign in. The first page is there for it; others are refused.
+pub(super) fn welcome(language: Language, path: &str) -> Response {
+    let status = if path == "/" { StatusCode::OK } else { StatusCode::FORBIDDEN };
+    outside(language, status, texts::SIGN_IN_INTRO, true)
+}
+
+/// What somebody sees who is not signed in, or no longer, and may try.
+pub(super) fn not_signed_in(language: Language, status: StatusCode, why: Text) -> Response {
+    outside(language, status, why, true)
+}
+
+/// A page without a menu, for those who are not in.
+fn outside(language: Language, status: StatusCode, why: Text, may_sign_in: bool) -> Response {
     let say = |text: Text| text.in_language(language);
     let markup = html! {
         (DOCTYPE)
         html lang=(language.code()) {
-            (head(language, say(texts::REFUSED)))
-            body { main { h1 { (say(texts::CONSOLE)) } p { (say(texts::STRANGER)) } } }
+            (head(language, say(if may_sign_in { texts::SIGN_IN } else { texts::REFUSED })))
+            body { main {
+                h1 { (say(texts::CONSOLE)) }
+                p { (say(why)) }
+                @if may_sign_in { p.actions { a.button #sign-in href=(SIGN_IN_PATH) { (say(texts::SIGN_IN)) } } }
+            } }
         }
     };
-    (StatusCode::FORBIDDEN, Html(markup.into_string())).into_response()
+    (status, Html(markup.into_string())).into_response()
 }

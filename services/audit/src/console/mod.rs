@@ -1,7 +1,7 @@
 //! The console: pages for auditors in a browser, made here, without a script but the one that checks a proof.
 //!
 //! ```text
-//! browser ─ TLS, client certificate ─▶ guard: auditor? own page? ─▶ page ─▶ the same AuditService that gRPC calls
+//! browser ─ TLS, client certificate or sign-in ─▶ guard: auditor? own page? ─▶ page ─▶ the AuditService that gRPC calls
 //! ```
 //! A page asks nothing but [`Audit`], as an auditor's gRPC call does: what may be seen, and what is entered before an
 //! answer leaves, is decided in one place.
@@ -20,6 +20,7 @@ mod reasons;
 mod reports;
 mod search;
 mod serve;
+mod sign_in;
 mod sign_off;
 mod texts;
 mod time;
@@ -29,12 +30,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path};
 use axum::response::IntoResponse as _;
-use axum::routing::get;
+use axum::routing::{get, post};
 use fuda_crypto::{OsRandom, Random as _};
 use fuda_proto::audit::v1 as pb;
 use fuda_proto::audit::v1::audit_service_server::AuditService as _;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 use zeroize::Zeroizing;
 
@@ -42,6 +44,8 @@ use crate::auditors::Auditors;
 use crate::service::Audit;
 use guard::{Forms, Visit};
 pub(crate) use serve::serve;
+pub(crate) use sign_in::OidcSettings;
+use sign_in::SignIn;
 
 /// Longest form, in bytes.
 const FORM_BYTES_MAX: usize = 64 << 10;
@@ -54,17 +58,31 @@ pub(crate) struct Console {
     auditors: Arc<Auditors>,
     forms: Forms,
     room: Semaphore,
+    /// How auditors without a certificate sign in; `None`: they cannot.
+    sign_in: Option<SignIn>,
 }
 
 impl Console {
     /// A console over the service. Forms of an earlier process are no longer taken.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
-    pub(crate) fn new(audit: Arc<Audit>, auditors: Arc<Auditors>) -> anyhow::Result<Self> {
+    /// When the system gives no random bytes, or the settings of the provider are wrong.
+    pub(crate) fn new(
+        audit: Arc<Audit>,
+        auditors: Arc<Auditors>,
+        provider: Option<OidcSettings>,
+    ) -> anyhow::Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
         OsRandom::new().fill(&mut *key)?;
-        Ok(Self { audit, auditors, forms: Forms::new(key), room: Semaphore::new(PAGES_MAX) })
+        let sign_in = provider.map(SignIn::new).transpose()?;
+        Ok(Self { audit, auditors, forms: Forms::new(key), room: Semaphore::new(PAGES_MAX), sign_in })
+    }
+
+    /// Keeps what is known of the provider new until `stop`; ends at once without one.
+    pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        if let Some(sign_in) = &self.sign_in {
+            sign_in.watch(stop).await;
+        }
     }
 
     async fn status(&self, visit: &Visit, with_settled_alarms: bool) -> Result<pb::GetStatusResponse, Status> {
@@ -119,7 +137,7 @@ impl Console {
     }
 }
 
-/// A question as if it had come by gRPC: who asks was established from the same certificate.
+/// A question as if it had come by gRPC: who asks was established before.
 fn asked_by<T>(visit: &Visit, question: T) -> Request<T> {
     let mut request = Request::new(question);
     request.extensions_mut().insert(visit.auditor.clone());
@@ -132,7 +150,14 @@ fn router(console: &Arc<Console>) -> Router {
     let nowhere = |axum::Extension(visit): axum::Extension<Visit>| async move {
         layout::refused(&visit, StatusCode::NOT_FOUND).into_response()
     };
-    Router::new()
+    let router = match console.sign_in {
+        Some(_) => Router::new()
+            .route(sign_in::SIGN_IN_PATH, get(sign_in::begin))
+            .route(sign_in::SIGNED_IN_PATH, get(sign_in::finish))
+            .route("/sign-out", post(sign_in::end)),
+        None => Router::new(),
+    };
+    router
         .route("/", get(overview::overview))
         .route("/alarms", get(overview::alarms))
         .route("/search", get(search::search))

@@ -195,8 +195,16 @@ texts! {
         "The ledger of what auditors asked this process. Looking at this page is an entry too.";
     AUDITOR: "監査人", "Auditor";
 
-    STRANGER: "このコンソールは、登録された監査人の証明書でのみ利用できます。",
-        "This console is for registered auditors, who come with their certificates.";
+    SIGN_IN: "サインイン", "Sign in";
+    SIGN_IN_INTRO: "登録された監査人としてサインインしてください。認証は、貴社の認証基盤で行います。",
+        "Please sign in as a registered auditor. Your organisation's provider asks who you are.";
+    SIGN_IN_FAILED: "サインインできませんでした。もう一度お試しください。", "You could not be signed in. Please try again.";
+    SIGN_OUT: "サインアウト", "Sign out";
+    SIGNED_OUT: "サインアウトしました。認証基盤では、サインインしたままの場合があります。",
+        "You are signed out here. The provider may still know you.";
+
+    STRANGER: "このコンソールは、登録された監査人のみが利用できます。",
+        "This console is for registered auditors only.";
     REFUSED: "お答えできません", "Cannot be answered";
     NOT_FOUND: "見つからないか、閲覧の範囲外です。", "It does not exist, or you may not see it.";
     BAD_QUESTION: "照会の内容に誤りがあります。", "The question is not well formed.";

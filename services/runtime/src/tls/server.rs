@@ -29,12 +29,18 @@ impl ServerTls {
         Ok(Self { store: Arc::new(store) })
     }
 
-    /// As [`ServerTls::load`], for a listener that speaks HTTP/1.1 to browsers.
+    /// As [`ServerTls::load`], for a listener that speaks HTTP/1.1 to browsers. With `without_certificate` a browser may come
+    /// without one, and whoever serves it must have another proof of identity.
     ///
     /// # Errors
     /// As [`ServerTls::load`].
-    pub fn load_for_browsers(paths: &TlsPaths, role: &'static str, meter: &Meter) -> Result<Self, TlsError> {
-        let build = |material| server_config(material, false, &[], ALPN_HTTP1);
+    pub fn load_for_browsers(
+        paths: &TlsPaths,
+        without_certificate: bool,
+        role: &'static str,
+        meter: &Meter,
+    ) -> Result<Self, TlsError> {
+        let build = move |material| server_config(material, without_certificate, &[], ALPN_HTTP1);
         Ok(Self { store: Arc::new(MaterialStore::load(paths, role, meter, build)?) })
     }
 
