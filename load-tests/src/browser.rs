@@ -129,13 +129,14 @@ impl Browser {
         Ok(found.as_str().unwrap_or_default().to_owned())
     }
 
-    /// The cells of a table's body.
+    /// The cells of a table's body; of a code and its name, the code.
     ///
     /// # Errors
     /// When the browser does not answer.
     pub async fn rows(&self, table: &str) -> Result<Vec<Vec<String>>> {
         let rows = format!(
-            "Array.from(document.querySelectorAll({:?}), row => Array.from(row.cells, cell => cell.innerText.trim()))",
+            "Array.from(document.querySelectorAll({:?}), row => \
+             Array.from(row.cells, cell => (cell.querySelector('code') || cell).innerText.trim()))",
             format!("{table} tbody tr")
         );
         Ok(serde_json::from_value(self.look(&rows).await?)?)

@@ -1,11 +1,13 @@
 //! What a form asks for, as the filter that the service reads.
 
 use fuda_policy::Action;
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::guard::Visit;
+use super::language::Language;
 use super::texts::{self, Text};
 use super::time;
 
@@ -34,6 +36,16 @@ impl Asking {
     pub(super) fn is_asked(&self) -> bool {
         let named = [&self.filter, &self.from, &self.until];
         named.into_iter().chain(self.tests().map(|(_, value)| value)).any(|value| !value.trim().is_empty())
+    }
+
+    /// The same for the last days, today included, where no days are asked for.
+    pub(super) fn lately(mut self, days: i64) -> Self {
+        if self.from.is_empty() && self.until.is_empty() {
+            let today = time::today();
+            self.until = today.to_string();
+            self.from = today.saturating_sub((days - 1).days()).to_string();
+        }
+        self
     }
 
     fn tests(&self) -> impl Iterator<Item = (&'static str, &String)> {
@@ -105,13 +117,22 @@ pub(super) fn field(visit: &Visit, name: &str, text: Text, kind: &str, value: &s
     }
 }
 
-/// A labelled choice; the empty one is all of them.
-pub(super) fn choice(visit: &Visit, name: &str, text: Text, values: &[&str], chosen: &str) -> Markup {
+/// A labelled choice of codes, shown with their names; the empty one is all of them.
+pub(super) fn choice(
+    visit: &Visit,
+    name: &str,
+    text: Text,
+    values: &[&str],
+    chosen: &str,
+    named: fn(&str, Language) -> Option<String>,
+) -> Markup {
     html! {
         div { label for=(name) { (visit.say(text)) }
             select id=(name) name=(name) {
                 option value="" { (visit.say(texts::ALL_OF_THEM)) }
-                @for value in values { option value=(value) selected[*value == chosen] { (value) } }
+                @for value in values { option value=(value) selected[*value == chosen] {
+                    @if let Some(name) = named(value, visit.language) { (name) " – " } (value)
+                } }
             } }
     }
 }
@@ -147,6 +168,15 @@ mod tests {
         );
         assert!(asking.is_asked() && !Asking::default().is_asked());
         assert_eq!(Asking::default().filter().unwrap(), "");
+    }
+
+    #[test]
+    fn days_that_are_not_asked_for_are_the_last_ones() {
+        let asked = Asking { from: "2026-01-01".to_owned(), ..Asking::default() };
+        assert_eq!(asked.lately(7).until, "");
+        let (lately, today) = (Asking::default().lately(7), time::today());
+        assert_eq!((lately.from, lately.until), (today.saturating_sub(6.days()).to_string(), today.to_string()));
+        assert_eq!(Asking::default().lately(1).from, today.to_string());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::guard::Visit;
 use super::texts::{self, Text};
-use super::{Console, layout, reasons, time};
+use super::{Console, codes, layout, reasons, time};
 
 /// Where an entry is asked for by number.
 #[derive(Deserialize)]
@@ -115,7 +115,10 @@ fn fields(visit: &Visit, entry: &pb::Entry) -> Markup {
             @for (name, text, value) in named(entry) {
                 @if !value.is_empty() {
                     dt { (visit.say(text)) }
-                    dd data-field=(name) { (value) }
+                    dd {
+                        span data-field=(name) { (value) }
+                        @if let Some(name) = codes::beside(visit, name, &value) { " " span.quiet { (name) } }
+                    }
                 }
             }
         }

@@ -19,7 +19,9 @@ pub(super) const PLACES: &[(&str, Text)] = &[
     ("/denials", texts::DENIALS),
     ("/reports", texts::REPORTS),
     ("/sign-off", texts::SIGN_OFFS),
+    ("/exports", texts::EXPORTS),
     ("/alarms", texts::ALARMS),
+    ("/predecessors", texts::PREDECESSORS),
     ("/questions", texts::QUESTIONS),
 ];
 

@@ -9,13 +9,16 @@
 mod asking;
 mod assets;
 mod chart;
+mod codes;
 mod entry;
+mod exports;
 mod guard;
 mod language;
 mod layout;
 mod overview;
 mod patterns;
 mod person;
+mod predecessors;
 mod reasons;
 mod reports;
 mod search;
@@ -58,6 +61,7 @@ pub(crate) struct Console {
     auditors: Arc<Auditors>,
     forms: Forms,
     room: Semaphore,
+    downloads: Arc<Semaphore>,
     /// How auditors without a certificate sign in; `None`: they cannot.
     sign_in: Option<SignIn>,
 }
@@ -75,7 +79,8 @@ impl Console {
         let mut key = Zeroizing::new([0; 32]);
         OsRandom::new().fill(&mut *key)?;
         let sign_in = provider.map(SignIn::new).transpose()?;
-        Ok(Self { audit, auditors, forms: Forms::new(key), room: Semaphore::new(PAGES_MAX), sign_in })
+        let (room, downloads) = (Semaphore::new(PAGES_MAX), Arc::new(Semaphore::new(exports::DOWNLOADS_MAX)));
+        Ok(Self { audit, auditors, forms: Forms::new(key), room, downloads, sign_in })
     }
 
     /// Keeps what is known of the provider new until `stop`; ends at once without one.
@@ -132,6 +137,27 @@ impl Console {
         Ok(self.audit.list_reports(question).await?.into_inner().reports)
     }
 
+    async fn exports(&self, visit: &Visit) -> Result<Vec<pb::Export>, Status> {
+        Ok(self.audit.list_exports(asked_by(visit, pb::ListExportsRequest {})).await?.into_inner().exports)
+    }
+
+    async fn export(&self, visit: &Visit, id: String) -> Result<pb::Export, Status> {
+        let found = self.audit.get_export(asked_by(visit, pb::GetExportRequest { id })).await?.into_inner();
+        found.export.ok_or_else(|| Status::internal("no export"))
+    }
+
+    async fn start_export(&self, visit: &Visit, question: pb::StartExportRequest) -> Result<(), Status> {
+        self.audit.start_export(asked_by(visit, question)).await.map(drop)
+    }
+
+    async fn read_export(&self, visit: &Visit, question: pb::ReadExportRequest) -> Result<Vec<u8>, Status> {
+        Ok(self.audit.read_export(asked_by(visit, question)).await?.into_inner().data)
+    }
+
+    async fn delete_export(&self, visit: &Visit, id: String) -> Result<(), Status> {
+        self.audit.delete_export(asked_by(visit, pb::DeleteExportRequest { id })).await.map(drop)
+    }
+
     async fn report(&self, visit: &Visit, question: pb::MakeReportRequest) -> Result<pb::MakeReportResponse, Status> {
         Ok(self.audit.make_report(asked_by(visit, question)).await?.into_inner())
     }
@@ -164,6 +190,10 @@ fn router(console: &Arc<Console>) -> Router {
         .route("/reports", get(reports::reports))
         .route("/report", get(reports::report))
         .route("/sign-off", get(sign_off::show).post(sign_off::sign))
+        .route("/exports", get(exports::exports).post(exports::start))
+        .route("/export/{id}", get(exports::download))
+        .route("/export/{id}/remove", post(exports::remove))
+        .route("/predecessors", get(predecessors::predecessors))
         .route("/questions", get(search::questions))
         .route("/who", get(person::who))
         .route("/denials", get(person::denials))

@@ -17,7 +17,7 @@ use super::chart::{HeatMap, bars};
 use super::guard::Visit;
 use super::overview::grouped;
 use super::texts::Text;
-use super::{Console, layout, texts, time};
+use super::{Console, codes, layout, texts, time};
 
 /// Days that are shown when none are asked for.
 const DAYS: i64 = 31;
@@ -30,13 +30,9 @@ const WEEKDAYS: [Text; 7] =
 pub(super) async fn patterns(
     State(console): State<Arc<Console>>,
     Extension(visit): Extension<Visit>,
-    Query(mut asking): Query<Asking>,
+    Query(asking): Query<Asking>,
 ) -> Response {
-    if asking.from.is_empty() && asking.until.is_empty() {
-        let today = time::today();
-        asking.until = today.to_string();
-        asking.from = today.saturating_sub((DAYS - 1).days()).to_string();
-    }
+    let asking = asking.lately(DAYS);
     let Ok(filter) = reveals(&asking) else { return layout::refused(&visit, StatusCode::BAD_REQUEST) };
     let by_purpose = pb::SummarizeRequest {
         filter: filter.clone(),
@@ -164,7 +160,7 @@ fn table(visit: &Visit, groups: &[pb::Group], asking: &Asking) -> Markup {
                     tr {
                         th scope="row" { (or_dash(purpose)) }
                         td { (caller) }
-                        td class=[(decision == "denied").then_some("bad")] { (decision) }
+                        td class=[(decision == "denied").then_some("bad")] { (codes::show_decision(visit, decision)) }
                         td.number { a href=(entries.address("/search", "")) { (grouped(group.entries)) } }
                         td.number { (grouped(group.persons)) }
                     }

@@ -8,13 +8,12 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use fuda_proto::audit::v1 as pb;
 use http::StatusCode;
-use jiff::ToSpan as _;
 use maud::{Markup, html};
 
 use super::asking::{self, Asking};
 use super::guard::Visit;
 use super::overview::grouped;
-use super::{Console, layout, reasons, texts, time};
+use super::{Console, codes, layout, reasons, texts, time};
 
 /// Denials of one caller, reason and hour from which on they are shown as a burst.
 const BURST: u64 = 10;
@@ -84,8 +83,8 @@ fn accesses(visit: &Visit, groups: &[pb::Group], asking: &Asking) -> Markup {
                     th scope="row" { (caller) }
                     td { (end_user) }
                     td { (purpose) }
-                    td { (action) }
-                    td class=[(decision == "denied").then_some("bad")] { (decision) }
+                    td { (codes::show_action(visit, action)) }
+                    td class=[(decision == "denied").then_some("bad")] { (codes::show_decision(visit, decision)) }
                     td.number { a href=(entries(subject, caller, action, decision).address("/search", "")) {
                         (grouped(group.entries)) } }
                     td { (time::shown(group.first_time.as_ref())) }
@@ -99,14 +98,9 @@ fn accesses(visit: &Visit, groups: &[pb::Group], asking: &Asking) -> Markup {
 pub(super) async fn denials(
     State(console): State<Arc<Console>>,
     Extension(visit): Extension<Visit>,
-    Query(mut asking): Query<Asking>,
+    Query(asking): Query<Asking>,
 ) -> Response {
-    if asking.from.is_empty() && asking.until.is_empty() {
-        let today = time::today();
-        asking.until = today.to_string();
-        asking.from = today.saturating_sub((DAYS - 1).days()).to_string();
-    }
-    asking.decision = "denied".to_owned();
+    let asking = Asking { decision: "denied".to_owned(), ..asking.lately(DAYS) };
     let Ok(filter) = asking.filter() else { return layout::refused(&visit, StatusCode::BAD_REQUEST) };
     let question = pb::SummarizeRequest {
         filter,

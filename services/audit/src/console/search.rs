@@ -13,7 +13,7 @@ use maud::{Markup, html};
 
 use super::asking::{self, Asking};
 use super::guard::Visit;
-use super::{Console, layout, texts, time};
+use super::{Console, codes, layout, texts, time};
 
 /// Entries of one page.
 const PAGE_ENTRIES: i32 = 50;
@@ -53,8 +53,8 @@ fn form(visit: &Visit, asking: &Asking) -> Markup {
             (asking::field(visit, "subject", texts::SUBJECT, "text", &asking.subject))
             (asking::field(visit, "caller", texts::CALLER, "text", &asking.caller))
             (asking::field(visit, "purpose", texts::PURPOSE, "text", &asking.purpose))
-            (asking::choice(visit, "action", texts::ACTION, &asking::actions(), &asking.action))
-            (asking::choice(visit, "decision", texts::DECISION, &asking::DECISIONS, &asking.decision))
+            (asking::choice(visit, "action", texts::ACTION, &asking::actions(), &asking.action, codes::action))
+            (asking::choice(visit, "decision", texts::DECISION, &asking::DECISIONS, &asking.decision, codes::decision))
             (asking::field(visit, "from", texts::FROM, "date", &asking.from))
             (asking::field(visit, "until", texts::UNTIL, "date", &asking.until))
             div.wide { label for="filter" { (visit.say(texts::FILTER)) }
@@ -88,9 +88,10 @@ fn entries(visit: &Visit, entries: &[Entry]) -> Markup {
                     th.number scope="row" { a href={ "/entry/" (entry.sequence) } { (entry.sequence) } }
                     td { (time::shown(entry.time.as_ref())) }
                     td { (entry.tenant) }
-                    td { (entry.action) }
+                    td { (codes::show_action(visit, &entry.action)) }
                     td class=[(entry.decision == "denied").then_some("bad")] {
-                        (entry.decision) @if !entry.reason.is_empty() { br; (entry.reason) }
+                        (codes::show_decision(visit, &entry.decision))
+                        @if !entry.reason.is_empty() { br; (codes::show_reason(visit, &entry.reason)) }
                     }
                     td { (entry.subject) }
                     td { (entry.purpose) }
@@ -124,7 +125,7 @@ pub(super) async fn questions(
                 th.number scope="row" { (entry.sequence) }
                 td { (time::shown(entry.time.as_ref())) }
                 td { (entry.caller) }
-                td class=[(entry.decision == "denied").then_some("bad")] { (entry.decision) }
+                td class=[(entry.decision == "denied").then_some("bad")] { (codes::show_decision(&visit, &entry.decision)) }
                 td { @for (key, value) in details { div { span.quiet { (key) ": " } (value) } } }
             } } }
         } }

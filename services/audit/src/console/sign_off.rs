@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::asking::{self, Asking};
 use super::guard::{Posted, Visit};
 use super::overview::grouped;
-use super::{Console, layout, texts, time};
+use super::{Console, codes, layout, texts, time};
 
 /// Whose month is looked at.
 #[derive(Debug, Default, Deserialize)]
@@ -111,7 +111,7 @@ fn reviewed(visit: &Visit, counts: &[pb::Group], chosen: &Chosen, first: Date, b
                 @let entries = Asking { tenant: chosen.tenant.trim().to_owned(), decision: decision.clone(),
                     purpose: purpose.clone(), from: first.to_string(), until: behind.saturating_sub(1.day()).to_string(),
                     ..Asking::default() };
-                td class=[(decision == "denied").then_some("bad")] { (decision) }
+                td class=[(decision == "denied").then_some("bad")] { (codes::show_decision(visit, decision)) }
                 th scope="row" { (purpose) }
                 td.number { a href=(entries.address("/search", "")) { (grouped(group.entries)) } }
                 td.number { (grouped(group.persons)) }

@@ -79,6 +79,8 @@ async fn no_page_holds_anything_inline() {
         "/questions",
         "/reports",
         "/sign-off",
+        "/exports",
+        "/predecessors",
         "/entry/7",
         "/nowhere",
     ] {
@@ -117,6 +119,8 @@ async fn every_question_of_a_page_is_entered_before_its_answer_leaves() {
         ("/entry/7", 1),
         ("/entry/7/proof", 1),
         ("/questions", 1),
+        ("/exports", 0),
+        ("/predecessors", 0),
         ("/sign-off?tenant=acme&month=2025-12", 2),
         ("/report?report=review&tenant=acme&from=2026-01-01&until=2026-01-31", 1),
     ] {
@@ -131,9 +135,19 @@ async fn every_question_of_a_page_is_entered_before_its_answer_leaves() {
 }
 
 async fn post(console: &Arc<Console>, serial: u8, fields: &str, site: &str) -> (StatusCode, HeaderMap, String) {
+    post_to(console, "/sign-off", serial, fields, site).await
+}
+
+async fn post_to(
+    console: &Arc<Console>,
+    path: &str,
+    serial: u8,
+    fields: &str,
+    site: &str,
+) -> (StatusCode, HeaderMap, String) {
     let request = Request::builder()
         .method("POST")
-        .uri("/sign-off")
+        .uri(path)
         .header("host", "audit.test")
         .header("sec-fetch-site", site)
         .header("content-type", "application/x-www-form-urlencoded")
@@ -239,4 +253,70 @@ async fn foreign_pages_cannot_ask_in_an_auditors_name() {
         request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
         assert_eq!(answer(&console, Some(peer(AUDITOR, 1)), request).await.0, expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_file_is_started_downloaded_whole_and_removed() {
+    let (_dir, console) = samples::console(3_000);
+    let asked = || console.audit.asker.queries().head().0;
+    let page = shown(&console, "/exports?lang=en").await;
+    let form = form_of(&page).to_owned();
+    let start = format!("form={form}&tenant=acme&decision=denied&format=ndjson&from=&until=");
+    for (fields, site, status) in [
+        (start.replace(&form, "00"), "same-origin", StatusCode::FORBIDDEN),
+        (start.clone(), "cross-site", StatusCode::FORBIDDEN),
+        (start.replace("ndjson", "exe"), "same-origin", StatusCode::BAD_REQUEST),
+    ] {
+        let before = asked();
+        let (found, ..) = post_to(&console, "/exports", 1, &fields, site).await;
+        assert_eq!((found, asked()), (status, before), "{fields}");
+    }
+    let before = asked();
+    let (status, headers, text) = post_to(&console, "/exports", 1, &start, "same-origin").await;
+    assert_eq!((status, asked() - before), (StatusCode::SEE_OTHER, 1), "{text}");
+    assert_eq!(headers["location"], "/exports");
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let page = loop {
+        let page = shown(&console, "/exports?lang=en").await;
+        if page.contains(" download>Download</a>") {
+            break page;
+        }
+        assert!(std::time::Instant::now() < until, "{page}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(page.contains("tenant = &quot;acme&quot; AND decision = &quot;denied&quot;"), "{page}");
+    let address = page.split("href=\"/export/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let address = format!("/export/{address}");
+    let (status, headers, text) = answer(&console, Some(peer(AUDITOR, 1)), get_page(&address)).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers["content-length"].to_str().unwrap(), text.len().to_string());
+    assert!(headers["content-disposition"].to_str().unwrap().ends_with(".ndjson\""));
+    let denied = (0..3_000).map(samples::entry).filter(|entry| {
+        entry.item.decision == fuda_ledger::Decision::Denied && entry.common.tenant.as_ref().unwrap().as_str() == "acme"
+    });
+    assert_eq!(text.lines().count(), denied.count());
+    let digest = fuda_crypto::digest::sha256(&[text.as_bytes()]);
+    assert!(page.contains(&hex::encode(digest)), "the digest shown is that of the file");
+    // Others do not get it, and a request that is no form of ours does not remove it.
+    let tanaka = peer("oidc:corp/tanaka", 2);
+    assert_eq!(answer(&console, Some(tanaka), get_page(&address)).await.0, StatusCode::NOT_FOUND);
+    let remove = format!("{address}/remove");
+    assert_eq!(post_to(&console, &remove, 1, "form=", "same-origin").await.0, StatusCode::FORBIDDEN);
+    assert_eq!(post_to(&console, &remove, 1, &format!("form={form}"), "same-origin").await.0, StatusCode::SEE_OTHER);
+    assert_eq!(answer(&console, Some(peer(AUDITOR, 1)), get_page(&address)).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn codes_stand_beside_their_names() {
+    let (_dir, console) = samples::console(300);
+    let japanese = shown(&console, "/search?tenant=acme&lang=ja").await;
+    assert!(japanese.contains("番号の表示 <code class=\"quiet\">detokenize</code>"), "{japanese}");
+    assert!(japanese.contains("許可 <code class=\"quiet\">allowed</code>"));
+    assert!(japanese.contains("<option value=\"freeze\">凍結 – freeze</option>"));
+    let english = shown(&console, "/search?tenant=acme&lang=en").await;
+    assert!(english.contains("reveal <code class=\"quiet\">detokenize</code>"), "{english}");
+    assert!(english.contains("<code>allowed</code>"), "no name where the code says as much");
+    let denied = (0..300).find(|place| samples::entry(*place).item.reason.is_some()).unwrap();
+    let entry = shown(&console, &format!("/entry/{denied}?lang=ja")).await;
+    assert!(entry.contains("<span data-field=\"decision\">denied</span> <span class=\"quiet\">拒否</span>"), "{entry}");
 }

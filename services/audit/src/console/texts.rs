@@ -195,6 +195,40 @@ texts! {
         "The ledger of what auditors asked this process. Looking at this page is an entry too.";
     AUDITOR: "監査人", "Auditor";
 
+    ALLOWED: "許可", "allowed";
+    DENIED: "拒否", "denied";
+    REPLAYED: "再送", "replayed";
+
+    EXPORTS: "エクスポート", "Exports";
+    EXPORTS_INTRO: "条件に合う記録をファイルに書き出します。ファイルはこの装置に一定時間だけ保管され、始めた本人のみが受け取れます。",
+        "Writes entries to a file. It is kept here for a while, and only who started it can take it away.";
+    NO_EXPORTS: "書き出したファイルはありません。", "There are no files.";
+    START_EXPORT: "書き出す", "Start";
+    LOOK_AGAIN: "表示を更新", "Look again";
+    FORM: "形式", "Form";
+    FORM_CSV: "CSV（表計算用）", "CSV for spreadsheets";
+    FORM_NDJSON: "NDJSON（一行一件）", "NDJSON, an entry per line";
+    FORM_PARQUET: "Parquet（分析用）", "Parquet for analysis";
+    FORM_OCSF: "OCSF（監視基盤用）", "OCSF for a SIEM";
+    FORM_LEDGER: "台帳（証明付き、オフライン検証用）", "Ledger with proofs, for fuda audit verify";
+    BYTES: "バイト数", "Bytes";
+    STARTED: "開始", "Started";
+    KEPT_UNTIL: "保管期限", "Kept until";
+    DIGEST: "ハッシュ値（SHA-256）", "SHA-256";
+    REMOVE: "削除", "Remove";
+    DOWNLOAD: "ダウンロード", "Download";
+    EXPORT_WAITING: "順番待ち", "waiting";
+    EXPORT_RUNNING: "書き出し中", "being written";
+    EXPORT_FAILED: "失敗", "failed";
+
+    PREDECESSORS: "以前の台帳", "Earlier ledgers";
+    PREDECESSORS_INTRO: "復元の際に、二人の責任者の署名によりこの台帳へ引き継がれた、以前の台帳です。",
+        "Ledgers that this one succeeds after a restore, as two people stated with their signatures.";
+    NO_PREDECESSORS: "以前の台帳はありません。", "There is no earlier ledger.";
+    LOST_ENTRIES: "失われた記録", "Entries lost";
+    SUCCESSOR: "後継の台帳", "Successor";
+    STATED_BY: "署名者", "Stated by";
+
     SIGN_IN: "サインイン", "Sign in";
     SIGN_IN_INTRO: "登録された監査人としてサインインしてください。認証は、貴社の認証基盤で行います。",
         "Please sign in as a registered auditor. Your organisation's provider asks who you are.";
