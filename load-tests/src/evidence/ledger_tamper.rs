@@ -5,6 +5,7 @@ mod cases;
 mod lawful;
 mod liar;
 mod real;
+mod stored;
 mod witnessed;
 
 use anyhow::Result;
@@ -20,7 +21,8 @@ pub(super) const EVIDENCE: Evidence = Evidence {
     name: "ledger-tamper",
     proves: "edits, deletions, reorderings, truncations, rollbacks of the whole cluster and forks of the ledger are found \
              by fuda-audit, with evidence, and nothing tampered with becomes visible there; a lawful restore is accepted \
-             with its gap listed; without a witness the vault reveals nothing",
+             with its gap listed; what is changed in the store of fuda-audit is found by it; without a witness the vault \
+             reveals nothing",
     target: "200 random tampers: missed 0, false alarms 0; lawful restore: followed, false statements accepted 0; \
              controls: the checker objects to an honest log",
     mutants: &[],
@@ -31,6 +33,7 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     let real = Box::pin(real::run(&ctx)).await;
     let witnessed = Box::pin(witnessed::run(&ctx)).await;
     let lawful = Box::pin(lawful::run(&ctx)).await;
+    let stored = Box::pin(stored::run(&ctx)).await;
     let found = Box::pin(cases::run(&ctx, ctx.pick(18, 200))).await?;
     let control = Box::pin(honest_taken_for_a_fork(&ctx)).await?;
     let told = |step: &Result<Value>| {
@@ -41,10 +44,11 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
             "real_cluster": told(&real),
             "witnessed": told(&witnessed),
             "lawful_restore": told(&lawful),
+            "store": told(&stored),
             "tampers": found.value(),
             "control_objects": control,
         }),
-        pass: real.is_ok() && witnessed.is_ok() && lawful.is_ok() && found.pass(),
+        pass: real.is_ok() && witnessed.is_ok() && lawful.is_ok() && stored.is_ok() && found.pass(),
         mutant_caught: Some(control),
         skipped: None,
     })

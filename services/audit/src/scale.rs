@@ -1,18 +1,19 @@
-//! What the evidence `audit-scale` needs from inside: a year of synthetic entries in a real store, under a cosigned
-//! checkpoint of a synthetic log. No part of the program that is shipped calls this.
+//! What evidences need from inside: a year of synthetic entries in a real store, under a cosigned checkpoint of a synthetic
+//! log, and changes to a store that no part of fuda-audit would make. No part of the program that is shipped calls this.
 
 mod synthetic;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 use fuda_crypto::digest::SigningKey;
 use fuda_ledger::Checkpoint;
 use fuda_ledger::tree::{Hash, leaf_hash};
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::config::Config;
@@ -22,10 +23,12 @@ use crate::witness::Witness;
 
 /// Entries of one transaction, as the follower makes them.
 const STEP_ENTRIES: u64 = 16_384;
+/// How long the process that serves the store may keep it busy.
+const BUSY: Duration = Duration::from_secs(10);
 /// Seed of the synthetic log's key.
 const LOG_SEED: [u8; 32] = [7; 32];
 
-/// Fills stores for an evidence.
+/// Fills and changes stores for evidences.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -43,6 +46,15 @@ enum Command {
         #[arg(long)]
         entries: u64,
     },
+    /// Changes the store behind its back, as somebody with the disk does; also while it is served.
+    Edit {
+        /// Settings of fuda-audit.
+        #[arg(long)]
+        config: PathBuf,
+        /// The change.
+        #[arg(long)]
+        sql: String,
+    },
 }
 
 /// Runs the program; one line of JSON on standard output.
@@ -50,6 +62,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Fill { config, entries } => fill(&config, entries),
+        Command::Edit { config, sql } => edit(&config, &sql),
     };
     let told = done.and_then(|line| Ok(writeln!(io::stdout().lock(), "{line}")?));
     match told {
@@ -85,4 +98,13 @@ fn fill(config: &Path, entries: u64) -> anyhow::Result<serde_json::Value> {
     let note = Witness::load(&key_file(&config), &config.audit.witness_name)?.cosign(&note, time_s)?.to_string();
     store.keep_cosigned(Cosigned { size: head.size, time_s, note })?;
     Ok(json!({ "entries": head.size, "root": hex::encode(head.root), "stored_per_s": entries as f64 / storing }))
+}
+
+fn edit(config: &Path, sql: &str) -> anyhow::Result<serde_json::Value> {
+    let connection = Connection::open(Config::load(config)?.audit.data_dir.join("audit.db"))?;
+    connection.busy_timeout(BUSY)?;
+    connection.execute_batch(sql)?;
+    let rows = connection.total_changes();
+    ensure!(rows > 0, "nothing was changed");
+    Ok(json!({ "rows": rows }))
 }

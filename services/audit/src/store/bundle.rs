@@ -370,7 +370,8 @@ fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, Error> {
             Some(decompressor) => decompressor,
             empty => empty.insert(Decompressor::new()?),
         };
-        Ok(decompressor.decompress(packed, length)?)
+        // Whatever lies there instead is damage, not a disk that fails.
+        decompressor.decompress(packed, length).map_err(|_| DAMAGED)
     })?;
     if unpacked.len() == length { Ok(unpacked) } else { Err(DAMAGED) }
 }

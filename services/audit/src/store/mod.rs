@@ -5,6 +5,7 @@
 
 mod alarm;
 mod bundle;
+mod compare;
 mod count;
 mod plan;
 mod read;
@@ -48,6 +49,16 @@ pub(crate) enum Error {
     /// What is on disk is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(&'static str),
+    /// What is kept to find entries by is not what they say.
+    #[error("the store is damaged: bundle {bundle}: the {what} of `{field}` is not what the entries say")]
+    Differs {
+        /// Place of the bundle of 4,096 entries.
+        bundle: u64,
+        /// `column`, `posting` or `span`.
+        what: &'static str,
+        /// A field of filters, or `time`.
+        field: &'static str,
+    },
     /// The store belongs to another log.
     #[error("the store was made for another {0}")]
     Foreign(&'static str),

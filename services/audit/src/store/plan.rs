@@ -119,12 +119,12 @@ impl Reader<'_> {
 
     /// Marks entries that may be about one of these records; all where no prints were written.
     fn mark_records(&self, records: &BTreeSet<String>, bundle: u64, met: &mut [bool]) -> Result<(), Error> {
-        let Some(packed) = self.packed(Field::Record as u8, bundle)? else {
+        let Some(prints) = self.record_prints(bundle)? else {
             met.fill(true);
             return Ok(());
         };
         let wanted: Vec<u16> = records.iter().map(|record| record_print(Some(record))).collect();
-        for (met, print) in met.iter_mut().zip(unpack_record_prints(&packed)?) {
+        for (met, print) in met.iter_mut().zip(prints) {
             *met |= wanted.contains(&print);
         }
         Ok(())
@@ -133,6 +133,11 @@ impl Reader<'_> {
     /// A column. Where nothing was written, no entry says anything about the field: it may be younger than the bundle.
     pub(super) fn column(&self, field: Field, bundle: u64) -> Result<Column, Error> {
         self.packed(field as u8, bundle)?.map_or_else(|| Ok(Column::silent()), |packed| unpack_column(&packed))
+    }
+
+    /// The prints of the records of a bundle's entries; `None` where none were written.
+    pub(super) fn record_prints(&self, bundle: u64) -> Result<Option<Vec<u16>>, Error> {
+        self.packed(Field::Record as u8, bundle)?.as_deref().map(unpack_record_prints).transpose()
     }
 
     /// The times of a bundle's entries.

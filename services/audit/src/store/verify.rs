@@ -1,11 +1,14 @@
-//! Hashing what is stored anew: whether it still is what was verified when it came in.
+//! Hashing what is stored anew, and comparing what is searched with it: whether it still is what was verified when it came
+//! in.
+
+use std::sync::Arc;
 
 use fuda_core::Timestamp;
-use fuda_ledger::Entry;
 use fuda_ledger::tree::{Covers, Fold, Subtree, TreeHead, leaf_hash};
 
 use super::bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES};
-use super::{Error, Reader};
+use super::compare::Comparison;
+use super::{Error, Reader, Row};
 use crate::filter::Filter;
 
 impl Reader<'_> {
@@ -22,32 +25,51 @@ impl Reader<'_> {
     }
 
     /// The head of the first `size` entries, with those of `from..until` hashed from their stored bytes, each of which must
-    /// be readable and in its place; the others by the stored tree.
+    /// be readable and in its place; the others by the stored tree. What is kept to search the bundles that the range
+    /// touches is compared with their entries, one bundle in memory at a time.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] and [`Error::Differs`] name what is not as it came in.
     pub(crate) fn rehash(&self, from: u64, until: u64, size: u64) -> Result<TreeHead, Error> {
         self.covering(size, |cover| {
-            let mut fold = Fold::default();
+            let (mut fold, mut comparison) = (Fold::default(), Comparison::of(self));
             for subtree in cover(0, from)? {
                 fold.subtree(&subtree)?;
             }
             let on_disk = until.min(self.live().first);
-            let mut sequence = from;
-            while sequence < on_disk {
-                let block = self.block(sequence / BLOCK_ENTRIES)?;
-                let end = on_disk.min((sequence / BLOCK_ENTRIES + 1) * BLOCK_ENTRIES);
-                for place in sequence..end {
-                    let bytes = block.get(place % BLOCK_ENTRIES).ok_or(super::read::MISSING)?;
-                    take(&mut fold, bytes)?;
+            let bundles = if from < on_disk { from / BUNDLE_ENTRIES..on_disk.div_ceil(BUNDLE_ENTRIES) } else { 0..0 };
+            for bundle in bundles {
+                let rows = self.bundle(bundle)?;
+                for row in rows.iter().filter(|row| (from..on_disk).contains(&row.entry.item.sequence.get())) {
+                    fold.leaf(leaf_hash(&row.canonical));
                 }
-                sequence = end;
+                comparison.bundle(bundle, &rows)?;
             }
+            comparison.finish()?;
             for row in self.live().rows.iter().filter(|row| (from..until).contains(&row.entry.item.sequence.get())) {
-                take(&mut fold, &row.canonical)?;
+                fold.leaf(leaf_hash(&row.canonical));
             }
             for subtree in cover(until, size)? {
                 fold.subtree(&subtree)?;
             }
             Ok(fold.head())
         })
+    }
+
+    /// The entries of a bundle, each in its place.
+    fn bundle(&self, bundle: u64) -> Result<Vec<Arc<Row>>, Error> {
+        let (first, blocks) = (bundle * BUNDLE_ENTRIES, BUNDLE_ENTRIES / BLOCK_ENTRIES);
+        let mut rows = Vec::with_capacity(BUNDLE_ENTRIES as usize);
+        for number in bundle * blocks..(bundle + 1) * blocks {
+            for bytes in self.block(number)?.iter() {
+                let row = Row::decode(bytes.to_vec())?;
+                if row.entry.item.sequence.get() != first + rows.len() as u64 {
+                    return Err(Error::Damaged("an entry is not in its place"));
+                }
+                rows.push(Arc::new(row));
+            }
+        }
+        if rows.len() as u64 == BUNDLE_ENTRIES { Ok(rows) } else { Err(super::read::MISSING) }
     }
 
     /// Sequences from and until which all entries of a span of time lie, among the first `size` entries; times of entries
@@ -66,12 +88,4 @@ impl Reader<'_> {
         let last = live.last().map(|last| last + 1).or(bundles.last().map(|bundle| (bundle + 1) * BUNDLE_ENTRIES));
         Ok((first.unwrap_or(0).min(size), last.unwrap_or(0).min(size)))
     }
-}
-
-fn take(fold: &mut Fold, bytes: &[u8]) -> Result<(), Error> {
-    if Entry::decode(bytes)?.item.sequence.get() != fold.size() {
-        return Err(Error::Damaged("an entry is not in its place"));
-    }
-    fold.leaf(leaf_hash(bytes));
-    Ok(())
 }
