@@ -100,13 +100,25 @@ impl Asker {
         &self.queries
     }
 
+    /// The same, about an earlier log; the empty origin is the log that is followed.
+    ///
+    /// # Errors
+    /// FUDA-2002 for what is no earlier log.
+    pub(crate) fn over(&self, origin: &str) -> Result<Self, Failure> {
+        if origin.is_empty() || origin == self.store.origin() {
+            return Ok(self.clone());
+        }
+        let earlier = self.store.earlier(origin)?.ok_or(Code::DeniedOrNotFound)?;
+        Ok(Self { store: Arc::new(earlier), ..self.clone() })
+    }
+
     /// GetEntry: one entry with what proves it.
     pub(crate) async fn entry(
         &self,
         auditor: &Auditor,
         message: pb::GetEntryRequest,
     ) -> Result<pb::GetEntryResponse, Status> {
-        self.ask(auditor, question::entry(&message)).await
+        self.ask(auditor, question::entry(&message).of_log(message.origin)).await
     }
 
     /// ListEntries: a page of entries.
@@ -115,7 +127,7 @@ impl Asker {
         auditor: &Auditor,
         message: pb::ListEntriesRequest,
     ) -> Result<pb::ListEntriesResponse, Status> {
-        self.ask(auditor, question::list(&message)).await
+        self.ask(auditor, question::list(&message).of_log(message.origin)).await
     }
 
     /// Summarize: counts by fields and time.
@@ -124,7 +136,7 @@ impl Asker {
         auditor: &Auditor,
         message: pb::SummarizeRequest,
     ) -> Result<pb::SummarizeResponse, Status> {
-        self.ask(auditor, question::summarize(&message)).await
+        self.ask(auditor, question::summarize(&message).of_log(message.origin)).await
     }
 
     /// WhoAccessed: who did what with one person's numbers.
@@ -133,7 +145,7 @@ impl Asker {
         auditor: &Auditor,
         message: pb::WhoAccessedRequest,
     ) -> Result<pb::WhoAccessedResponse, Status> {
-        self.ask(auditor, question::who_accessed(&message)).await
+        self.ask(auditor, question::who_accessed(&message).of_log(message.origin)).await
     }
 
     /// ReadQueries: what auditors asked.
@@ -155,9 +167,11 @@ impl Asker {
         let (asker, auditor) = (self.clone(), auditor.clone());
         let method = question.words.method;
         let answered = tokio::task::spawn_blocking(move || {
-            let Question { words, answer } = question;
-            let entered = asker.enter(&auditor, &words, &answer)?;
-            answer?(&asker, &entered)
+            let Question { words, origin, answer } = question;
+            let read = answer.and_then(|answer| Ok((asker.over(&origin)?, answer)));
+            let entered = asker.enter(&auditor, &words.of_log(&origin, &read), &read)?;
+            let (asker, answer) = read?;
+            answer(&asker, &entered)
         });
         answered.await.map_err(|error| internal(method, &error))?.map_err(|failure: Failure| failure.status(method))
     }
@@ -178,3 +192,7 @@ impl Asker {
         Ok(self.queries.enter(auditor, words, refused)?)
     }
 }
+
+#[cfg(test)]
+#[path = "ask_tests.rs"]
+mod tests;

@@ -41,6 +41,17 @@ pub(crate) struct Words {
     pub(crate) shape: String,
 }
 
+impl Words {
+    /// With the log that it is about, where it names one that there is: any other text is withheld.
+    pub(crate) fn of_log<T, E>(&self, origin: &str, read: &Result<T, E>) -> Self {
+        match origin {
+            "" => self.clone(),
+            _ if read.is_err() => self.clone(),
+            origin => Self { shape: format!("log {origin} {}", self.shape).trim_end().to_owned(), ..self.clone() },
+        }
+    }
+}
+
 /// The proof that a question was entered, and how far who asked it sees. Only [`Queries::enter`] makes it, and nothing of
 /// the store is read without it.
 #[derive(Debug)]

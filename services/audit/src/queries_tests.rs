@@ -33,7 +33,12 @@ fn asker(dir: &Path) -> Asker {
 }
 
 async fn list(asker: &Asker, who: &Auditor, filter: &str, token: &str) -> Result<pb::ListEntriesResponse, Status> {
-    let message = pb::ListEntriesRequest { filter: filter.to_owned(), page_size: 10, page_token: token.to_owned() };
+    let message = pb::ListEntriesRequest {
+        filter: filter.to_owned(),
+        page_size: 10,
+        page_token: token.to_owned(),
+        ..Default::default()
+    };
     asker.list(who, message).await
 }
 
@@ -56,7 +61,7 @@ async fn every_question_is_an_entry_before_it_is_answered() {
     asker.who_accessed(&whole(), message).await.unwrap();
     let message = pb::SummarizeRequest { group_by: vec!["caller".into()], ..Default::default() };
     asker.summarize(&whole(), message).await.unwrap();
-    let missing = asker.entry(&whole(), pb::GetEntryRequest { sequence: 3 }).await.unwrap_err();
+    let missing = asker.entry(&whole(), pb::GetEntryRequest { sequence: 3, ..Default::default() }).await.unwrap_err();
     assert_eq!(code(&missing), "FUDA-2002", "nothing is cosigned yet");
 
     let entries = asked(&asker).await;

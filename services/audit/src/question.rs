@@ -27,6 +27,8 @@ pub(crate) type Answer<T> = Box<dyn FnOnce(&Asker, &Entered) -> Result<T, Failur
 pub(crate) struct Question<T> {
     /// It in words, for the ledger of questions.
     pub(crate) words: Words,
+    /// The log that it is about; empty: the one that is followed.
+    pub(crate) origin: String,
     /// How it is answered; the refusal when it could not be read.
     pub(crate) answer: Result<Answer<T>, Failure>,
 }
@@ -36,7 +38,14 @@ fn question<T>(
     (question, shape): (String, String),
     answer: Result<Answer<T>, Failure>,
 ) -> Question<T> {
-    Question { words: Words { method, question, shape }, answer }
+    Question { words: Words { method, question, shape }, origin: String::new(), answer }
+}
+
+impl<T> Question<T> {
+    /// The same about this log.
+    pub(crate) fn of_log(self, origin: String) -> Self {
+        Self { origin, ..self }
+    }
 }
 
 /// One entry with what proves it.
@@ -119,7 +128,11 @@ pub(crate) fn who_accessed(message: &pb::WhoAccessedRequest) -> Question<pb::Who
         Err(_) => String::new(),
     };
     let answer = read.map(|(_, sum)| -> Answer<_> {
-        Box::new(move |asker, asked| Ok(pb::WhoAccessedResponse { groups: sum.groups(asker, asked)? }))
+        Box::new(move |asker, asked| {
+            let earlier = asker.store().read(|reader| reader.predecessors())?;
+            let earlier_origins = earlier.into_iter().map(|it| it.statement.old_origin).collect();
+            Ok(pb::WhoAccessedResponse { groups: sum.groups(asker, asked)?, earlier_origins })
+        })
     });
     question("WhoAccessed", (words, String::new()), answer.map_err(Failure::from))
 }

@@ -52,13 +52,15 @@ struct Period {
 impl Review {
     /// Verify. Blocks for an fsync and for as long as hashing takes.
     pub(crate) fn verify(&self, auditor: &Auditor, message: &pb::VerifyRequest) -> Result<pb::VerifyResponse, Failure> {
-        let read = self.range(message);
+        let over = self.asker.over(&message.origin).map(|asker| Self { asker, ..self.clone() });
+        let read = over.and_then(|review| Ok((review.range(message)?, review)));
         let (from, until) = (message.from_sequence, message.until_sequence);
         let words = Words { method: "Verify", question: String::new(), shape: format!("sequence {from} to {until}") };
-        let _entered = self.asker.enter(auditor, &words, &read)?;
-        let (newest, from, until) = read?;
-        let (head, problem) = self.hashed(&newest, from, until)?;
-        let signed = Checkpoint::open(newest.note.as_bytes(), &self.log).map(|checkpoint| checkpoint.head);
+        let _entered = self.asker.enter(auditor, &words.of_log(&message.origin, &read), &read)?;
+        let ((newest, from, until), review) = read?;
+        let stated = self.stated(&message.origin)?;
+        let (head, problem) = review.hashed(&newest, from, until, stated)?;
+        let signed = review.signed(&newest, stated);
         Ok(pb::VerifyResponse {
             from_sequence: from,
             until_sequence: until,
@@ -162,15 +164,39 @@ impl Review {
         Ok(self.asker.store().live().cosigned.clone().ok_or(Code::NotFound)?)
     }
 
+    /// The last head of an earlier log, as two people stated it.
+    fn stated(&self, origin: &str) -> Result<Option<TreeHead>, Failure> {
+        let predecessors = self.asker.store().read(|reader| reader.predecessors())?;
+        let earlier = predecessors.into_iter().rfind(|it| it.statement.old_origin == origin);
+        Ok(earlier.map(|it| it.statement.cosigned))
+    }
+
+    /// The head that the checkpoint signs, which must bear our cosignature and the log's signature; of an earlier log, whose
+    /// key nobody has configured any more, it must be the head that two people `stated`.
+    fn signed(&self, newest: &Cosigned, stated: Option<TreeHead>) -> Result<TreeHead, String> {
+        let told = |error: fuda_ledger::Error| format!("the checkpoint: {error}");
+        let note = SignedNote::parse(newest.note.as_bytes()).map_err(told)?;
+        self.witness.cosigned_at(&note).map_err(told)?;
+        let Some(stated) = stated else {
+            return Checkpoint::open(newest.note.as_bytes(), &self.log).map(|it| it.head).map_err(told);
+        };
+        match Checkpoint::parse(note.unverified_text()).map_err(told)?.head {
+            head if head == stated => Ok(head),
+            _ => Err("the checkpoint is not the head that the succession states".to_owned()),
+        }
+    }
+
     /// The head over what is stored, and what is wrong with it.
-    fn hashed(&self, newest: &Cosigned, from: u64, until: u64) -> Result<(Option<TreeHead>, String), Failure> {
-        let signed = Checkpoint::open(newest.note.as_bytes(), &self.log).and_then(|checkpoint| {
-            self.witness.cosigned_at(&SignedNote::parse(newest.note.as_bytes())?)?;
-            Ok(checkpoint.head)
-        });
-        let signed = match signed {
+    fn hashed(
+        &self,
+        newest: &Cosigned,
+        from: u64,
+        until: u64,
+        stated: Option<TreeHead>,
+    ) -> Result<(Option<TreeHead>, String), Failure> {
+        let signed = match self.signed(newest, stated) {
             Ok(signed) => signed,
-            Err(error) => return Ok((None, told(&format!("the checkpoint: {error}")))),
+            Err(problem) => return Ok((None, told(&problem))),
         };
         match self.asker.store().read(|reader: &Reader<'_>| reader.rehash(from, until, newest.size)) {
             Ok(head) if head == signed => Ok((Some(head), String::new())),
@@ -189,7 +215,7 @@ impl Review {
     ) -> Result<(String, Vec<pb::Group>), Failure> {
         let store = self.asker.store();
         let (from, until) = store.read(|reader| reader.sequences_of(period.from, period.until, newest.size))?;
-        let (head, problem) = self.hashed(newest, from, until)?;
+        let (head, problem) = self.hashed(newest, from, until, None)?;
         let Some(head) = head.filter(|_| problem.is_empty()) else { return Err(unverified()) };
         let mut filter = Filter::ALL.and(Field::Tenant, period.tenant.as_str());
         (filter.from, filter.until) = (period.from, period.until);

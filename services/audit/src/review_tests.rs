@@ -53,7 +53,7 @@ fn verifying_hashes_what_is_stored_and_finds_what_was_changed() {
     let review = review(dir.path());
     let who = samples::auditor("one", WHOLE);
     let verify = |from_sequence, until_sequence| {
-        review.verify(&who, &pb::VerifyRequest { from_sequence, until_sequence }).unwrap()
+        review.verify(&who, &pb::VerifyRequest { from_sequence, until_sequence, ..Default::default() }).unwrap()
     };
     for (from, until) in [(0, 0), (0, 1), (700, 9_000), (8_192, 10_000), (9_999, 10_000), (5, 5)] {
         let found = verify(from, until);
@@ -62,7 +62,7 @@ fn verifying_hashes_what_is_stored_and_finds_what_was_changed() {
     }
     assert_eq!(review.asker.queries().head().0, 6);
     for (from_sequence, until_sequence) in [(5, 4), (0, ENTRIES + 1)] {
-        let refused = review.verify(&who, &pb::VerifyRequest { from_sequence, until_sequence });
+        let refused = review.verify(&who, &pb::VerifyRequest { from_sequence, until_sequence, ..Default::default() });
         assert_eq!(code(&refused.unwrap_err()), Code::InvalidField);
     }
 
@@ -72,7 +72,9 @@ fn verifying_hashes_what_is_stored_and_finds_what_was_changed() {
     assert!(!found.verified && !found.problem.is_empty());
     // Another witness's or log's key does not vouch for the checkpoint.
     let stranger = Review { witness: WitnessKey::new("audit.test/two", [3; 32]).unwrap(), ..review.clone() };
-    let found = stranger.verify(&who, &pb::VerifyRequest { from_sequence: 0, until_sequence: 1 }).unwrap();
+    let found = stranger
+        .verify(&who, &pb::VerifyRequest { from_sequence: 0, until_sequence: 1, ..Default::default() })
+        .unwrap();
     assert!(!found.verified && found.problem.contains("checkpoint"), "{}", found.problem);
 }
 

@@ -9,8 +9,8 @@ use fuda_core::{
     Timestamp, TraceId, WorkReference,
 };
 use fuda_crypto::digest::{SigningKey, sha256};
-use fuda_ledger::tree::leaf_hash;
-use fuda_ledger::{Checkpoint, Common, Decision, Entry, EntryItem, VerifierKey, WitnessKey};
+use fuda_ledger::tree::{TreeHead, leaf_hash};
+use fuda_ledger::{Checkpoint, Common, Decision, Entry, EntryItem, OriginSuccession, VerifierKey, WitnessKey};
 use fuda_policy::{Action, DenyReason, GrantId};
 use fuda_report::Facts;
 use fuda_wire::Sight;
@@ -23,7 +23,7 @@ use crate::export::{Exports, Limits};
 use crate::queries::Queries;
 use crate::report::Reports;
 use crate::service::Audit;
-use crate::store::{Cosigned, Row, Store};
+use crate::store::{Cosigned, Predecessor, Row, Store};
 
 /// 2026-01-05T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -136,6 +136,27 @@ pub(crate) fn cosigned_store(dir: &Path, count: u64, time_s: u64) -> (Store, Ver
     }
     let witness = WitnessKey::new("audit.test/one", witness.public_key()).unwrap();
     (store, VerifierKey::new(LOG, log.public_key()).unwrap(), witness)
+}
+
+/// Identity of the log that succeeds [`LOG`].
+pub(crate) const NEW_LOG: &str = "fuda.test/restored";
+
+/// As [`cosigned_store`], after another log succeeded it, of which nothing came yet; with the keys of that one and of the
+/// witness.
+pub(crate) fn succeeded_store(dir: &Path, count: u64, time_s: u64) -> (Store, VerifierKey, WitnessKey) {
+    let (old, _, witness) = cosigned_store(dir, count, time_s);
+    let (head, new) = (old.live().head(), SigningKey::from_seed(&[8; 32]).unwrap());
+    let new_key = VerifierKey::new(NEW_LOG, new.public_key()).unwrap();
+    let statement = OriginSuccession {
+        old_origin: LOG.to_owned(),
+        restored: head,
+        cosigned: head,
+        new_key: new_key.clone(),
+        first: TreeHead { size: 1, root: [3; 32] },
+    };
+    let next = Predecessor { statement, signers: "tanaka, suzuki".to_owned(), time: START };
+    old.succeed(dir, &next).unwrap();
+    (Store::open(dir, NEW_LOG).unwrap(), new_key, witness)
 }
 
 /// An auditor with this name and sight.

@@ -191,7 +191,8 @@ impl Asking {
     }
 
     async fn list(&mut self, filter: &str, token: &str, page_size: i32) -> Result<(Vec<Entry>, String)> {
-        let message = ListEntriesRequest { filter: filter.to_owned(), page_size, page_token: token.to_owned() };
+        let (asked, page_token) = (filter.to_owned(), token.to_owned());
+        let message = ListEntriesRequest { filter: asked, page_size, page_token, ..ListEntriesRequest::default() };
         let answer = self.client.list_entries(message).await.with_context(|| format!("`{filter}`"))?.into_inner();
         Ok((answer.entries, answer.next_page_token))
     }

@@ -4,15 +4,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fuda_core::Code;
 use fuda_crypto::digest::SigningKey;
 use fuda_ledger::tree::TreeHead;
 use fuda_ledger::{Detail, Entry, OriginSuccession, SignedNote, VerifierKey};
+use fuda_proto::audit::v1::{ListEntriesRequest, VerifyRequest, WhoAccessedRequest};
 use fuda_runtime::dev_ca::DevCa;
 use serde_json::{Value, json};
 
 use super::liar::{Liars, Log, ORIGIN, entry};
-use crate::cluster::{AuditProcess, AuditSpec, TRUST_DOMAIN};
+use crate::cluster::{AuditProcess, AuditSpec, TENANT, TRUST_DOMAIN};
 use crate::evidence::Ctx;
+use crate::wire::is_code;
 
 const NODES: usize = 3;
 const WITHIN: Duration = Duration::from_secs(30);
@@ -80,8 +83,31 @@ async fn restore(ctx: &Ctx, told: bool) -> Result<usize> {
     ensure!(status.origin == NEW_ORIGIN && status.alarms.is_empty() && !status.halted, "{status:?}");
     ensure!((before.gap_from, before.gap_before, before.entries) == (RESTORED, VOUCHED, VOUCHED), "{before:?}");
     ensure!(before.signers == "audit.test/tanaka, audit.test/suzuki" && before.origin == ORIGIN, "{before:?}");
-    ensure!(audit.data_dir().join("audit-1.db").is_file(), "the old ledger is gone");
+    old_log_answers(&audit, &old).await?;
     Ok(refused)
+}
+
+/// What was vouched for before the restore is still found and verified, by whoever names its origin; and who asks about a
+/// person is told that it was not read.
+async fn old_log_answers(audit: &AuditProcess, old: &Log) -> Result<()> {
+    let mut service = audit.service()?;
+    let (origin, tenant) = (ORIGIN.to_owned(), TENANT.to_owned());
+    let listing = ListEntriesRequest { origin: origin.clone(), ..ListEntriesRequest::default() };
+    let page = service.list_entries(listing).await?.into_inner();
+    let shown: Vec<&[u8]> = page.entries.iter().rev().map(|entry| entry.canonical.as_slice()).collect();
+    ensure!(shown == old.signed.iter().map(Vec::as_slice).collect::<Vec<_>>(), "the old ledger shows other entries");
+    let lost = page.entries.first().context("the last entry of the old ledger")?;
+    let who = WhoAccessedRequest { tenant, subject: lost.subject.clone(), ..WhoAccessedRequest::default() };
+    let now = service.who_accessed(who.clone()).await?.into_inner();
+    ensure!(now.groups.is_empty() && now.earlier_origins == [ORIGIN], "it hides that there is an old ledger: {now:?}");
+    let before = service.who_accessed(WhoAccessedRequest { origin: origin.clone(), ..who }).await?.into_inner();
+    ensure!(before.groups.len() == 1, "the old ledger does not tell who accessed: {before:?}");
+    let verify = |origin: String| VerifyRequest { origin, ..VerifyRequest::default() };
+    let verified = service.verify(verify(origin)).await?.into_inner();
+    ensure!(verified.verified && verified.root_found == old.head().root, "{verified:?}");
+    let unknown = service.verify(verify("fuda.test/else".to_owned())).await;
+    ensure!(unknown.is_err_and(|status| is_code(&status, Code::DeniedOrNotFound)), "an unknown log is verified");
+    Ok(())
 }
 
 /// Everything that must be refused; the number of statements.

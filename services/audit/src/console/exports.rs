@@ -149,7 +149,10 @@ pub(super) async fn start(
     let (Ok(filter), Some((format, ..))) = (asking.filter(), format) else {
         return layout::refused(&visit, StatusCode::BAD_REQUEST);
     };
-    match console.start_export(&visit, pb::StartExportRequest { filter, format: format.into() }).await {
+    match console
+        .start_export(&visit, pb::StartExportRequest { filter, format: format.into(), ..Default::default() })
+        .await
+    {
         Ok(()) => Redirect::to("/exports").into_response(),
         Err(status) => layout::refused_call(&visit, &status),
     }

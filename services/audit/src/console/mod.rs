@@ -96,7 +96,11 @@ impl Console {
     }
 
     async fn entry(&self, visit: &Visit, sequence: u64) -> Result<pb::GetEntryResponse, Status> {
-        Ok(self.audit.get_entry(asked_by(visit, pb::GetEntryRequest { sequence })).await?.into_inner())
+        Ok(self
+            .audit
+            .get_entry(asked_by(visit, pb::GetEntryRequest { sequence, ..Default::default() }))
+            .await?
+            .into_inner())
     }
 
     async fn list(&self, visit: &Visit, question: pb::ListEntriesRequest) -> Result<pb::ListEntriesResponse, Status> {

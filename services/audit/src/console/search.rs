@@ -25,7 +25,12 @@ pub(super) async fn search(
 ) -> Response {
     let answer = if asking.is_asked() {
         let Ok(filter) = asking.filter() else { return layout::refused(&visit, StatusCode::BAD_REQUEST) };
-        let question = pb::ListEntriesRequest { filter, page_size: PAGE_ENTRIES, page_token: asking.page.clone() };
+        let question = pb::ListEntriesRequest {
+            filter,
+            page_size: PAGE_ENTRIES,
+            page_token: asking.page.clone(),
+            ..Default::default()
+        };
         match console.list(&visit, question).await {
             Ok(answer) => Some(answer),
             Err(status) => return layout::refused_call(&visit, &status),

@@ -32,7 +32,7 @@ use crate::ask::{Asker, Failure};
 use crate::auditors::Auditor;
 use crate::filter::Filter;
 use crate::queries::{Entered, Words};
-use crate::store::Cosigned;
+use crate::store::{Cosigned, Store};
 
 /// Exports that one auditor may have at a time.
 const PER_AUDITOR_MAX: usize = 20;
@@ -70,6 +70,9 @@ enum State {
 struct Job {
     id: String,
     caller: String,
+    /// The log that it is about; empty in descriptions that are older than earlier logs: the one that was followed.
+    #[serde(default)]
+    origin: String,
     /// How far the auditor saw: whoever sees something else by now does not get the file.
     tenant: Option<String>,
     callers: Option<Vec<String>>,
@@ -104,6 +107,8 @@ pub(crate) struct Exports {
 
 /// What was asked for.
 struct Wanted {
+    /// Where the entries are.
+    store: Arc<Store>,
     filter: Filter,
     format: pb::ExportFormat,
     checkpoint: Cosigned,
@@ -185,7 +190,7 @@ impl Exports {
             question: message.filter.clone(),
             shape: message.format().as_str_name().to_owned(),
         };
-        let entered = self.asker.enter(auditor, &words, &read)?;
+        let entered = self.asker.enter(auditor, &words.of_log(&message.origin, &read), &read)?;
         let wanted = read?;
         let job = self.job(auditor, message, &wanted)?;
         keep(&self.dir, &job).map_err(anyhow::Error::from)?;
@@ -256,7 +261,8 @@ impl Exports {
         if format == pb::ExportFormat::Unspecified {
             return Err(Invalid::new("format", "must be csv, ndjson, parquet, ocsf or ledger").into());
         }
-        let checkpoint = self.asker.store().live().cosigned.clone().ok_or(Code::NotFound)?;
+        let store = Arc::clone(self.asker.over(&message.origin)?.store());
+        let checkpoint = store.live().cosigned.clone().ok_or(Code::NotFound)?;
         let jobs = self.jobs.lock();
         let own = jobs.values().filter(|held| held.job.caller == auditor.caller.as_str()).count();
         // An unfinished one may still become as large as a file may be.
@@ -270,7 +276,7 @@ impl Exports {
         if own >= PER_AUDITOR_MAX || total + file_max > self.limits.total_bytes_max {
             return Err(Code::Overloaded.into());
         }
-        Ok(Wanted { filter, format, checkpoint })
+        Ok(Wanted { store, filter, format, checkpoint })
     }
 
     fn job(&self, auditor: &Auditor, message: &pb::StartExportRequest, wanted: &Wanted) -> anyhow::Result<Job> {
@@ -281,6 +287,7 @@ impl Exports {
         Ok(Job {
             id: hex::encode(id),
             caller: auditor.caller.to_string(),
+            origin: wanted.store.origin().to_owned(),
             tenant: tenant.as_ref().map(ToString::to_string),
             callers: callers.as_ref().map(|callers| callers.iter().map(ToString::to_string).collect()),
             filter: message.filter.clone(),
@@ -312,7 +319,7 @@ impl Exports {
             pb::ExportFormat::Parquet => Format::Parquet,
             pb::ExportFormat::Ocsf => Format::Ocsf,
             pb::ExportFormat::Ledger | pb::ExportFormat::Unspecified => {
-                return self.asker.store().read_with(|reader| {
+                return wanted.store.read_with(|reader| {
                     reader.covering(size, |cover| -> Result<Whole, Trouble> {
                         let mut file = Proven::start(sink, &wanted.checkpoint.note)?;
                         self.each(id, reader, entered, wanted, cancel, &mut |line| file.take(line, &mut *cover))?;
@@ -323,9 +330,7 @@ impl Exports {
             pb::ExportFormat::Ndjson => Format::Ndjson,
         };
         let mut file = format.start(sink)?;
-        self.asker
-            .store()
-            .read_with(|reader| self.each(id, reader, entered, wanted, cancel, &mut |line| file.take(line)))?;
+        wanted.store.read_with(|reader| self.each(id, reader, entered, wanted, cancel, &mut |line| file.take(line)))?;
         Ok(file.finish()?.finish()?)
     }
 
@@ -339,7 +344,7 @@ impl Exports {
         cancel: &CancellationToken,
         take: &mut dyn FnMut(&Line<'_>) -> io::Result<()>,
     ) -> Result<(), Trouble> {
-        let origin = self.asker.store().origin();
+        let origin = wanted.store.origin();
         let (mut outcome, mut entries) = (Ok(()), 0);
         reader.scan(entered, &wanted.filter, 0, &mut |row| {
             let sequence = row.entry.item.sequence.get();
@@ -510,6 +515,7 @@ fn job_to_wire(job: &Job) -> pb::Export {
         bytes: job.bytes,
         sha256: hex::decode(&job.sha256).unwrap_or_default(),
         problem: job.problem.clone(),
+        origin: job.origin.clone(),
     }
 }
 

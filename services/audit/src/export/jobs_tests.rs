@@ -26,7 +26,7 @@ fn exports(dir: &Path, limits: Limits) -> Arc<Exports> {
 }
 
 fn request(filter: &str, format: pb::ExportFormat) -> pb::StartExportRequest {
-    pb::StartExportRequest { filter: filter.to_owned(), format: format.into() }
+    pb::StartExportRequest { filter: filter.to_owned(), format: format.into(), ..Default::default() }
 }
 
 async fn ended(exports: &Exports, who: &Auditor, id: &str) -> pb::Export {

@@ -132,6 +132,10 @@ impl Store {
     pub(crate) fn open(dir: &Path, origin: &str) -> Result<Self, Error> {
         let path = succession::current(dir)?;
         let connection = schema::open(&path, origin)?;
+        Self::over(path, connection, origin)
+    }
+
+    fn over(path: std::path::PathBuf, connection: Connection, origin: &str) -> Result<Self, Error> {
         // One view of the disk: another process may be writing, while this one only settles an alarm.
         let view = connection.unchecked_transaction()?;
         let live = read::restore(&view)?;

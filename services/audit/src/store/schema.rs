@@ -58,10 +58,24 @@ pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
         _ => return Err(Error::Foreign("release of fuda-audit")),
     }
     connection.execute_batch(super::succession::TABLE)?;
-    if fact(&connection, "origin")?.as_deref() != Some(origin.as_bytes()) {
-        return Err(Error::Foreign("log"));
+    of_log(connection, origin)
+}
+
+/// Opens the store of a log that has ended, to read.
+pub(super) fn open_ended(path: &Path, origin: &str) -> Result<Connection, Error> {
+    let connection = open_to_read(path)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found != FORMAT {
+        return Err(Error::Foreign("release of fuda-audit"));
     }
-    Ok(connection)
+    of_log(connection, origin)
+}
+
+fn of_log(connection: Connection, origin: &str) -> Result<Connection, Error> {
+    match fact(&connection, "origin")?.as_deref() == Some(origin.as_bytes()) {
+        true => Ok(connection),
+        false => Err(Error::Foreign("log")),
+    }
 }
 
 /// Opens the store to read.

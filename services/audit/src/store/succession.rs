@@ -60,8 +60,7 @@ impl Store {
         let Self { writer, readers, .. } = self;
         drop(readers);
         close(writer.into_inner().connection)?;
-        let ended = dir.join(format!("audit-{}.db", predecessors.len()));
-        std::fs::rename(dir.join(CURRENT), ended)?;
+        std::fs::rename(dir.join(CURRENT), dir.join(ended(predecessors.len())))?;
         std::fs::rename(dir.join(NEXT), dir.join(CURRENT))?;
         Ok(File::open(dir)?.sync_all()?)
     }
@@ -76,11 +75,31 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The store of a log that came before this one, to be read only; `None` where no such log did.
+    ///
+    /// # Errors
+    /// As of [`Store::open`]: what was changed since it ended is refused.
+    pub(crate) fn earlier(&self, origin: &str) -> Result<Option<Self>, Error> {
+        let predecessors = self.read(|reader| reader.predecessors())?;
+        let place = predecessors.iter().rposition(|it| it.statement.old_origin == origin);
+        let Some((place, dir)) = place.zip(self.path.parent()) else { return Ok(None) };
+        let path = dir.join(ended(place + 1));
+        let connection = schema::open_ended(&path, origin)?;
+        Ok(Some(Self::over(path, connection, origin)?))
+    }
+}
+
 impl Reader<'_> {
     /// The logs before this one, the oldest first.
     pub(crate) fn predecessors(&self) -> Result<Vec<Predecessor>, Error> {
         predecessors(self.connection())
     }
+}
+
+/// Where the store of the `number`th log lies once it has ended, counted from 1.
+fn ended(number: usize) -> String {
+    format!("audit-{number}.db")
 }
 
 /// Where the store lies; after a crash between the two renames of a succession, the second one is made first.
@@ -165,6 +184,14 @@ mod tests {
         assert_eq!(store.read(|reader| reader.predecessors()).unwrap(), [next(1), next(2)]);
         assert!(store.read(|reader| reader.open_alarms()).unwrap().is_empty());
         assert!(Store::open(dir.path(), "fuda/1").is_err(), "the directory is the new log's");
+        for (earlier, entries) in [("fuda/1", 0), ("fuda/2", 0)] {
+            let old = store.earlier(earlier).unwrap().unwrap();
+            assert_eq!((old.origin(), old.live().head().size), (earlier, entries));
+            let raised =
+                old.raise(&NewAlarm { time: Timestamp::EPOCH, kind: "fork", node: "", finding: "f", evidence: "e" });
+            assert!(raised.is_err(), "a log that ended is only read");
+        }
+        assert!(store.earlier("fuda/3").unwrap().is_none() && store.earlier("").unwrap().is_none());
         let old = Connection::open(dir.path().join("audit-1.db")).unwrap();
         let why: String = old.query_row("SELECT settled_why FROM alarms", [], |row| row.get(0)).unwrap();
         assert_eq!(why, "succeeded by fuda/2; entries 2..5 are missing there");

@@ -1,5 +1,6 @@
 //! `fuda audit query|summary|who|get|status|watch`: asking fuda-audit. Every question is an entry of its own ledger.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,10 +37,20 @@ pub(crate) struct At {
     pub(super) audit_address: Vec<String>,
 }
 
+/// Which log of fuda-audit.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Log {
+    /// An earlier log, which ended when its vault was restored: its `origin` of `status`.
+    #[arg(long, value_name = "ORIGIN", default_value = "")]
+    pub(super) origin: String,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Query {
     #[command(flatten)]
     at: At,
+    #[command(flatten)]
+    log: Log,
     /// Which entries, such as `action = detokenize AND decision = denied AND time >= 2026-11-01T00:00:00+09:00`.
     #[arg(value_name = "FILTER", default_value = "")]
     filter: String,
@@ -52,6 +63,8 @@ pub(crate) struct Query {
 pub(crate) struct Summary {
     #[command(flatten)]
     at: At,
+    #[command(flatten)]
+    log: Log,
     /// As of `query`.
     #[arg(value_name = "FILTER", default_value = "")]
     filter: String,
@@ -81,6 +94,8 @@ pub(crate) enum Per {
 pub(crate) struct Who {
     #[command(flatten)]
     at: At,
+    #[command(flatten)]
+    log: Log,
     /// The legal person.
     #[arg(long, value_name = "ID")]
     tenant: String,
@@ -106,6 +121,8 @@ pub(crate) struct Who {
 pub(crate) struct Get {
     #[command(flatten)]
     at: At,
+    #[command(flatten)]
+    log: Log,
     /// Sequence of the entry.
     #[arg(value_name = "SEQUENCE")]
     sequence: u64,
@@ -138,7 +155,8 @@ pub(super) async fn query(arguments: Query, context: &mut Context) -> Result<(),
     loop {
         let left = if arguments.entries == 0 { u64::MAX } else { arguments.entries - shown };
         let page_size = i32::try_from(left).unwrap_or(PAGE_ENTRIES).min(PAGE_ENTRIES);
-        let request = ListEntriesRequest { filter: arguments.filter.clone(), page_size, page_token: token };
+        let (filter, origin) = (arguments.filter.clone(), arguments.log.origin.clone());
+        let request = ListEntriesRequest { filter, page_size, page_token: token, origin };
         let page = client.audit().list_entries(request).await?;
         for entry in page.entries.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
             show(entry, context)?;
@@ -165,6 +183,7 @@ pub(super) async fn summary(arguments: Summary, context: &mut Context) -> Result
         time_bucket: time_bucket.into(),
         time_zone: arguments.zone,
         distinct_persons: arguments.persons,
+        origin: arguments.log.origin,
     };
     let groups = client.audit().summarize(request).await?.groups;
     let by: Vec<&str> = arguments.by.iter().map(String::as_str).collect();
@@ -193,14 +212,24 @@ pub(super) async fn who(arguments: Who, context: &mut Context) -> Result<(), Fai
         subject,
         from_time: arguments.from,
         until_time: arguments.until,
+        origin: arguments.log.origin,
     };
-    let groups = client.audit().who_accessed(request).await?.groups;
-    list_groups(&WHO, false, false, &groups, context)
+    let answer = client.audit().who_accessed(request).await?;
+    list_groups(&WHO, false, false, &answer.groups, context)?;
+    if !answer.earlier_origins.is_empty() {
+        // Beside the answer, which may be read by a program; when nobody reads it, nobody misses it.
+        let earlier = answer.earlier_origins.join(", ");
+        let _ = writeln!(std::io::stderr().lock(), "Not read, ask for each by --origin: {earlier}");
+    }
+    Ok(())
 }
 
 pub(super) async fn get(arguments: Get, context: &mut Context) -> Result<(), Failure> {
     let client = context.connection.audit_client(&arguments.at.audit_address).await?;
-    let found = client.audit().get_entry(GetEntryRequest { sequence: arguments.sequence }).await?;
+    let found = client
+        .audit()
+        .get_entry(GetEntryRequest { sequence: arguments.sequence, origin: arguments.log.origin })
+        .await?;
     let entry = found.entry.ok_or_else(|| Failure::Internal("the answer holds no entry".to_owned()))?;
     if let Some(out) = &arguments.out {
         let file = create_private(out)?;
@@ -237,6 +266,18 @@ pub(super) async fn status(arguments: Status, context: &mut Context) -> Result<(
             "settled_reason": text(&alarm.settled_reason),
         })
     });
+    let predecessors = status.predecessors.iter().map(|earlier| {
+        json!({
+            "origin": earlier.origin,
+            "entries": earlier.entries,
+            "root": hex::encode(&earlier.root),
+            "gap_from": earlier.gap_from,
+            "gap_before": earlier.gap_before,
+            "successor": earlier.successor,
+            "signers": earlier.signers,
+            "time": wire::moment_value(earlier.time.as_ref()),
+        })
+    });
     context.output.facts(vec![
         ("origin", text(&status.origin)),
         ("entries", json!(status.entries)),
@@ -251,6 +292,7 @@ pub(super) async fn status(arguments: Status, context: &mut Context) -> Result<(
         ("queries_verifier_key", text(&status.queries_verifier_key)),
         ("nodes", nodes.collect()),
         ("alarms", alarms.collect()),
+        ("predecessors", predecessors.collect()),
     ])
 }
 
@@ -266,7 +308,12 @@ pub(super) async fn watch(arguments: Watch, context: &mut Context) -> Result<(),
         let (mut fresh, mut token, mut head) = (Vec::new(), String::new(), 0);
         loop {
             let filter = arguments.filter.clone();
-            let request = ListEntriesRequest { filter, page_size: PAGE_ENTRIES, page_token: token };
+            let request = ListEntriesRequest {
+                filter,
+                page_size: PAGE_ENTRIES,
+                page_token: token,
+                ..ListEntriesRequest::default()
+            };
             let page = client.audit().list_entries(request).await?;
             head = head.max(page.ledger_entries);
             token = page.next_page_token;

@@ -18,7 +18,7 @@ use prost_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::ask::{At, list_groups};
+use super::ask::{At, Log, list_groups};
 use crate::command::token::progress;
 use crate::export::write_proof;
 use crate::failure::Failure;
@@ -42,6 +42,8 @@ pub(crate) enum Form {
 pub(crate) struct Export {
     #[command(flatten)]
     at: At,
+    #[command(flatten)]
+    log: Log,
     /// As of `query`.
     #[arg(value_name = "FILTER", default_value = "")]
     filter: String,
@@ -52,7 +54,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Go on with an export that was started already, at the end of what the file holds.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["filter", "format"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["filter", "format", "origin"])]
     resume: Option<String>,
     /// Leave the export at fuda-audit until it expires.
     #[arg(long)]
@@ -116,7 +118,8 @@ pub(super) async fn export(arguments: Export, context: &mut Context) -> Result<(
             };
             // First the file: nothing is asked for that could not be kept.
             let file = create_private(&arguments.out)?;
-            let request = StartExportRequest { filter: arguments.filter, format: format.into() };
+            let request =
+                StartExportRequest { filter: arguments.filter, format: format.into(), origin: arguments.log.origin };
             (file, named(client.audit().start_export(request).await?.export)?.id)
         }
     };
@@ -205,13 +208,13 @@ fn facts(sign_off: &WireSignOff) -> Vec<(&'static str, Value)> {
 /// `verify --stored`: what fuda-audit has stored, against a checkpoint that is checked here.
 pub(super) async fn verify_stored(
     at: &At,
-    (from_sequence, until_sequence): (u64, u64),
+    request: VerifyRequest,
     log: &VerifierKey,
     witnesses: &[WitnessKey],
     context: &mut Context,
 ) -> Result<(), Failure> {
     let client = context.connection.audit_client(&at.audit_address).await?;
-    let found = client.audit().verify(VerifyRequest { from_sequence, until_sequence }).await?;
+    let found = client.audit().verify(request).await?;
     let signed = Trust { log, witnesses }.open(found.checkpoint.as_bytes());
     let signed = signed.map_err(|error| Failure::Verification(error.to_string()))?;
     if !found.verified {

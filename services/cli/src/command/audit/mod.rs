@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use fuda_client::Client;
+use fuda_client::audit::VerifyRequest;
 use fuda_client::ledger::{Alarm, Entry, GetCheckpointRequest, ReadEntriesRequest, ReadEntriesResponse};
 use fuda_core::limits::PAGE_SIZE_MAX;
 use fuda_ledger::{Checkpoint, SignedNote};
@@ -117,6 +118,9 @@ pub(crate) struct Verify {
     /// With --stored: entry behind the last one; 0: the end. At most 2,000,000 entries at a time.
     #[arg(long, value_name = "N", requires = "stored", default_value_t = 0)]
     until: u64,
+    /// With --stored: an earlier log, whose own key --verifier-key must be.
+    #[arg(long, value_name = "ORIGIN", requires = "stored", default_value = "")]
+    origin: String,
     /// File with the verifier key kept from `cluster init`.
     #[arg(long, visible_alias = "log-key", value_name = "KEYFILE")]
     verifier_key: PathBuf,
@@ -156,8 +160,9 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Verify(arguments) if arguments.online => verify_online(&arguments, context).await,
         Command::Verify(arguments) if arguments.stored => {
             let (log, witnesses) = offline::read_keys(&arguments.verifier_key, &arguments.witness_key)?;
-            let range = (arguments.from, arguments.until);
-            jobs::verify_stored(&arguments.at, range, &log, &witnesses, context).await
+            let Verify { from, until, origin, .. } = &arguments;
+            let wanted = VerifyRequest { from_sequence: *from, until_sequence: *until, origin: origin.clone() };
+            jobs::verify_stored(&arguments.at, wanted, &log, &witnesses, context).await
         }
         Command::Verify(arguments) => {
             let files: Vec<&Path> = arguments.files.iter().chain(&arguments.input).map(PathBuf::as_path).collect();
