@@ -138,7 +138,16 @@ impl Node {
             let wanted = (end - next).min(limits::PAGE_SIZE_MAX as u64);
             let page_size = i32::try_from(wanted).unwrap_or(i32::MAX);
             let request = ReadEntriesRequest { from_sequence: next, page_size, ..ReadEntriesRequest::default() };
-            let page = self.client.read_entries(request).await?.entries;
+            let page = match self.client.read_entries(request).await {
+                Ok(page) => page.entries,
+                // Every node keeps the same entries: what this one pruned no other one has.
+                Err(error) if error.code() == Some(Code::EntriesPruned) => {
+                    let words = format!("the vault pruned entry {next} before this witness had read it");
+                    let proof = json!({ "checkpoint": seen.text(), "answer": error.to_string() });
+                    return Err(Finding::new(Kind::Gap, words, proof).into());
+                }
+                Err(error) => return Err(error.into()),
+            };
             if page.is_empty() {
                 let words = format!("the node has no entry {next}, which its checkpoint signs");
                 return Err(Finding::new(Kind::Gap, words, json!({ "checkpoint": seen.text() })).into());

@@ -178,6 +178,14 @@ pub const TENANT_HOLIDAYS_MAX: usize = 366;
 pub const SINKS_MAX: usize = 16;
 /// Witnesses whose cosignatures are kept, those whose keys are used no more included.
 pub const WITNESSES_MAX: usize = 16;
+/// Days for which the nodes keep entries.
+pub const LEDGER_DAYS_MIN: u32 = 1;
+/// Days for which the nodes keep entries when an order names none: a quarter of a year and its sign-off.
+pub const LEDGER_DAYS_DEFAULT: u32 = 90;
+/// The most days for which the nodes keep entries: ten years. Longer is what fuda-audit is for.
+pub const LEDGER_DAYS_MAX: u32 = 3_650;
+/// Entries that one step of pruning removes; at least as many as one command makes.
+pub const PRUNE_STEP_ENTRIES_MAX: u64 = 16_384;
 /// Entries that are sent to a sink at once.
 pub const SINK_BATCH_ENTRIES_MAX: usize = 512;
 /// Entries that one step of a sink's cursor covers: an object of a store is acknowledged as a whole.

@@ -322,6 +322,17 @@ pub enum Bookkeeping {
         #[cbor(n(1), with = "minicbor::bytes")]
         note: Vec<u8>,
     },
+    /// Removes the oldest entries and keeps their hashes. Apply refuses it unless two people ordered it, the entries are
+    /// old enough, and everybody they are kept for has them.
+    #[n(154)]
+    PruneEntries {
+        /// The oldest entry that is kept; a leader that was deposed meanwhile moves nothing.
+        #[n(0)]
+        from: Sequence,
+        /// The first entry that stays.
+        #[n(1)]
+        before: Sequence,
+    },
 }
 
 /// The ledger-made proof that a command without a caller is bookkeeping: the only thing beside [`Audited`] that

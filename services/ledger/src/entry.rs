@@ -256,6 +256,18 @@ pub enum DetailKey {
     /// What an auditor asked fuda-audit: which entries.
     #[n(136)]
     AuditQuestion = 136,
+    /// Days for which the nodes keep entries, decimal.
+    #[n(154)]
+    LedgerDays = 154,
+    /// Key of a witness who keeps what the nodes prune.
+    #[n(155)]
+    LedgerWitness = 155,
+    /// A sink for which pruning does not wait any more.
+    #[n(156)]
+    EndedSink = 156,
+    /// Whether nothing is pruned however old: `yes` or `no`.
+    #[n(157)]
+    LegalHold = 157,
     /// Id of a grant that came into force, hexadecimal. The facts behind it are its, up to the next of these or to a
     /// `grant_revoked`: tenant, caller, role, actions, kinds, purposes, scopes, end, training, entrusted party.
     #[n(160)]
@@ -388,6 +400,10 @@ impl DetailKey {
             DetailKey::SignOffNote => "sign_off_note",
             DetailKey::AuditMethod => "audit_method",
             DetailKey::AuditQuestion => "audit_question",
+            DetailKey::LedgerDays => "ledger_days",
+            DetailKey::LedgerWitness => "ledger_witness",
+            DetailKey::EndedSink => "ended_sink",
+            DetailKey::LegalHold => "legal_hold",
             DetailKey::Granted => "granted",
             DetailKey::GrantRevoked => "grant_revoked",
             DetailKey::GrantTenant => "grant_tenant",

@@ -30,7 +30,7 @@ impl Row for AssertionRow {
 }
 
 /// Every assertion that was used and could be used again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Assertions {
     used: BTreeMap<[u8; 16], AssertionRow>,
     due: BTreeSet<(Timestamp, [u8; 16])>,

@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::key;
 use crate::row::{DenialRow, Row};
-use crate::{Table, TableError, Txn, View};
+use crate::{Pair, Table, TableError, Txn, View};
 
 /// Whose denial an entry is; its key is the entry's sequence, so that the oldest comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -50,9 +50,22 @@ impl Explained {
 
     fn forget_oldest(&mut self, txn: &mut impl Txn) -> Result<(), TableError> {
         let (from, to) = key::denial_place_range();
-        let Some((place, value)) = txn.scan(Table::Meta, &from, Some(&to), 1)?.into_iter().next() else {
-            return Ok(());
-        };
+        match txn.scan(Table::Meta, &from, Some(&to), 1)?.into_iter().next() {
+            Some(oldest) => self.forget(txn, oldest),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets denials whose entries are pruned: those in front of `before`.
+    pub(crate) fn forget_before(&mut self, txn: &mut impl Txn, before: Sequence) -> Result<(), TableError> {
+        let (from, _) = key::denial_place_range();
+        for place in txn.scan(Table::Meta, &from, Some(&key::denial_place(before)), usize::MAX)? {
+            self.forget(txn, place)?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, txn: &mut impl Txn, (place, value): Pair) -> Result<(), TableError> {
         let key = key::denial(DenialPlaceRow::from_bytes(&value)?.request);
         let newest = txn.get(Table::Meta, &key)?.map(|bytes| DenialRow::from_bytes(&bytes)).transpose()?;
         // The request may have been denied again since.
@@ -60,7 +73,7 @@ impl Explained {
             txn.delete(Table::Meta, &key);
         }
         txn.delete(Table::Meta, &place);
-        self.kept -= 1;
+        self.kept = self.kept.saturating_sub(1);
         Ok(())
     }
 }
@@ -94,5 +107,14 @@ mod tests {
         assert_eq!(Explained::load(&tables).unwrap(), explained);
         assert_eq!(explained.kept, limits::DENIALS_EXPLAINED_MAX);
         assert_eq!(tables.len(Table::Meta), 2 * limits::DENIALS_EXPLAINED_MAX);
+
+        // Entries are pruned: of requests denied before, only what was denied again later is left.
+        let mut overlay = Overlay::new(&tables);
+        explained.forget_before(&mut overlay, Sequence(max)).unwrap();
+        let changes = overlay.into_changes();
+        tables.commit(changes);
+        let found = |number| reader::denial(&tables, request(number)).unwrap();
+        assert_eq!((found(0), found(2), found(max)), (Some(Sequence(max)), None, Some(Sequence(max + 1))));
+        assert_eq!((Explained::load(&tables).unwrap(), tables.len(Table::Meta)), (explained, 4));
     }
 }

@@ -51,6 +51,7 @@ fn commands_have_their_golden_bytes() {
     let (from, to, rejected) = (Sequence(3), Sequence(9), vec![Sequence(5)]);
     let kept = kept.chain([Bookkeeping::SinkAcknowledged { sink: sink(), from, to, rejected }]);
     let kept = kept.chain([Bookkeeping::Cosigned { witness: "w".to_owned(), note: vec![1, 2] }]);
+    let kept = kept.chain([Bookkeeping::PruneEntries { from: Sequence(3), before: Sequence(9) }]);
     let kept = kept.map(|step| Command(Inner::Kept(step)));
     let lines: Vec<(String, Vec<u8>)> = audited
         .chain(kept)
@@ -145,6 +146,7 @@ fn bodies() -> Vec<Body> {
             grants: vec![grant()],
             revoke: vec![GrantId([6; 16])],
             succession: None,
+            retention: None,
         }),
         Body::ApproveGrants(ApproveGrants { order: OrderId([5; 16]) }),
         Body::AddMember(member(2)),
@@ -416,8 +418,15 @@ fn admin_rows() -> Vec<(String, Vec<u8>)> {
     let bucket = BucketRow { bucket_version: BucketVersion(1), root_version: RootVersion(1), sealed: vec![5; 3] };
     let order = OrderId([5; 16]);
     let revoke = vec![GrantId([6; 16])];
-    let row =
-        OrderRow { order, proposed: act(1), grants: vec![grant()], revoke, approved: Some(act(2)), succession: None };
+    let row = OrderRow {
+        order,
+        proposed: act(1),
+        grants: vec![grant()],
+        revoke,
+        approved: Some(act(2)),
+        succession: None,
+        retention: None,
+    };
     let budget = BudgetRow {
         tenant: tenant(),
         caller: caller(samples::PAYROLL),

@@ -75,6 +75,10 @@ pub enum Meta {
     Sinks = 140,
     /// [`crate::witnesses::WitnessRow`], one per witness: followed by its public key.
     Witnesses = 142,
+    /// [`crate::retention::RetentionRow`].
+    Retention = 154,
+    /// [`crate::retention::PrunedRow`].
+    Pruned = 155,
 }
 
 /// Key of a vault fact.

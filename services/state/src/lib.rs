@@ -29,6 +29,7 @@ mod outcome;
 mod purpose_order;
 pub mod rates;
 pub mod reader;
+pub mod retention;
 pub mod row;
 pub mod sinks;
 pub mod succession;

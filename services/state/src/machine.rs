@@ -40,7 +40,7 @@ pub struct Context {
 }
 
 /// The in-memory side of the state machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Machine {
     pub(crate) vault: Option<VaultRow>,
     pub(crate) progress: ProgressRow,

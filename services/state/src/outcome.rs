@@ -268,6 +268,15 @@ pub enum Refusal {
     /// The witness has cosigned a later checkpoint, or this one later.
     #[n(143)]
     CosignatureNotNewer = 143,
+    /// The period for which entries are kept breaks a rule.
+    #[n(154)]
+    RetentionInvalid = 154,
+    /// Entries may not be pruned yet.
+    #[n(155)]
+    PruneHeld = 155,
+    /// The oldest entry is not where the step of pruning begins.
+    #[n(156)]
+    PruneMoved = 156,
 }
 
 impl Refusal {
@@ -329,6 +338,9 @@ impl Refusal {
             Self::SinkStepInvalid => "sink_step_invalid",
             Self::CosignatureInvalid => "cosignature_invalid",
             Self::CosignatureNotNewer => "cosignature_not_newer",
+            Self::RetentionInvalid => "retention_invalid",
+            Self::PruneHeld => "prune_held",
+            Self::PruneMoved => "prune_moved",
         }
     }
 
@@ -347,7 +359,8 @@ impl Refusal {
             | Self::GrantInvalid
             | Self::PurposeChangeInvalid
             | Self::RecipientInvalid
-            | Self::SuccessionInvalid => Code::InvalidField,
+            | Self::SuccessionInvalid
+            | Self::RetentionInvalid => Code::InvalidField,
             Self::AccessClosed => Code::AccessClosed,
             Self::AccessCeiling => Code::AccessCeiling,
             Self::ReviewOverdue => Code::ReviewOverdue,
@@ -372,7 +385,9 @@ impl Refusal {
             | Self::SinkMoved
             | Self::SinkStepInvalid
             | Self::CosignatureInvalid
-            | Self::CosignatureNotNewer => Code::Internal,
+            | Self::CosignatureNotNewer
+            | Self::PruneHeld
+            | Self::PruneMoved => Code::Internal,
             Self::OrderExists
             | Self::OrderClosed
             | Self::RoleConflict
@@ -394,6 +409,10 @@ impl Refusal {
                 "succession",
                 "must be a statement for this vault under the signatures of enough registered keys; keys must be 2 to 16 \
                  different ones, of which at least 2 sign, with a delay of 24 to 720 hours",
+            )),
+            Self::RetentionInvalid => Some(Invalid::new(
+                "retention",
+                "must name 1 to 3650 days, 1 to 16 different witnesses' keys and at most 16 different ended sinks",
             )),
             _ => None,
         }

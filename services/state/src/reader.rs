@@ -18,7 +18,7 @@ use crate::row::{
     PolicyTextRow, PolicyTextVersionRow, PolicyVersionRow, ProgressRow, PurposeOrderPlaceRow, PurposeOrderRow,
     RecordRow, Row, SubjectRow, TenantRow, TokenRow, TokenWrapRow, VaultRow, VersionRow,
 };
-use crate::{NodeId, OrderId, Table, TableError, TextVersion, View};
+use crate::{NodeId, OrderId, Table, TableError, TextVersion, View, retention};
 
 /// Blocks read at once when entries are streamed.
 const BLOCKS_AT_ONCE: usize = 64;
@@ -417,7 +417,8 @@ fn records_in(
     Ok(multi(view, &keys)?.into_iter().flatten().collect())
 }
 
-/// The block that holds the entry at `sequence`; `None` behind the end of the ledger.
+/// The block that holds the entry at `sequence`; `None` behind the end of the ledger, and in front of
+/// [`retention::first_kept`].
 ///
 /// # Errors
 /// [`TableError`] if it cannot be read.
@@ -425,13 +426,15 @@ pub fn block_containing(view: &impl View, sequence: Sequence) -> Result<Option<B
     let exact = view.get(Table::Entries, &key::entries(sequence))?;
     let value = match exact {
         Some(value) => Some(value),
+        // Where everything was removed, the nearest row before it would be looked for among all the removed ones.
+        None if sequence < retention::first_kept(view)? => None,
         None => view.last_before(Table::Entries, &key::entries(sequence))?.map(|(_, value)| value),
     };
     let block = value.map(|bytes| block(&bytes)).transpose()?;
     Ok(block.filter(|block| sequence.get() - block.first().get() < block.len() as u64))
 }
 
-/// The entry at `sequence`; `None` behind the end of the ledger.
+/// The entry at `sequence`; `None` behind the end of the ledger, and in front of [`retention::first_kept`].
 ///
 /// # Errors
 /// [`TableError`] if it cannot be read.
@@ -444,7 +447,7 @@ pub fn entry(view: &impl View, sequence: Sequence) -> Result<Option<Entry>, Tabl
 }
 
 /// Whole blocks from the one that holds `sequence`, until their stored bytes reach `bytes_max` or the ledger ends. At
-/// least one block if there is any.
+/// least one block if there is any; never any behind a gap, also while entries are pruned.
 ///
 /// # Errors
 /// [`TableError`] if they cannot be read.
@@ -454,7 +457,8 @@ pub fn blocks_from(view: &impl View, sequence: Sequence, bytes_max: usize) -> Re
     };
     let mut blocks = Vec::new();
     let mut bytes = 0_usize;
-    let mut from = key::entries(first.first());
+    let mut next = first.first();
+    let mut from = key::entries(next);
     loop {
         let rows = view.scan(Table::Entries, &from, None, BLOCKS_AT_ONCE)?;
         let Some((last, _)) = rows.last() else { return Ok(blocks) };
@@ -464,7 +468,12 @@ pub fn blocks_from(view: &impl View, sequence: Sequence, bytes_max: usize) -> Re
             if bytes > bytes_max && !blocks.is_empty() {
                 return Ok(blocks);
             }
-            blocks.push(block(value)?);
+            let block = block(value)?;
+            if block.first() != next {
+                return Ok(blocks);
+            }
+            next = Sequence(next.get().saturating_add(block.len() as u64));
+            blocks.push(block);
         }
     }
 }
@@ -558,6 +567,19 @@ pub fn edge(view: &impl View, size: u64) -> Result<Edge, TableError> {
     full.checked(edge)
 }
 
+/// The leaf hash of the entry at `sequence`, also when the entry was pruned; `None` behind the end of the ledger.
+///
+/// # Errors
+/// [`TableError`] if tiles or entries cannot be read.
+pub fn leaf_hash(view: &impl View, sequence: Sequence) -> Result<Option<Hash>, TableError> {
+    let width = u64::from(TILE_WIDTH);
+    let place = usize::try_from(sequence.get() % width).unwrap_or(usize::MAX);
+    match view.get(Table::Tiles, &key::tile(0, sequence.get() / width))? {
+        Some(tile) => Ok(tile.as_chunks().0.get(place).copied()),
+        None => Ok(entry(view, sequence)?.map(|entry| entry.leaf_hash())),
+    }
+}
+
 /// Proves that the entry at `sequence` is in the tree of the first `size` entries.
 ///
 /// # Errors
@@ -584,6 +606,10 @@ pub fn consistency_proof(view: &impl View, old: u64, new: u64) -> Result<Vec<Has
 fn tail(view: &impl View, size: u64) -> Result<Vec<Hash>, TableError> {
     const MISSING: TableError = TableError::corrupt(Table::Entries, "the ledger lacks an entry");
     let width = size % u64::from(TILE_WIDTH);
+    // The ledger may have filled this tile since.
+    if let Some(tile) = view.get(Table::Tiles, &key::tile(0, size / u64::from(TILE_WIDTH)))? {
+        return Ok(tile.as_chunks().0.iter().copied().take(usize::try_from(width).unwrap_or_default()).collect());
+    }
     let mut next = size - width;
     let mut tail = Vec::with_capacity(usize::from(TILE_WIDTH));
     while next < size {

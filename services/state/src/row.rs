@@ -354,6 +354,9 @@ pub struct OrderRow {
     /// Offline keys that can appoint approvers, to be registered.
     #[n(23)]
     pub succession: Option<crate::succession::SuccessionKeys>,
+    /// How long the nodes are to keep entries.
+    #[n(24)]
+    pub retention: Option<crate::retention::LedgerRetention>,
 }
 
 /// Whether a record answers to its tokens.

@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 
 use crate::key::{self, Meta};
 use crate::row::Row;
-use crate::{Refusal, Table, TableError, Txn, View};
+use crate::{Refusal, Table, TableError, Txn, View, retention};
 
 /// How far one sink has got; its key is the sink's id. A sink without a row has got nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -31,25 +31,28 @@ impl Row for SinkRow {
     const TABLE: Table = Table::Meta;
 }
 
-/// How far a sink has got.
+/// How far a sink has got. One that is new, or that was not waited for, begins at the oldest entry that is kept.
 ///
 /// # Errors
 /// [`TableError`] if it cannot be read.
 pub fn sink(view: &impl View, sink: &SinkId) -> Result<SinkRow, TableError> {
     let row = view.get(Table::Meta, &key::sink(sink))?;
-    Ok(row.map(|bytes| SinkRow::from_bytes(&bytes)).transpose()?.unwrap_or_default())
+    let row: SinkRow = row.map(|bytes| SinkRow::from_bytes(&bytes)).transpose()?.unwrap_or_default();
+    Ok(SinkRow { next: row.next.max(retention::first_kept(view)?), ..row })
 }
 
-/// All sinks that ever acknowledged anything, by id. At most [`limits::SINKS_MAX`].
+/// All sinks that ever acknowledged anything, by id, each where [`sink`] sees it. At most [`limits::SINKS_MAX`].
 ///
 /// # Errors
 /// [`TableError`] if they cannot be read.
 pub fn sinks(view: &impl View) -> Result<Vec<(SinkId, SinkRow)>, TableError> {
     let from = key::meta(Meta::Sinks);
     let rows = view.scan(Table::Meta, &from, key::prefix_end(&from).as_deref(), limits::SINKS_MAX)?;
+    let first_kept = retention::first_kept(view)?;
     let read = |(key, value): (Vec<u8>, Vec<u8>)| {
         let sink = key::sink_of(&key).ok_or(TableError::corrupt(Table::Meta, "key of a sink has no id"))?;
-        Ok((sink, SinkRow::from_bytes(&value)?))
+        let row = SinkRow::from_bytes(&value)?;
+        Ok((sink, SinkRow { next: row.next.max(first_kept), ..row }))
     };
     rows.into_iter().map(read).collect()
 }
@@ -75,7 +78,7 @@ pub(crate) fn acknowledged(
     {
         return Ok(Err(Refusal::SinkStepInvalid));
     }
-    if row.next == Sequence(0) && sinks(txn)?.len() >= limits::SINKS_MAX {
+    if txn.get(Table::Meta, &key::sink(id))?.is_none() && sinks(txn)?.len() >= limits::SINKS_MAX {
         return Ok(Err(Refusal::LimitReached));
     }
     row.next = entries.end;

@@ -126,7 +126,7 @@ impl World {
         self.permitted(
             &request,
             request_id,
-            Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None }),
+            Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None, retention: None }),
         )
     }
 

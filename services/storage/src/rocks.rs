@@ -16,6 +16,8 @@ use crate::manifest::{strip_manifest, verify_snapshot, write_snapshot};
 use crate::{Error, Options, Stats};
 
 /// Holds the position; not a table, because it is no part of the replicated state.
+/// A file of entries is compacted when, of this many neighbouring rows, this many are removals, or this part of the file is.
+const PRUNED: (usize, usize, f64) = (4_096, 2_048, 0.5);
 const APPLIED_CF: &str = "applied";
 const APPLIED_KEY: &[u8] = b"applied";
 
@@ -236,9 +238,8 @@ fn open_db_read_only(path: &Path, cache: &Cache) -> Result<DB, Error> {
 }
 
 fn descriptors(cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
-    let tables = Table::ALL
-        .into_iter()
-        .map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(cache, table == Table::Entries)));
+    let tables =
+        Table::ALL.into_iter().map(|table| ColumnFamilyDescriptor::new(table.name(), options_of(table, cache)));
     tables.chain([ColumnFamilyDescriptor::new(APPLIED_CF, table_options(cache, false))]).collect()
 }
 
@@ -260,6 +261,16 @@ fn database_options() -> rocksdb::Options {
     options.set_max_open_files(4_096);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);
+    options
+}
+
+fn options_of(table: Table, cache: &Cache) -> rocksdb::Options {
+    let mut options = table_options(cache, table == Table::Entries);
+    if table == Table::Entries {
+        // Entries are pruned off one end, where nothing is written any more that would bring a compaction about.
+        let (window, removals, ratio) = PRUNED;
+        options.add_compact_on_deletion_collector_factory(window, removals, ratio);
+    }
     options
 }
 

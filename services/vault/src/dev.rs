@@ -159,7 +159,8 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         grant(2, "payroll", &[Action::Detokenize, Action::VerifyNumber, Action::DescribeToken], &PURPOSES[1..], now)?,
         grant(3, "accounting", &[Action::DescribeToken], &[], now)?,
     ];
-    let proposal = Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None });
+    let proposal =
+        Body::ProposeGrants(ProposeGrants { order, grants, revoke: Vec::new(), succession: None, retention: None });
     act(gate, "owner", 3, Action::ProposeGrants, proposal).await?;
     act(gate, "approver1", 4, Action::ApproveGrants, Body::ApproveGrants(ApproveGrants { order })).await?;
     Ok(made.ledger_verifier_key)

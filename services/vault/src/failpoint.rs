@@ -93,6 +93,16 @@ pub(crate) fn is_lawless() -> bool {
     is_planted(LAWLESS)
 }
 
+/// Pruning that waits for nobody, when `FUDA_MUTANT=prune-unheld`: here and in apply. The evidence `ledger-prune` must
+/// find it.
+pub(crate) fn prunes_unheld() -> bool {
+    let planted = is_planted("prune-unheld");
+    if planted {
+        fuda_state::retention::failpoint::wait_for_nobody();
+    }
+    planted
+}
+
 /// Whether this bug is planted.
 pub(crate) fn is_planted(bug: &str) -> bool {
     std::env::var("FUDA_MUTANT").is_ok_and(|mutant| mutant == bug)

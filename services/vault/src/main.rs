@@ -23,6 +23,7 @@ mod notifier;
 mod observer;
 mod page;
 mod policy;
+mod prune;
 mod refusal;
 mod service;
 mod shadow;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fuda_consensus::{ClockReading, log::LogStats};
+use fuda_state::retention;
 use opentelemetry::metrics::Meter;
 
 use crate::gate::Gate;
@@ -69,6 +70,13 @@ fn observe_state(meter: &Meter, gate: &Arc<Gate>) {
     gauge(meter, gate, "fuda.ledger.size", "Entries in the ledger", |gate| {
         gate.replica.with_machine(|machine| machine.tree_head().size).unwrap_or(0)
     });
+    gauge(meter, gate, "fuda.ledger.first_kept_sequence", "Oldest entry that is kept", |gate| {
+        first_kept(gate).unwrap_or(0)
+    });
+    gauge(meter, gate, "fuda.ledger.kept_entries", "Entries that are kept with their bytes", |gate| {
+        let size = gate.replica.with_machine(|machine| machine.tree_head().size).unwrap_or(0);
+        size.saturating_sub(first_kept(gate).unwrap_or(0))
+    });
     gauge(meter, gate, "fuda.policy.version", "Version of the policy in force", |gate| gate.policy.load().version().0);
     gauge(meter, gate, "fuda.policy.shadow_compared", "Decisions compared with the candidate policy", |gate| {
         gate.policy.shadow().counts().0
@@ -89,6 +97,10 @@ fn observe_state(meter: &Meter, gate: &Arc<Gate>) {
     gauge(meter, gate, "fuda.keys.unsealed", "1 when the node holds its keys", |gate| {
         u64::from(gate.keys.unsealed().is_some())
     });
+}
+
+fn first_kept(gate: &Gate) -> Option<u64> {
+    retention::first_kept(&gate.store).ok().map(fuda_core::Sequence::get)
 }
 
 fn gauge(

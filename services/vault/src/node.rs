@@ -51,7 +51,7 @@ use crate::service::{
 };
 use crate::source_zone::SourceZones;
 use crate::witness::Witnesses;
-use crate::{alarms, methods, metrics, tasks};
+use crate::{alarms, methods, metrics, prune, tasks};
 
 /// Bytes of a request: a full batch fits with room to spare.
 const REQUEST_BYTES_MAX: usize = limits::REQUEST_BYTES_MAX;
@@ -263,6 +263,7 @@ impl Node {
         for line in lines {
             self.tracker.spawn(export::run(Arc::clone(gate), line, meter.clone(), stop.clone()));
         }
+        self.tracker.spawn(prune::run(Arc::clone(gate), Arc::clone(exports), stop.clone()));
         self.tracker.spawn(export::watch_limits(Arc::clone(gate), Arc::clone(exports), stop.clone()));
     }
 }

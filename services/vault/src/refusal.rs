@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fuda_core::{Code, Invalid, RequestId};
+use fuda_core::{Code, Invalid, RequestId, Sequence};
 use fuda_policy::DenyReason;
 use fuda_proto::vault::v1::ItemError;
 use fuda_runtime::layer::Denials;
@@ -24,27 +24,34 @@ const CONSENT: Invalid =
 pub(crate) struct Refusal {
     code: Code,
     broken: Option<Invalid>,
+    /// The oldest entry that is kept, where older ones were asked for.
+    first_kept: Option<Sequence>,
 }
 
 impl Refusal {
     /// A refusal with nothing more to say than its code.
     pub(crate) const fn new(code: Code) -> Self {
-        Self { code, broken: None }
+        Self { code, broken: None, first_kept: None }
     }
 
     /// A refusal that names the field and the rule it broke.
     pub(crate) const fn about(code: Code, broken: Invalid) -> Self {
-        Self { code, broken: Some(broken) }
+        Self { code, broken: Some(broken), first_kept: None }
+    }
+
+    /// The entry asked for was pruned; this is the oldest one that is kept.
+    pub(crate) const fn pruned(first_kept: Sequence) -> Self {
+        Self { code: Code::EntriesPruned, broken: None, first_kept: Some(first_kept) }
     }
 
     /// A required field is missing.
     pub(crate) const fn missing(field: &'static str) -> Self {
-        Self { code: Code::MissingField, broken: Some(Invalid::new(field, "is required")) }
+        Self::about(Code::MissingField, Invalid::new(field, "is required"))
     }
 
     /// Too many of something.
     pub(crate) const fn too_many(field: &'static str, rule: &'static str) -> Self {
-        Self { code: Code::TooManyItems, broken: Some(Invalid::new(field, rule)) }
+        Self::about(Code::TooManyItems, Invalid::new(field, rule))
     }
 
     /// What a denial looks like from outside: budgets, guesses and what is missing of the caller's own proof are told
@@ -81,7 +88,8 @@ impl Refusal {
     /// The refusal of a whole call.
     pub(crate) fn status(self, request_id: Option<RequestId>) -> Status {
         let again = if self.code == Code::GrantRate { RETRY_NEXT_MINUTE } else { RETRY_DELAY };
-        refusal::status(self.code, self.broken, request_id, again)
+        let first_kept = self.first_kept.map(|first_kept| ("first_kept_sequence", first_kept.get()));
+        refusal::status_stating(self.code, self.broken, first_kept, request_id, again)
     }
 
     /// The refusal of one item of a batch.
@@ -108,13 +116,13 @@ impl Refusal {
 
 impl From<Invalid> for Refusal {
     fn from(broken: Invalid) -> Self {
-        Self { code: broken.code(), broken: Some(broken) }
+        Self { code: broken.code(), broken: Some(broken), first_kept: None }
     }
 }
 
 impl From<fuda_state::Refusal> for Refusal {
     fn from(refusal: fuda_state::Refusal) -> Self {
-        Self { code: refusal.error_code(), broken: refusal.broken() }
+        Self { code: refusal.error_code(), broken: refusal.broken(), first_kept: None }
     }
 }
 

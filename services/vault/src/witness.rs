@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use fuda_core::{Code, Sequence, limits};
+use fuda_core::{Code, Sequence, Timestamp, limits};
 use fuda_ledger::{Bookkeeping, Kept, SignedNote, WitnessKey};
 use fuda_state::witnesses::{self, WitnessRow};
-use fuda_state::{Command, Outcome, TableError, reader};
+use fuda_state::{Command, Outcome, TableError, reader, retention};
 use serde::Deserialize;
 
 use crate::export::entry_time;
@@ -105,7 +105,7 @@ impl Witnesses {
             let age = match &row {
                 None => None,
                 Some(row) => {
-                    let open = if row.size < size { entry_time(gate, Sequence(row.size))? } else { None };
+                    let open = if row.size < size { open_since(gate, Sequence(row.size))? } else { None };
                     let since = open.map_or(row.time, |open| open.min(row.time));
                     Some(now.since(since))
                 }
@@ -158,6 +158,16 @@ impl Witnesses {
             }
         }
         Ok(Some(note.to_string()))
+    }
+}
+
+/// When the first entry was made that a witness does not cover. Of a pruned one that is not known: no later than the
+/// newest pruned one.
+fn open_since(gate: &Gate, first: Sequence) -> Result<Option<Timestamp>, TableError> {
+    let pruned = retention::pruned(&gate.store)?.filter(|pruned| first < pruned.first_kept);
+    match pruned {
+        Some(pruned) => Ok(Some(pruned.newest_pruned)),
+        None => entry_time(gate, first),
     }
 }
 

@@ -204,7 +204,8 @@ impl LedgerService for Liar {
             .map(|(sequence, canonical)| pb::Entry { sequence, canonical: canonical.clone(), ..Default::default() })
             .collect();
         let next_sequence = request.from_sequence.saturating_add(entries.len() as u64);
-        Ok(Response::new(pb::ReadEntriesResponse { entries, next_sequence, ledger_size: log.shown.len() as u64 }))
+        let ledger_size = log.shown.len() as u64;
+        Ok(Response::new(pb::ReadEntriesResponse { entries, next_sequence, ledger_size, first_kept_sequence: 0 }))
     }
 
     async fn get_checkpoint(&self, _: Request<pb::GetCheckpointRequest>) -> Answer<pb::GetCheckpointResponse> {

@@ -166,7 +166,7 @@ impl Vault {
 
     fn change(&mut self, grants: Vec<ProductGrant>, revoke: Vec<fuda_policy::GrantId>) -> Result<()> {
         let order = OrderId(u128::from(self.acts + 1).to_be_bytes());
-        let body = Body::ProposeGrants(ProposeGrants { order, grants, revoke, succession: None });
+        let body = Body::ProposeGrants(ProposeGrants { order, grants, revoke, succession: None, retention: None });
         self.act(Request::vault(Action::ProposeGrants, caller("owner")?), body)?;
         let body = Body::ApproveGrants(ApproveGrants { order });
         self.act(Request::vault(Action::ApproveGrants, caller("approver")?), body)

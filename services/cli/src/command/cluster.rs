@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use fuda_client::Error;
 use fuda_client::cluster::{
-    BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, Member, RemoveNodeRequest, Sink, Witness,
+    BootstrapRequest, GetStatusRequest, GetStatusResponse, JoinNodeRequest, LedgerKeeping, Member, RemoveNodeRequest,
+    Sink, Witness,
 };
 use fuda_client::tenant::SuccessionKeys;
 use fuda_core::{Code, limits::APPROVERS_MIN};
@@ -211,6 +212,7 @@ fn show(status: &GetStatusResponse, context: &mut Context) -> Result<(), Failure
         ("ledger_size", json!(status.ledger_size)),
         ("clock_skew_ms", json!(status.clock_skew_ms)),
     ];
+    let keeping = status.keeping.clone().unwrap_or_default();
     if !status.state_digest.is_empty() {
         facts.push(("state_digest", text(&status.state_digest)));
     }
@@ -219,11 +221,13 @@ fn show(status: &GetStatusResponse, context: &mut Context) -> Result<(), Failure
             facts.push(("members", Value::from(members(false))));
             facts.push(("sinks", status.sinks.iter().map(sink_value).collect()));
             facts.push(("witnesses", status.witnesses.iter().map(witness_value).collect()));
+            facts.push(("keeping", keeping_value(&keeping)));
         }
         Format::Table => {
             facts.extend(members(true).into_iter().map(|member| ("member", member)));
             facts.extend(status.sinks.iter().map(|sink| ("sink", Value::from(sink_line(sink)))));
             facts.extend(status.witnesses.iter().map(|it| ("witness", Value::from(witness_line(it)))));
+            facts.push(("entries_kept", Value::from(keeping_line(&keeping))));
         }
     }
     context.output.facts(facts)
@@ -277,6 +281,25 @@ fn witness_line(witness: &Witness) -> String {
         Some(_) => format!("{name} vouches for {entries} entries, age {age_seconds} s"),
         None => format!("{name} never cosigned"),
     }
+}
+
+fn keeping_value(keeping: &LedgerKeeping) -> Value {
+    json!({
+        "days": keeping.days,
+        "legal_hold": keeping.legal_hold,
+        "first_kept_sequence": keeping.first_kept_sequence,
+        "newest_pruned_time": wire::moment_value(keeping.newest_pruned_time.as_ref()),
+        "held_sequence": keeping.held_sequence,
+        "holder": keeping.holder,
+        "holder_name": text(&keeping.holder_name),
+    })
+}
+
+fn keeping_line(keeping: &LedgerKeeping) -> String {
+    let LedgerKeeping { days, first_kept_sequence, held_sequence, holder, holder_name, .. } = keeping;
+    let period = if *days == 0 { "without end".to_owned() } else { format!("for {days} days") };
+    let named = if holder_name.is_empty() { String::new() } else { format!(" {holder_name}") };
+    format!("from {first_kept_sequence} on {period}, from {held_sequence} on needed by {holder}{named}")
 }
 
 fn sink_line(sink: &Sink) -> String {

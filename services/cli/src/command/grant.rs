@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use fuda_client::Client;
-use fuda_client::tenant::{ApproveGrantsRequest, Grant, ListGrantsRequest, ProposeGrantsRequest, SuccessionKeys};
+use fuda_client::tenant::{
+    ApproveGrantsRequest, Grant, LedgerRetention, ListGrantsRequest, ProposeGrantsRequest, SuccessionKeys,
+};
 use fuda_core::limits::PAGE_SIZE_MAX;
 use serde::Deserialize;
 use serde_json::json;
@@ -22,7 +24,7 @@ const FILE_BYTES_MAX: u64 = 1_048_576;
 pub(crate) enum Command {
     /// Store an order to add or revoke grants. It has no effect until it is approved.
     Propose {
-        /// TOML file with [[grant]] tables.
+        /// TOML file with [[grant]] tables, or the tables [succession] and [ledger_retention].
         #[arg(long, value_name = "FILE", required_unless_present = "revoke")]
         file: Option<PathBuf>,
         /// Id of a grant to revoke.
@@ -46,8 +48,8 @@ pub(crate) enum Command {
 pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
         Command::Propose { file, revoke } => {
-            let (grants, succession) = file.as_deref().map(read_grants).transpose()?.unwrap_or_default();
-            let request = ProposeGrantsRequest { grants, revoke, succession, ..ProposeGrantsRequest::default() };
+            let proposed = file.as_deref().map(read_file).transpose()?.unwrap_or_default();
+            let request = ProposeGrantsRequest { revoke, ..proposed };
             let answer = context.connection.client().await?.propose_grants(request).await?;
             context.output.facts(vec![
                 ("order", text(answer.order)),
@@ -95,6 +97,7 @@ struct GrantFile {
     #[serde(default)]
     grant: Vec<GrantTable>,
     succession: Option<SuccessionTable>,
+    ledger_retention: Option<RetentionTable>,
 }
 
 #[derive(Deserialize)]
@@ -106,27 +109,45 @@ struct SuccessionTable {
     delay_hours: u32,
 }
 
-fn read_grants(path: &Path) -> Result<(Vec<Grant>, Option<SuccessionKeys>), Failure> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionTable {
+    #[serde(default)]
+    days: u32,
+    witnesses: Vec<String>,
+    #[serde(default)]
+    ended_sinks: Vec<String>,
+    #[serde(default)]
+    legal_hold: bool,
+}
+
+fn read_file(path: &Path) -> Result<ProposeGrantsRequest, Failure> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| Failure::Usage(format!("`{shown}` cannot be read: {error}"));
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(Failure::Usage(format!("`{shown}` has more than {FILE_BYTES_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse_grants(&text).map_err(|problem| Failure::Usage(format!("`{shown}`: {problem}")))
+    parse(&text).map_err(|problem| Failure::Usage(format!("`{shown}`: {problem}")))
 }
 
-fn parse_grants(text: &str) -> Result<(Vec<Grant>, Option<SuccessionKeys>), String> {
+fn parse(text: &str) -> Result<ProposeGrantsRequest, String> {
     let file: GrantFile = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-    if file.grant.is_empty() && file.succession.is_none() {
-        return Err("there is no [[grant]] and no [succession]".to_owned());
+    if file.grant.is_empty() && file.succession.is_none() && file.ledger_retention.is_none() {
+        return Err("there is no [[grant]], no [succession] and no [ledger_retention]".to_owned());
     }
     let succession = file.succession.map(succession).transpose()?;
     let numbered = file.grant.into_iter().enumerate();
     let grants: Result<Vec<Grant>, String> = numbered
         .map(|(index, table)| table.into_wire().map_err(|problem| format!("grant {}: {problem}", index + 1)))
         .collect();
-    Ok((grants?, succession))
+    let retention = file.ledger_retention.map(|table| LedgerRetention {
+        days: table.days,
+        witnesses: table.witnesses,
+        ended_sinks: table.ended_sinks,
+        legal_hold: table.legal_hold,
+    });
+    Ok(ProposeGrantsRequest { grants: grants?, succession, retention, ..ProposeGrantsRequest::default() })
 }
 
 fn succession(table: SuccessionTable) -> Result<SuccessionKeys, String> {
@@ -143,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_file_of_grants_becomes_grants() {
-        let (grants, _) = parse_grants(
+        let grants = parse(
             r#"
             [[grant]]
             caller = "spiffe://fuda.test/workload/payroll"
@@ -168,7 +189,8 @@ mod tests {
             role = "auditor"
             "#,
         )
-        .unwrap();
+        .unwrap()
+        .grants;
         assert_eq!((grants.len(), grants[0].role(), grants[1].role()), (2, Role::Workload, Role::Auditor));
         assert_eq!(grants[0].budget, Some(Budget { persons_max: 500, window_days: 31, alarm_percent: 90 }));
         assert!(grants[0].not_before.is_none() && grants[0].not_after.is_some());
@@ -184,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_mistake_is_named() {
-        let wrong = |body: &str| parse_grants(&format!("[[grant]]\ncaller = \"spiffe://d/p\"\n{body}")).unwrap_err();
+        let wrong = |body: &str| parse(&format!("[[grant]]\ncaller = \"spiffe://d/p\"\n{body}")).unwrap_err();
         assert!(wrong("role = \"root\"").starts_with("grant 1: role must be"));
         assert!(wrong("role = \"workload\"\npurpose = [\"x\"]").contains("purpose"));
         assert!(wrong("role = \"workload\"\nnot_after = \"tomorrow\"").starts_with("grant 1: not_after must be"));
@@ -193,8 +215,11 @@ mod tests {
             let hours = format!("role = \"workload\"\nhours = [{{ from = \"{clock}\", to = \"24:00\" }}]");
             assert!(wrong(&hours).starts_with("grant 1: hours.from must be"), "{clock}");
         }
-        assert!(parse_grants("").is_err());
-        let keys = parse_grants("[succession]\nkeys = [\"00\"]\nthreshold = 2").unwrap().1.unwrap();
+        assert!(parse("").is_err());
+        let keys = parse("[succession]\nkeys = [\"00\"]\nthreshold = 2").unwrap().succession.unwrap();
         assert_eq!((keys.keys, keys.threshold, keys.delay_hours), (vec![vec![0]], 2, 0));
+        let period = parse("[ledger_retention]\ndays = 30\nwitnesses = [\"w\"]").unwrap().retention.unwrap();
+        assert_eq!((period.days, period.witnesses.len(), period.legal_hold), (30, 1, false));
+        assert!(parse("[ledger_retention]\nyears = 1\nwitnesses = []").is_err());
     }
 }

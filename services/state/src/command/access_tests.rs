@@ -251,8 +251,13 @@ fn a_request_dies_with_the_standing_grant_it_was_made_under() {
     ask(&mut world, ID, wish(TARO, Role::Handler, 3));
     let order = OrderId([9; 16]);
     let request = Request::vault(Action::ProposeGrants, caller(samples::OWNER));
-    let body =
-        crate::command::ProposeGrants { order, grants: Vec::new(), revoke: vec![standing(1).id], succession: None };
+    let body = crate::command::ProposeGrants {
+        order,
+        grants: Vec::new(),
+        revoke: vec![standing(1).id],
+        succession: None,
+        retention: None,
+    };
     let command = world.permitted(&request, 70, Body::ProposeGrants(body));
     assert!(matches!(world.apply(&command), Outcome::Applied { .. }));
     let command = world.approve(samples::APPROVER, order, 71);

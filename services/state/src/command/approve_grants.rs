@@ -8,6 +8,7 @@ use crate::access;
 use crate::granted;
 use crate::key;
 use crate::machine::Applying;
+use crate::retention::RetentionRow;
 use crate::row::{GrantRow, OrderRow};
 use crate::succession::SuccessionKeysRow;
 use crate::{OrderId, Outcome, Refusal, Table, TableError, Txn, reader};
@@ -54,6 +55,11 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ApproveGrants
         let row = SuccessionKeysRow { keys, registered: applying.act() };
         applying.put(key::meta(key::Meta::SuccessionKeys), &row);
         detail.push(Detail::new(DetailKey::Alarm, "succession_keys"));
+    }
+    if let Some(retention) = order.retention.clone() {
+        detail.extend(retention.detail());
+        let row = RetentionRow { retention, ordered: applying.act() };
+        applying.put(key::meta(key::Meta::Retention), &row);
     }
     let order = OrderRow { approved: Some(applying.act()), ..order };
     applying.put(key::order(order.order), &order);

@@ -7,7 +7,7 @@ use fuda_ledger::{Bookkeeping, Checkpoint, VerifierKey, tree};
 use crate::machine::Machine;
 use crate::reader::StoredFullTiles;
 use crate::row::{ReplyRow, Row};
-use crate::{Outcome, Refusal, Table, TableError, Txn, View, key, sinks, witnesses};
+use crate::{Outcome, Refusal, Table, TableError, Txn, View, key, retention, sinks, witnesses};
 
 /// Replies that one command looks at. More of them wait for the next one.
 pub const EXPIRED_REPLIES_MAX: usize = 10_000;
@@ -39,6 +39,7 @@ pub(crate) fn apply<T: Txn>(
             sinks::acknowledged(txn, sink, *from..*to, rejected, machine.next_sequence())?
         }
         Bookkeeping::Cosigned { witness, note } => witnesses::cosigned(machine, txn, witness, note, time)?,
+        Bookkeeping::PruneEntries { from, before } => retention::prune(machine, txn, *from, *before, time)?,
     };
     Ok(match done {
         Ok(()) => Outcome::Applied { first: None, items: Vec::new(), node_id: None },

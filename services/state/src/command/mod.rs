@@ -288,6 +288,7 @@ impl Command {
             Inner::Kept(Bookkeeping::AlarmsTold { .. }) => "alarms_told",
             Inner::Kept(Bookkeeping::SinkAcknowledged { .. }) => "sink_acknowledged",
             Inner::Kept(Bookkeeping::Cosigned { .. }) => "cosigned",
+            Inner::Kept(Bookkeeping::PruneEntries { .. }) => "prune_entries",
         }
     }
 

@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::access;
 use crate::key;
 use crate::machine::Applying;
+use crate::retention::LedgerRetention;
 use crate::row::OrderRow;
 use crate::succession::SuccessionKeys;
 use crate::{OrderId, Outcome, Refusal, TableError, Txn, reader};
@@ -34,6 +35,9 @@ pub struct ProposeGrants {
     /// Replaces the offline keys that can appoint approvers.
     #[n(23)]
     pub succession: Option<SuccessionKeys>,
+    /// Sets how long the nodes keep entries.
+    #[n(24)]
+    pub retention: Option<LedgerRetention>,
 }
 
 pub(crate) fn first_outcome<T: Txn>(
@@ -42,13 +46,17 @@ pub(crate) fn first_outcome<T: Txn>(
 ) -> Result<Option<Outcome>, TableError> {
     let row = reader::order(&*applying.txn, body.order)?;
     Ok(applying.proposed_before(row, |row| {
-        row.grants == body.grants && row.revoke == body.revoke && row.succession == body.succession
+        row.grants == body.grants
+            && row.revoke == body.revoke
+            && row.succession == body.succession
+            && row.retention == body.retention
     }))
 }
 
 pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ProposeGrants) -> Result<Outcome, TableError> {
-    let detail = detail(body.order, body.grants.len(), body.revoke.len());
-    let count = body.grants.len() + body.revoke.len() + usize::from(body.succession.is_some());
+    let mut detail = detail(body.order, body.grants.len(), body.revoke.len());
+    let settings = usize::from(body.succession.is_some()) + usize::from(body.retention.is_some());
+    let count = body.grants.len() + body.revoke.len() + settings;
     if count == 0 || count > ORDER_GRANTS_MAX {
         return applying.refuse(Refusal::ItemCount, detail);
     }
@@ -61,8 +69,14 @@ pub(crate) fn apply<T: Txn>(applying: &mut Applying<'_, T>, body: &ProposeGrants
     if let Some(Err(refusal)) = body.succession.as_ref().map(SuccessionKeys::check) {
         return applying.refuse(refusal, detail);
     }
+    if let Some(Err(refusal)) = body.retention.as_ref().map(LedgerRetention::check) {
+        return applying.refuse(refusal, detail);
+    }
+    // Whoever approves sees in the ledger what.
+    detail.extend(body.retention.iter().flat_map(LedgerRetention::detail));
     let row = OrderRow {
         succession: body.succession.clone(),
+        retention: body.retention.clone(),
         order: body.order,
         proposed: applying.act(),
         grants: body.grants.clone(),
@@ -165,7 +179,13 @@ mod tests {
 
     fn propose(world: &mut World, grants: Vec<Grant>, revoke: Vec<GrantId>) -> Outcome {
         let request = fuda_policy::Request::vault(fuda_policy::Action::ProposeGrants, caller(samples::OWNER));
-        let body = crate::Body::ProposeGrants(ProposeGrants { order: ORDER, grants, revoke, succession: None });
+        let body = crate::Body::ProposeGrants(ProposeGrants {
+            order: ORDER,
+            grants,
+            revoke,
+            succession: None,
+            retention: None,
+        });
         let command = world.permitted(&request, 8, body);
         world.apply(&command)
     }

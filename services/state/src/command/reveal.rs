@@ -308,7 +308,13 @@ mod tests {
         let mut new = Grant { id: fuda_policy::GrantId([99; 16]), ..old.clone() };
         occasion(&mut new);
         let order = crate::OrderId([77; 16]);
-        let body = crate::command::ProposeGrants { order, grants: vec![new], revoke: vec![old.id], succession: None };
+        let body = crate::command::ProposeGrants {
+            order,
+            grants: vec![new],
+            revoke: vec![old.id],
+            succession: None,
+            retention: None,
+        };
         let request = fuda_policy::Request::vault(Action::ProposeGrants, caller(samples::OWNER));
         let command = world.permitted(&request, 77, Body::ProposeGrants(body));
         world.apply(&command);

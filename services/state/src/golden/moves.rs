@@ -41,7 +41,13 @@ pub(super) fn bodies() -> Vec<Body> {
         Body::OfferTransfer(OfferTransfer { claim: Claim::Unknown, consent: None, new: None, ..offer }),
         Body::AcceptTransfer(AcceptTransfer { transfer: ID, lookup: lookup(2), claim, store, retry: true }),
         Body::CancelTransfer(CancelTransfer { transfer: ID }),
-        Body::ProposeGrants(ProposeGrants { order: OrderId([5; 16]), grants, revoke: Vec::new(), succession: None }),
+        Body::ProposeGrants(ProposeGrants {
+            order: OrderId([5; 16]),
+            grants,
+            revoke: Vec::new(),
+            succession: None,
+            retention: None,
+        }),
         Body::RequestAccess(RequestAccess { id, wish, reason }),
     ]
 }

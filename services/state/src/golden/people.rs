@@ -1,6 +1,6 @@
 //! What people ask of each other: access on request, consent to entrusting on, succession.
 
-use fuda_core::{Kind, PartyId, Timestamp, VerificationDemand, Window, WorkReference};
+use fuda_core::{Kind, PartyId, Sequence, SinkId, Timestamp, VerificationDemand, Window, WorkReference};
 use fuda_policy::{
     Action, Circumstances, Conditions, Entrusted, Given, Grant, GrantId, Hours, OfficeHours, Role, Subjects, Terms,
     Wish, samples,
@@ -12,7 +12,8 @@ use crate::command::{
     ApproveAccess, BreakGlass, CancelSuccession, ConsentSubEntrust, CreateTenant, DenyAccess, FinishSuccession,
     ProposeGrants, RequestAccess, ReviewBreakGlass, RevokeAccess, SetTenantPurposes, StartSuccession,
 };
-use crate::row::{GrantRow, TenantPurposes, TenantRow};
+use crate::retention::{LedgerRetention, PrunedRow, RetentionRow};
+use crate::row::{GrantRow, OrderRow, TenantPurposes, TenantRow};
 use crate::succession::{PublicKey, SuccessionKeys, SuccessionKeysRow, SuccessionRow};
 use crate::testing::{caller, purpose, scope, subject, tenant};
 use crate::{Body, OrderId};
@@ -29,7 +30,20 @@ pub(super) fn bodies() -> Vec<Body> {
         Body::CreateTenant(CreateTenant { tenant: demanding_tenant() }),
         Body::SetTenantPurposes(SetTenantPurposes { order: ORDER, change: demanding }),
         Body::SetTenantPurposes(SetTenantPurposes { order: ORDER, change: working }),
-        Body::ProposeGrants(ProposeGrants { order: ORDER, grants: vec![handler()], revoke: Vec::new(), succession }),
+        Body::ProposeGrants(ProposeGrants {
+            order: ORDER,
+            grants: vec![handler()],
+            revoke: Vec::new(),
+            succession,
+            retention: None,
+        }),
+        Body::ProposeGrants(ProposeGrants {
+            order: ORDER,
+            grants: Vec::new(),
+            revoke: Vec::new(),
+            succession: None,
+            retention: Some(retention()),
+        }),
         Body::RequestAccess(RequestAccess { id: ID, wish: wish(), reason: reason() }),
         Body::ApproveAccess(ApproveAccess { id: ID }),
         Body::DenyAccess(DenyAccess { id: ID }),
@@ -91,7 +105,27 @@ pub(super) fn rows() -> Vec<(String, Vec<u8>)> {
         line("succession_keys", &SuccessionKeysRow { keys: keys(), registered: act(0) }),
         line("succession_cancelled", &cancelled),
         line("succession_finished", &finished),
+        line("order_of_retention", &order_of_retention()),
+        line("retention", &RetentionRow { retention: retention(), ordered: act(9) }),
+        line("pruned", &PrunedRow { first_kept: Sequence(512), newest_pruned: Timestamp(1_000) }),
     ]
+}
+
+fn retention() -> LedgerRetention {
+    let ended_sinks = vec![SinkId::parse("siem").unwrap()];
+    LedgerRetention { days: 90, witnesses: vec!["w".to_owned()], ended_sinks, legal_hold: true }
+}
+
+fn order_of_retention() -> OrderRow {
+    OrderRow {
+        order: ORDER,
+        proposed: act(8),
+        grants: Vec::new(),
+        revoke: Vec::new(),
+        approved: Some(act(9)),
+        succession: None,
+        retention: Some(retention()),
+    }
 }
 
 fn demanding_tenant() -> fuda_policy::Tenant {

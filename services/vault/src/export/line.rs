@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fuda_core::{Sequence, SinkId, Timestamp};
 use fuda_ledger::{Bookkeeping, Kept};
-use fuda_state::{Command, Outcome, Refusal, TableError, reader, sinks};
+use fuda_state::{Command, Outcome, Refusal, TableError, reader, retention, sinks};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
 use tokio::time::Instant;
@@ -141,7 +141,8 @@ impl Line {
     async fn repeat(&mut self, gate: &Gate) -> Result<(), Held> {
         let entries = self.sink.connect().await?;
         let cursor = self.cursor(gate)?;
-        let mut from = Sequence(cursor.get().saturating_sub(entries));
+        let first_kept = retention::first_kept(&gate.store).map_err(unreadable)?;
+        let mut from = Sequence(cursor.get().saturating_sub(entries)).max(first_kept);
         while from < cursor {
             let mut records = self.read(gate, from)?;
             records.retain(|record| record.sequence() < cursor);

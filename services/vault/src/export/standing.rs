@@ -87,6 +87,13 @@ impl Exports {
         rows.into_iter().map(standing).collect()
     }
 
+    /// The first entry that some sink of this node's configuration has still to get, also one that never got any.
+    pub(crate) fn first_unsent(&self, gate: &Gate) -> Result<Option<Sequence>, TableError> {
+        let next = |sink: &SinkId| Ok(sinks::sink(&gate.store, sink)?.next);
+        let all: Result<Vec<Sequence>, TableError> = self.sinks.keys().map(next).collect();
+        Ok(all?.into_iter().min())
+    }
+
     fn over_limit(&self, gate: &Gate) -> Result<Option<SinkId>, TableError> {
         let over = |standing: &Standing| {
             let lag_max = self.sinks.get(&standing.sink).copied().flatten();

@@ -6,13 +6,16 @@ use fuda_consensus::types::Member;
 use fuda_consensus::{ClockReading, ReplicaStatus};
 use fuda_core::{CallerId, Catalogue, Code, KeyDomainId, Sequence, TokenClass, limits};
 use fuda_crypto::{OsRandom, Random as _};
+use fuda_ledger::WitnessKey;
 use fuda_policy::{Action, Policy, Request as PolicyRequest};
 use fuda_proto::cluster::v1 as pb;
 use fuda_proto::cluster::v1::cluster_service_server::ClusterService;
 use fuda_state::command::bootstrap::check_people;
 use fuda_state::command::{AddMember, Bootstrap, RemoveMember, SealedBucket};
+use fuda_state::retention::{self, Holder};
 use fuda_state::succession::SuccessionKeys;
-use fuda_state::{Body, ClusterId, MemberUuid, NodeId, Outcome, reader};
+use fuda_state::{Body, ClusterId, MemberUuid, NodeId, Outcome, TableError, reader};
+use fuda_storage::Store;
 use tonic::{Request, Response, Status};
 
 use super::ledger::verifier_key;
@@ -164,6 +167,7 @@ impl Cluster {
                 .into_iter()
                 .map(witness_to_wire)
                 .collect(),
+            keeping: Some(Gate::read(keeping(&self.gate.store))?),
         })
     }
 }
@@ -292,6 +296,29 @@ fn sink_to_wire(standing: Standing) -> pb::Sink {
         rejected: standing.row.rejected,
         rejected_sequences: standing.row.rejected_last.into_iter().map(Sequence::get).collect(),
     }
+}
+
+fn keeping(store: &Store) -> Result<pb::LedgerKeeping, TableError> {
+    let limit = retention::limit(store, reader::progress(store)?.tree_size)?;
+    let order = retention::retention(store)?.map(|row| row.retention);
+    let pruned = retention::pruned(store)?;
+    let (holder, name) = match limit.holder {
+        Holder::NoOrder => ("no_order", String::new()),
+        Holder::LegalHold => ("legal_hold", String::new()),
+        Holder::Tree => ("tree", String::new()),
+        Holder::Alarm => ("alarm", String::new()),
+        Holder::Sink(sink) => ("sink", sink.to_string()),
+        Holder::Witness(key) => ("witness", WitnessKey::parse(&key).map_or(key, |key| key.name().to_owned())),
+    };
+    Ok(pb::LedgerKeeping {
+        days: order.as_ref().map_or(0, |order| order.days),
+        legal_hold: order.is_some_and(|order| order.legal_hold),
+        first_kept_sequence: pruned.map_or(0, |row| row.first_kept.get()),
+        newest_pruned_time: pruned.map(|row| fuda_wire::timestamp_to_wire(row.newest_pruned)),
+        held_sequence: limit.before.get(),
+        holder: holder.to_owned(),
+        holder_name: name,
+    })
 }
 
 fn witness_to_wire(vouching: Vouching) -> pb::Witness {

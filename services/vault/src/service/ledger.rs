@@ -8,7 +8,7 @@ use fuda_ledger::VerifierKey;
 use fuda_policy::Action;
 use fuda_proto::ledger::v1 as pb;
 use fuda_proto::ledger::v1::ledger_service_server::LedgerService;
-use fuda_state::{access, reader};
+use fuda_state::{access, reader, retention};
 use fuda_wire::{Sight, entry_to_wire};
 use tonic::{Request, Response, Status};
 
@@ -61,6 +61,11 @@ impl LedgerService for Ledger {
         let limit = wire::page_size(message.page_size).map_err(&refused)?;
         let from = Sequence(message.from_sequence);
         let blocks = Gate::read(reader::blocks_from(&self.gate.store, from, PAGE_BYTES_MAX)).map_err(&refused)?;
+        // Read behind the blocks: what was pruned meanwhile is not taken for the end.
+        let first_kept = Gate::read(retention::first_kept(&self.gate.store)).map_err(&refused)?;
+        if blocks.is_empty() && from < first_kept {
+            return Err(refused(Refusal::pruned(first_kept)));
+        }
         let entries: Vec<pb::Entry> = blocks
             .iter()
             .flat_map(|block| (0..block.len()).filter_map(|place| block.entry(place)))
@@ -70,7 +75,12 @@ impl LedgerService for Ledger {
             .collect();
         let next = message.from_sequence.saturating_add(entries.len() as u64);
         let ledger_size = self.size().map_err(&refused)?;
-        Ok(Response::new(pb::ReadEntriesResponse { entries, next_sequence: next, ledger_size }))
+        Ok(Response::new(pb::ReadEntriesResponse {
+            entries,
+            next_sequence: next,
+            ledger_size,
+            first_kept_sequence: first_kept.get(),
+        }))
     }
 
     async fn get_checkpoint(
@@ -121,12 +131,12 @@ impl LedgerService for Ledger {
             ));
         }
         let sequence = Sequence(message.sequence);
-        let entry = Gate::read(reader::entry(&self.gate.store, sequence)).map_err(&refused)?;
-        let entry = entry.ok_or(Refusal::new(Code::Integrity)).map_err(&refused)?;
+        let leaf = Gate::read(reader::leaf_hash(&self.gate.store, sequence)).map_err(&refused)?;
+        let leaf = leaf.ok_or(Refusal::new(Code::Integrity)).map_err(&refused)?;
         let path = reader::inclusion_proof(&self.gate.store, sequence, message.tree_size);
         let path = Gate::read(path).map_err(&refused)?;
         Ok(Response::new(pb::GetInclusionProofResponse {
-            leaf_hash: entry.leaf_hash().to_vec(),
+            leaf_hash: leaf.to_vec(),
             path: path.into_iter().map(|hash| hash.to_vec()).collect(),
         }))
     }

@@ -117,6 +117,7 @@ impl TenantService for Tenants {
                     grants,
                     revoke: revoked(&message.revoke)?,
                     succession: message.succession.as_ref().map(wire::access::succession_keys).transpose()?,
+                    retention: message.retention.as_ref().map(wire::access::retention).transpose()?,
                 }))
             })
             .await

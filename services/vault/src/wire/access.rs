@@ -1,10 +1,11 @@
 //! Between the wire and the words of access: persons, entrusted parties, terms, requests.
 
-use fuda_core::{CallerId, Fingerprint, Invalid, PartyId, PurposeCode, ScopeId, TenantId, Timestamp, limits};
+use fuda_core::{CallerId, Fingerprint, Invalid, PartyId, PurposeCode, ScopeId, SinkId, TenantId, Timestamp, limits};
 use fuda_policy::{Action, Circumstances, Entrusted, Grant, Role, Terms, Wish};
 use fuda_proto::access::v1 as pb;
 use fuda_proto::tenant::v1 as tenant_pb;
 use fuda_state::access::{AccessRow, AccessState};
+use fuda_state::retention::LedgerRetention;
 use fuda_state::succession::{PublicKey, SuccessionKeys};
 
 use crate::refusal::Refusal;
@@ -82,6 +83,21 @@ pub(crate) fn succession_keys(wire: &tenant_pb::SuccessionKeys) -> Result<Succes
             hours => hours,
         },
     })
+}
+
+/// How long the nodes keep entries.
+pub(crate) fn retention(wire: &tenant_pb::LedgerRetention) -> Result<LedgerRetention, Refusal> {
+    if wire.witnesses.len() > limits::WITNESSES_MAX || wire.ended_sinks.len() > limits::SINKS_MAX {
+        return Err(Refusal::too_many("retention", "must name at most 16 witnesses and 16 ended sinks"));
+    }
+    let retention = LedgerRetention {
+        days: if wire.days == 0 { limits::LEDGER_DAYS_DEFAULT } else { wire.days },
+        witnesses: wire.witnesses.clone(),
+        ended_sinks: wire.ended_sinks.iter().map(|sink| SinkId::parse(sink)).collect::<Result<_, _>>()?,
+        legal_hold: wire.legal_hold,
+    };
+    retention.check()?;
+    Ok(retention)
 }
 
 /// What a caller asks for; for himself when he names nobody. The role of the holder is filled in later.

@@ -187,7 +187,10 @@ async fn tail(arguments: Tail, context: &mut Context) -> Result<(), Failure> {
     let client = context.connection.client().await?;
     let mut from = match arguments.from {
         Some(from) => from,
-        None => page(&client, &arguments.tenant, 0, 1).await?.ledger_size.saturating_sub(arguments.entries),
+        None => {
+            let end = page(&client, &arguments.tenant, u64::MAX, 1).await?;
+            end.ledger_size.saturating_sub(arguments.entries).max(end.first_kept_sequence)
+        }
     };
     loop {
         let page = page(&client, &arguments.tenant, from, PAGE_SIZE_MAX).await?;

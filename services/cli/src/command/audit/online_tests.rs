@@ -108,7 +108,7 @@ impl LedgerService for Vault {
             }
         }
         let next_sequence = from + entries.len() as u64;
-        Ok(Response::new(pb::ReadEntriesResponse { entries, next_sequence, ledger_size: NEW }))
+        Ok(Response::new(pb::ReadEntriesResponse { entries, next_sequence, ledger_size: NEW, first_kept_sequence: 0 }))
     }
 
     async fn get_checkpoint(
