@@ -3,9 +3,10 @@
 
 use std::io::{self, Write};
 
-use fuda_ledger::Decision;
+use fuda_ledger::{Decision, EntryItem};
 use fuda_policy::Action;
-use serde_json::{Map, Value as Json, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 
 use super::Form;
 use super::columns::{COLUMNS, Line};
@@ -77,91 +78,151 @@ fn entity_activity(code: &str) -> u32 {
 }
 
 /// What an action is done to: its code without the verb.
-fn entity_type(code: &str) -> &str {
+fn entity_type(code: &'static str) -> &'static str {
     match code.split_once('_') {
         Some((verb, rest)) if VERBS.contains(&verb) => rest,
         _ => code,
     }
 }
 
-fn event(line: &Line<'_>) -> Json {
+#[derive(Serialize)]
+struct Event<'a> {
+    category_uid: u32,
+    class_uid: u32,
+    activity_id: u32,
+    type_uid: u32,
+    time: i64,
+    severity_id: u32,
+    status_id: u32,
+    metadata: Metadata<'a>,
+    actor: Actor<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    src_endpoint: Option<Zone>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<Uid<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<Name<'static>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entity: Option<Entity<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+    unmapped: Unmapped<'a>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    version: &'static str,
+    uid: String,
+    sequence: u64,
+    product: Name<'static>,
+    log_name: &'a str,
+    correlation_uid: String,
+}
+
+#[derive(Serialize)]
+struct Actor<'a> {
+    user: Uid<'a>,
+    app_uid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Zone {
+    zone: String,
+}
+
+#[derive(Serialize)]
+struct Uid<'a> {
+    uid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Name<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Entity<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
+}
+
+/// What has no place of its own in the class, by its own name.
+struct Unmapped<'a> {
+    class: Class,
+    line: Line<'a>,
+}
+
+impl Serialize for Unmapped<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut members = to.serialize_map(None)?;
+        for column in COLUMNS.iter().filter(|column| !is_mapped(self.class, column.name)) {
+            if let Some(value) = column.value(&self.line) {
+                members.serialize_entry(column.attribute, &value)?;
+            }
+        }
+        members.end()
+    }
+}
+
+fn is_mapped(class: Class, column: &str) -> bool {
+    match column {
+        "time" | "uid" | "sequence" | "severity" | "request_id" | "reason" | "end_user" | "caller" | "source_zone"
+        | "tenant" => true,
+        "kind" => matches!(class, Class::Datastore(_)),
+        "detail" => matches!(class, Class::Entity(_)),
+        _ => false,
+    }
+}
+
+fn event<'a>(line: &Line<'a>) -> Event<'a> {
     let (common, item) = (&line.entry.common, &line.entry.item);
     let class = Class::of(common.action);
     let (category_uid, class_uid, activity_id) = class.numbers();
     let (caller, tenant) = (common.caller.as_str(), common.tenant.as_ref().map(|it| it.as_str()));
-    let mut event = json!({
-        "category_uid": category_uid,
-        "class_uid": class_uid,
-        "activity_id": activity_id,
-        "type_uid": class_uid * 100 + activity_id,
-        "time": common.time.as_millis(),
-        "severity_id": match line.severity() { 17 => 5, 13 => 3, _ => 1 },
-        "status_id": if item.decision == Decision::Denied { 2 } else { 1 },
-        "metadata": {
-            "version": SCHEMA,
-            "uid": line.uid(),
-            "sequence": item.sequence.get(),
-            "product": { "name": "Fuda" },
-            "log_name": line.origin,
-            "correlation_uid": common.request_id.to_string(),
+    let of_numbers = matches!(class, Class::Datastore(_));
+    Event {
+        category_uid,
+        class_uid,
+        activity_id,
+        type_uid: class_uid * 100 + activity_id,
+        time: common.time.as_millis(),
+        severity_id: match line.severity() {
+            17 => 5,
+            13 => 3,
+            _ => 1,
         },
-        "actor": { "user": { "uid": common.end_user.as_deref().unwrap_or(caller) }, "app_uid": caller },
-    });
-    let mut set = |name: &str, value: Json| event.as_object_mut().map(|event| event.insert(name.to_owned(), value));
-    if let Some(reason) = item.reason {
-        set("status_code", json!(reason.code()));
+        status_id: if item.decision == Decision::Denied { 2 } else { 1 },
+        metadata: Metadata {
+            version: SCHEMA,
+            uid: line.uid(),
+            sequence: item.sequence.get(),
+            product: Name { name: "Fuda" },
+            log_name: line.origin,
+            correlation_uid: common.request_id.to_string(),
+        },
+        actor: Actor { user: Uid { uid: common.end_user.as_deref().unwrap_or(caller) }, app_uid: caller },
+        status_code: item.reason.map(|reason| reason.code()),
+        src_endpoint: common.source_zone.as_ref().map(|zone| Zone { zone: zone.to_string() }),
+        database: tenant.filter(|_| of_numbers).map(|uid| Uid { uid }),
+        table: item.kind.filter(|_| of_numbers).map(|kind| Name { name: kind.code() }),
+        entity: (!of_numbers).then(|| Entity { r#type: entity_type(common.action.code()), uid: tenant }),
+        comment: comment(item).filter(|_| !of_numbers),
+        unmapped: Unmapped { class, line: *line },
     }
-    if let Some(zone) = &common.source_zone {
-        set("src_endpoint", json!({ "zone": zone.to_string() }));
-    }
-    // What has no place of its own in the class, by its own name.
-    let mut taken = vec![
-        "time",
-        "uid",
-        "sequence",
-        "severity",
-        "request_id",
-        "reason",
-        "end_user",
-        "caller",
-        "source_zone",
-        "tenant",
-    ];
-    match class {
-        Class::Datastore(_) => {
-            if let Some(tenant) = tenant {
-                set("database", json!({ "uid": tenant }));
-            }
-            if let Some(kind) = item.kind {
-                set("table", json!({ "name": kind.code() }));
-            }
-            taken.push("kind");
-        }
-        Class::Entity(_) => {
-            let mut entity = json!({ "type": entity_type(common.action.code()) });
-            if let Some(tenant) = tenant {
-                entity["uid"] = json!(tenant);
-            }
-            set("entity", entity);
-            let facts: Vec<String> =
-                item.detail.iter().map(|it| format!("{}={}", it.key().code(), it.value())).collect();
-            if !facts.is_empty() {
-                set("comment", json!(facts.join("; ")));
-            }
-            taken.push("detail");
-        }
-    }
-    let mut rest = Map::new();
-    for column in COLUMNS.iter().filter(|column| !taken.contains(&column.name)) {
-        let Some(value) = column.value(line) else { continue };
-        rest.insert(column.attribute.to_owned(), json!(value));
-    }
-    set("unmapped", Json::Object(rest));
-    event
+}
+
+fn comment(item: &EntryItem) -> Option<String> {
+    let facts: Vec<String> = item.detail.iter().map(|it| format!("{}={}", it.key().code(), it.value())).collect();
+    (!facts.is_empty()).then(|| facts.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value as Json, json};
+
     use super::super::columns::Value;
     use super::super::columns::tests::{ORIGIN, entries, full};
     use super::super::tests::written;
@@ -174,7 +235,7 @@ mod tests {
         let mut entry = full(7);
         entry.common.action = action;
         let canonical = entry.canonical();
-        event(&Line { origin: ORIGIN, canonical: &canonical, entry: &entry })
+        json!(event(&Line { origin: ORIGIN, canonical: &canonical, entry: &entry }))
     }
 
     #[test]
@@ -221,8 +282,7 @@ mod tests {
             entry.common.action = action;
             let canonical = entry.canonical();
             let line = Line { origin: ORIGIN, canonical: &canonical, entry: &entry };
-            let event = event(&line);
-            let text = event.to_string();
+            let text = json!(event(&line)).to_string();
             for column in COLUMNS {
                 let said = match column.value(&line).unwrap() {
                     Value::Text(text) => json!(text).to_string(),

@@ -91,7 +91,11 @@ impl Held {
                     _ => None,
                 };
                 there.push(i16::from(text.is_some()));
-                values.extend(text.map(|text| ByteArray::from(text.into_owned().into_bytes())));
+                if let Some(text) = text {
+                    // Neighbours say the same in most columns: then they share the bytes.
+                    let same = values.last().filter(|last| last.data() == text.as_bytes()).cloned();
+                    values.push(same.unwrap_or_else(|| ByteArray::from(text.into_owned().into_bytes())));
+                }
             }
             Self::Number { there, values } => {
                 let number = match value {

@@ -1,18 +1,19 @@
 //! The file that an export is written to: for its owner only, bounded, hashed while it is written.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use fuda_crypto::digest::Sha256;
 
-/// Bytes that are handed to the operating system together.
+/// Bytes that are hashed and handed to the operating system together: writers write word by word.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// A file being written.
 pub(super) struct Sink {
-    to: BufWriter<File>,
+    to: File,
+    held: Vec<u8>,
     digest: Sha256,
     bytes: u64,
     bytes_max: u64,
@@ -29,14 +30,21 @@ impl Sink {
     /// A new file with mode 0600; more than `bytes_max` bytes are refused.
     pub(super) fn create(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self { to: BufWriter::with_capacity(BUFFER_BYTES, file), digest: Sha256::new(), bytes: 0, bytes_max })
+        Ok(Self { to: file, held: Vec::with_capacity(BUFFER_BYTES), digest: Sha256::new(), bytes: 0, bytes_max })
     }
 
     /// Syncs it.
-    pub(super) fn finish(self) -> io::Result<Whole> {
-        let file = self.to.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+    pub(super) fn finish(mut self) -> io::Result<Whole> {
+        self.spill()?;
+        self.to.sync_all()?;
         Ok(Whole { bytes: self.bytes, sha256: self.digest.finish() })
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        self.digest.update(&self.held);
+        self.to.write_all(&self.held)?;
+        self.held.clear();
+        Ok(())
     }
 }
 
@@ -45,15 +53,16 @@ impl Write for Sink {
         if self.bytes + bytes.len() as u64 > self.bytes_max {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        // All or nothing goes into the buffer or the file, so what is counted and hashed is what is written.
-        self.to.write_all(bytes)?;
-        self.digest.update(bytes);
+        if self.held.len() + bytes.len() > BUFFER_BYTES {
+            self.spill()?;
+        }
+        self.held.extend_from_slice(bytes);
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
+        self.spill()
     }
 }
 
@@ -76,5 +85,20 @@ mod tests {
         assert_eq!(sink.finish().unwrap(), Whole { bytes: 10, sha256: sha256(&[b"1234567890"]) });
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(Sink::create(&path, 10).is_err(), "never over a file");
+    }
+
+    #[test]
+    fn what_is_hashed_is_what_lies_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let mut sink = Sink::create(&path, u64::MAX).unwrap();
+        let pieces = [1, BUFFER_BYTES - 1, 3 * BUFFER_BYTES, 7].map(|length| vec![b'a' + (length % 26) as u8; length]);
+        for piece in &pieces {
+            sink.write_all(piece).unwrap();
+        }
+        let whole = sink.finish().unwrap();
+        let written = std::fs::read(&path).unwrap();
+        assert_eq!(written, pieces.concat());
+        assert_eq!(whole, Whole { bytes: written.len() as u64, sha256: sha256(&[&written]) });
     }
 }
