@@ -9,6 +9,7 @@ mod ask;
 mod auditors;
 mod config;
 mod console;
+mod dev;
 mod export;
 mod filter;
 mod finding;
@@ -78,6 +79,8 @@ enum Subcommands {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Is the witness of a running `fuda-vault dev`: certificate, settings, key and console, for an auditor's first hour.
+    Dev(dev::DevArguments),
     /// Notes that a person has looked into an alarm; after a fork or rollback this is what lets the witness go on. What was
     /// verified stays, and whatever contradicts it raises the next alarm. Also while `serve` runs.
     Settle {
@@ -117,17 +120,20 @@ pub fn main() -> ExitCode {
     if let Err(error) = process::harden() {
         return fail(EXIT_FAILED, &anyhow::anyhow!(error));
     }
-    let (Subcommands::Init { config }
-    | Subcommands::Serve { config }
-    | Subcommands::Settle { config, .. }
-    | Subcommands::Succeed { config, .. }) = &arguments.command;
-    let config = match Config::load(config) {
+    let config = match &arguments.command {
+        Subcommands::Dev(dev) => dev::prepare(dev),
+        Subcommands::Init { config }
+        | Subcommands::Serve { config }
+        | Subcommands::Settle { config, .. }
+        | Subcommands::Succeed { config, .. } => Config::load(config),
+    };
+    let config = match config {
         Ok(config) => config,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
     let ended = match arguments.command {
         Subcommands::Init { .. } => init(&config),
-        Subcommands::Serve { .. } => serve::run(config),
+        Subcommands::Serve { .. } | Subcommands::Dev(_) => serve::run(config),
         Subcommands::Settle { alarm, by, reason, .. } => settle(&config, alarm, &by, &reason),
         Subcommands::Succeed { statement, first, .. } => succeed(&config, &statement, &first),
     };

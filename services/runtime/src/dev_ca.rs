@@ -4,6 +4,7 @@
 //! Two authorities, because a peer certificate must be worthless on the client listener and the other way round:
 //!
 //! ```text
+//! DIR/ca/trust-domain                                            of all identities, chosen once
 //! DIR/ca/clients-ca.pem  ── identities/NAME/{cert,cert.key}.pem  callers
 //!                        └─ nodes/NAME/{server,server.key}.pem   what a node shows to callers
 //! DIR/ca/peers-ca.pem    ── nodes/NAME/{peer,peer.key}.pem       what a node shows to nodes, both ways
@@ -29,6 +30,9 @@ use x509_parser::prelude::FromDer as _;
 /// How long a certificate of this authority is valid, in days.
 pub const VALIDITY_DAYS: u64 = 365;
 
+/// File in which an authority keeps its trust domain.
+const DOMAIN_FILE: &str = "ca/trust-domain";
+
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,6 +44,12 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// The directory holds no authority.
+    #[error("`{}` holds no authority; make one with: fuda dev ca --dir {}", .0.display(), .0.display())]
+    Missing(PathBuf),
+    /// The directory holds an authority of another trust domain.
+    #[error("the authority exists already, with the trust domain `{0}`")]
+    OtherDomain(String),
     /// The certificate library refused.
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -95,15 +105,41 @@ pub struct DevCa {
 }
 
 impl DevCa {
+    /// Opens the authority in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is none.
+    pub fn existing(dir: &Path) -> Result<Self, Error> {
+        let domain = fs::read_to_string(dir.join(DOMAIN_FILE)).map_err(|_| Error::Missing(dir.to_path_buf()))?;
+        Self::open(dir, domain.trim())
+    }
+
     /// Opens the authority in `dir`, making its two roots when they do not exist yet.
+    ///
+    /// # Errors
+    /// [`Error::OtherDomain`] when it was made for another trust domain.
     pub fn open(dir: &Path, trust_domain: &str) -> Result<Self, Error> {
         let ca = Self { dir: dir.to_path_buf(), trust_domain: trust_domain.to_owned() };
+        let path = dir.join(DOMAIN_FILE);
+        match fs::read_to_string(&path) {
+            Ok(domain) if domain.trim() != trust_domain => return Err(Error::OtherDomain(domain.trim().to_owned())),
+            Ok(_) => {}
+            Err(_) => {
+                make_private_dir(&dir.join("ca"))?;
+                write(&path, &format!("{trust_domain}\n"), 0o644)?;
+            }
+        }
         for authority in [Authority::Clients, Authority::Peers] {
             if !ca.root_path(authority).exists() {
                 ca.make_root(authority)?;
             }
         }
         Ok(ca)
+    }
+
+    /// The trust domain of its identities.
+    pub fn trust_domain(&self) -> &str {
+        &self.trust_domain
     }
 
     /// The SPIFFE id of a path in this authority's trust domain.

@@ -131,7 +131,8 @@ async fn populate(node: &Node) -> anyhow::Result<String> {
         owner: id("owner")?,
         approvers: vec![id("approver1")?, id("approver2")?],
         operators: vec![id("operator")?],
-        auditors: vec![id("auditor")?],
+        // The second is who `fuda-audit dev` is.
+        auditors: vec![id("auditor")?, CallerId::parse(&format!("spiffe://{TRUST_DOMAIN}/audit/dev"))?],
         class: fuda_core::TokenClass::Test,
         succession: None,
     };
@@ -240,6 +241,9 @@ fn greet(dir: &Path, port: u16) {
     println!("    --subject E1 --relation self --notified-purpose tax.withholding_slip");
     println!("\nidentities below {dir}/identities: hr (tokenizes), payroll (reveals), accounting (describes),");
     println!("auditor, owner, approver1, approver2, operator; the ledger's verifier key is {dir}/{VERIFIER_KEY_FILE}");
+    println!(
+        "\nauditors: `fuda-audit dev --dir {dir} --vault localhost:{port}` is a witness with searches, reports and a console"
+    );
 }
 
 /// A private directory that is removed in the end.

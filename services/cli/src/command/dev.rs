@@ -1,12 +1,11 @@
 //! `fuda dev`: certificates and people that are not real.
 
-use std::fs;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use fuda_core::CallerId;
-use fuda_runtime::dev_ca::{Authority, DevCa};
+use fuda_runtime::dev_ca::{Authority, DevCa, Error};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -14,8 +13,6 @@ use crate::failure::Failure;
 use crate::output::{create_private, text};
 use crate::sample;
 
-/// File in which an authority keeps its trust domain.
-const DOMAIN_FILE: &str = "ca/trust-domain";
 const DOMAIN_DEFAULT: &str = "fuda.test";
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +72,7 @@ pub(super) fn run(command: Command, context: &mut Context) -> Result<(), Failure
         Command::Ca { dir, trust_domain } => {
             let ca = make(&dir, trust_domain.as_deref())?;
             context.output.facts(vec![
-                ("trust_domain", text(domain_of(&dir)?)),
+                ("trust_domain", text(ca.trust_domain())),
                 ("clients_authority", path_value(&ca.root_path(Authority::Clients))),
                 ("peers_authority", path_value(&ca.root_path(Authority::Peers))),
             ])
@@ -109,33 +106,19 @@ pub(super) fn run(command: Command, context: &mut Context) -> Result<(), Failure
 
 /// Opens or makes an authority; its trust domain is chosen once.
 fn make(dir: &Path, trust_domain: Option<&str>) -> Result<DevCa, Failure> {
-    let file = dir.join(DOMAIN_FILE);
-    if file.exists() {
-        let domain = domain_of(dir)?;
-        return match trust_domain {
-            Some(asked) if asked != domain => {
-                Err(Failure::Usage(format!("the authority exists already, with the trust domain `{domain}`")))
-            }
-            _ => DevCa::open(dir, &domain).map_err(refused),
-        };
+    match (trust_domain, DevCa::existing(dir)) {
+        (None, Ok(ca)) => Ok(ca),
+        _ => {
+            let domain = trust_domain.unwrap_or(DOMAIN_DEFAULT);
+            CallerId::parse(&format!("spiffe://{domain}/x"))
+                .map_err(|_| Failure::Usage("--trust-domain must be of [a-z0-9._-]".to_owned()))?;
+            DevCa::open(dir, domain).map_err(refused)
+        }
     }
-    let domain = trust_domain.unwrap_or(DOMAIN_DEFAULT);
-    CallerId::parse(&format!("spiffe://{domain}/x"))
-        .map_err(|_| Failure::Usage("--trust-domain must be of [a-z0-9._-]".to_owned()))?;
-    let ca = DevCa::open(dir, domain).map_err(refused)?;
-    fs::write(&file, format!("{domain}\n")).map_err(|error| Failure::output(&error))?;
-    Ok(ca)
 }
 
 fn open(dir: &Path) -> Result<DevCa, Failure> {
-    DevCa::open(dir, &domain_of(dir)?).map_err(refused)
-}
-
-fn domain_of(dir: &Path) -> Result<String, Failure> {
-    let domain = fs::read_to_string(dir.join(DOMAIN_FILE)).map_err(|_| {
-        Failure::Usage(format!("`{0}` holds no authority; make one with: fuda dev ca --dir {0}", dir.display()))
-    })?;
-    Ok(domain.trim().to_owned())
+    DevCa::existing(dir).map_err(refused)
 }
 
 /// Checks that the name is one path segment and the id one a node accepts.
@@ -149,8 +132,11 @@ fn spiffe_id(ca: &DevCa, name: &str, path: &str) -> Result<String, Failure> {
     Ok(spiffe)
 }
 
-fn refused(error: fuda_runtime::dev_ca::Error) -> Failure {
-    Failure::Internal(error.to_string())
+fn refused(error: Error) -> Failure {
+    match error {
+        Error::Missing(_) | Error::OtherDomain(_) => Failure::Usage(error.to_string()),
+        _ => Failure::Internal(error.to_string()),
+    }
 }
 
 fn path_value(path: &Path) -> Value {

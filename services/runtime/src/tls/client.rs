@@ -218,7 +218,7 @@ impl ServerCertVerifier for Verifier {
             Some(expected) => {
                 let peer = PeerIdentity::from_certificate(end_entity).map_err(|error| refusal(error.into()))?;
                 if !expected.matches(&peer.caller) {
-                    return Err(refusal(NameError::Unexpected));
+                    return Err(refusal(NameError::Unexpected(expected.to_string())));
                 }
             }
         }
@@ -249,12 +249,19 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// Why the other side is not whom we meant.
-#[derive(Debug, Error)]
+#[derive(Error)]
 enum NameError {
     #[error(transparent)]
     Unusable(#[from] IdentityError),
-    #[error("server is not the expected SPIFFE id")]
-    Unexpected,
+    #[error("the server is not {0}")]
+    Unexpected(String),
+}
+
+/// rustls shows people the `Debug` of a verifier's own error.
+impl std::fmt::Debug for NameError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{self}")
+    }
 }
 
 fn refusal(error: NameError) -> rustls::Error {

@@ -1,6 +1,7 @@
 //! Who a certificate says it is: exactly one SPIFFE id in exactly one URI name.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuda_core::ids::CallerId;
@@ -98,6 +99,17 @@ pub enum SpiffeMatcher {
         /// Without a slash at either end, `fuda/vault`.
         path: String,
     },
+}
+
+/// Whom it names, for messages.
+impl fmt::Display for SpiffeMatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(caller) => write!(f, "{caller}"),
+            Self::AnyOf(callers) => write!(f, "one of {} named identities", callers.len()),
+            Self::Under { trust_domain, path } => write!(f, "spiffe://{trust_domain}/{path}/…"),
+        }
+    }
 }
 
 impl SpiffeMatcher {
