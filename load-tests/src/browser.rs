@@ -24,6 +24,12 @@ pub const MISSING: &str = "chromium and chromedriver are not installed and apt c
 pub const ENTER: &str = "\u{e007}";
 /// The key that goes on to the next control.
 pub const TAB: &str = "\u{e004}";
+/// The key that goes to the next choice of a list.
+pub const DOWN: &str = "\u{e015}";
+/// The key that makes the others mean something else.
+const CONTROL: &str = "\u{e009}";
+/// Stops of the keyboard until it must have come to what is looked for.
+const STOPS_MAX: usize = 600;
 /// How an element is named in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Longest wait for one command; a page may have to be made.
@@ -54,11 +60,12 @@ pub async fn installed() -> bool {
 }
 
 impl Browser {
-    /// Starts a browser that reaches nobody but 127.0.0.1, with its files in the empty or missing directory `dir`.
+    /// Starts a browser that reaches nobody but this machine, with its files in the empty or missing directory `dir`. With
+    /// `any_certificate` it takes the certificates of servers as they come: authorities made for a test are not installed.
     ///
     /// # Errors
     /// When driver or browser do not start.
-    pub async fn start(dir: &Path, language: &str) -> Result<Self> {
+    pub async fn start(dir: &Path, language: &str, any_certificate: bool) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = bound_command(Path::new("/usr/bin/chromedriver"));
@@ -71,7 +78,7 @@ impl Browser {
             ensure!(Instant::now() < until, "chromedriver does not listen");
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let made = browser.command(Method::POST, "/session", &capabilities(dir, language)).await?;
+        let made = browser.command(Method::POST, "/session", &capabilities(dir, language, any_certificate)).await?;
         browser.session = made["sessionId"].as_str().context("no session")?.to_owned();
         Ok(browser)
     }
@@ -84,32 +91,97 @@ impl Browser {
         self.act("url", json!({ "url": address })).await.map(drop)
     }
 
-    /// Clicks what a selector finds.
+    /// Goes to what a selector finds as a keyboard does, stop by stop from where it is.
     ///
     /// # Errors
-    /// When there is nothing, or it cannot be clicked.
-    pub async fn click(&self, selector: &str) -> Result<()> {
-        let element = self.element(selector).await?;
-        self.act(&format!("element/{element}/click"), json!({})).await.with_context(|| selector.to_owned()).map(drop)
+    /// When the keyboard does not come there.
+    pub async fn reach(&self, selector: &str) -> Result<()> {
+        let here = format!("document.activeElement !== null && document.activeElement.matches({selector:?})");
+        for _ in 0..STOPS_MAX {
+            if self.look(&here).await? == true {
+                return Ok(());
+            }
+            self.keys(TAB).await?;
+        }
+        bail!("the keyboard does not come to `{selector}`")
     }
 
-    /// Puts a text into a field, in the place of what is there.
+    /// Goes to a link, button or field and presses Enter.
     ///
     /// # Errors
-    /// When there is no such field.
-    pub async fn fill(&self, selector: &str, text: &str) -> Result<()> {
-        let element = self.element(selector).await?;
-        self.act(&format!("element/{element}/clear"), json!({})).await?;
-        self.act(&format!("element/{element}/value"), json!({ "text": text })).await.map(drop)
+    /// When the keyboard does not come there.
+    pub async fn enter(&self, selector: &str) -> Result<()> {
+        self.reach(selector).await?;
+        self.keys(ENTER).await
     }
 
-    /// Presses keys in what a selector finds.
+    /// Goes to a field and types, in the place of what is there.
     ///
     /// # Errors
-    /// When there is no such element.
-    pub async fn press(&self, selector: &str, keys: &str) -> Result<()> {
-        let element = self.element(selector).await?;
-        self.act(&format!("element/{element}/value"), json!({ "text": keys })).await.map(drop)
+    /// When the keyboard does not come there.
+    pub async fn write(&self, selector: &str, text: &str) -> Result<()> {
+        self.reach(selector).await?;
+        let chord = [("keyDown", CONTROL), ("keyDown", "a"), ("keyUp", "a"), ("keyUp", CONTROL)];
+        self.strokes(&chord.map(|(stroke, key)| json!({ "type": stroke, "value": key }))).await?;
+        self.keys(text).await
+    }
+
+    /// Goes to a list and down to a choice of it.
+    ///
+    /// # Errors
+    /// When the keyboard does not come there, or there is no such choice.
+    pub async fn choose(&self, selector: &str, value: &str) -> Result<()> {
+        self.reach(selector).await?;
+        let chosen = format!("document.activeElement.value === {value:?}");
+        for _ in 0..STOPS_MAX {
+            if self.look(&chosen).await? == true {
+                return Ok(());
+            }
+            self.keys(DOWN).await?;
+        }
+        bail!("`{selector}` has no choice `{value}`")
+    }
+
+    /// Presses keys, one after the other, wherever the keyboard is.
+    ///
+    /// # Errors
+    /// When the browser does not answer.
+    pub async fn keys(&self, keys: &str) -> Result<()> {
+        let stroke = |key: char| ["keyDown", "keyUp"].map(|stroke| json!({ "type": stroke, "value": key.to_string() }));
+        self.strokes(&keys.chars().flat_map(stroke).collect::<Vec<_>>()).await
+    }
+
+    async fn strokes(&self, strokes: &[Value]) -> Result<()> {
+        let keyboard = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] });
+        self.act("actions", keyboard).await.map(drop)
+    }
+
+    /// Asks the browser itself, by the protocol of its developer tools.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn devtools(&self, command: &str, parameters: Value) -> Result<Value> {
+        self.act("goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
+    }
+
+    /// Runs a script in the page.
+    ///
+    /// # Errors
+    /// When it throws.
+    pub async fn run(&self, script: &str) -> Result<()> {
+        self.act("execute/sync", json!({ "script": script, "args": [] })).await.map(drop)
+    }
+
+    /// What a promise of the page's language comes to.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn promised(&self, promise: &str) -> Result<Value> {
+        let script = format!(
+            "const done = arguments[0]; ({promise}).then(value => done([value]), error => done(String(error)));"
+        );
+        let value = self.act("execute/async", json!({ "script": script, "args": [] })).await?;
+        value.get(0).cloned().with_context(|| format!("refused: {value}"))
     }
 
     /// What an expression of the page's language comes to.
@@ -275,7 +347,7 @@ fn decoded(value: &Value) -> Result<Vec<u8>> {
     Ok(STANDARD.decode(value.as_str().context("no bytes")?)?)
 }
 
-fn capabilities(dir: &Path, language: &str) -> Value {
+fn capabilities(dir: &Path, language: &str, any_certificate: bool) -> Value {
     let profile: PathBuf = dir.join("profile");
     let arguments = [
         "--headless=new".to_owned(),
@@ -288,12 +360,13 @@ fn capabilities(dir: &Path, language: &str) -> Value {
         "--hide-scrollbars".to_owned(),
         "--window-size=1180,900".to_owned(),
         // Whatever is not on this machine does not exist.
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1".to_owned(),
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost".to_owned(),
         format!("--accept-lang={language}"),
         format!("--user-data-dir={}", profile.display()),
     ];
     json!({ "capabilities": { "alwaysMatch": {
         "browserName": "chrome",
+        "acceptInsecureCerts": any_certificate,
         "goog:chromeOptions": { "binary": "/usr/bin/chromium", "args": arguments },
         "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
     } } })

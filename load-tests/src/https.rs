@@ -23,6 +23,8 @@ use tokio_rustls::TlsAcceptor;
 pub struct Asked {
     /// The path, without a query.
     pub path: String,
+    /// The query, without its mark; empty when there is none.
+    pub query: String,
     /// The headers.
     pub headers: HeaderMap,
     /// The body.
@@ -36,7 +38,23 @@ impl Asked {
     }
 }
 
-type Answer = Arc<dyn Fn(Asked) -> (StatusCode, Bytes) + Send + Sync>;
+/// What is answered.
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers beside those of the connection.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl From<(StatusCode, Bytes)> for Answered {
+    fn from((status, body): (StatusCode, Bytes)) -> Self {
+        Self { status, headers: HeaderMap::new(), body }
+    }
+}
+
+type Answer = Arc<dyn Fn(Asked) -> Answered + Send + Sync>;
 
 /// A running server. Ends when dropped.
 pub struct HttpsServer {
@@ -49,9 +67,9 @@ impl HttpsServer {
     ///
     /// # Errors
     /// When the certificate or the port cannot be had.
-    pub async fn start(
+    pub async fn start<A: Into<Answered>>(
         pems: &Pems,
-        answer: impl Fn(Asked) -> (StatusCode, Bytes) + Send + Sync + 'static,
+        answer: impl Fn(Asked) -> A + Send + Sync + 'static,
     ) -> Result<Self> {
         let chain = CertificateDer::pem_file_iter(&pems.certificate)?.collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_file(&pems.key)?;
@@ -62,7 +80,8 @@ impl HttpsServer {
             .with_single_cert(chain, key)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let serving = tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), Arc::new(answer)));
+        let answer: Answer = Arc::new(move |asked| answer(asked).into());
+        let serving = tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), answer));
         Ok(Self { port, serving })
     }
 
@@ -92,11 +111,16 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, answer: Answer) {
 
 async fn take(request: Request<Incoming>, answer: Answer) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let (status, body) = match body.collect().await {
-        Ok(body) => answer(Asked { path: head.uri.path().to_owned(), headers: head.headers, body: body.to_bytes() }),
-        Err(_) => (StatusCode::BAD_REQUEST, Bytes::new()),
+    let answered = match body.collect().await {
+        Ok(body) => answer(Asked {
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: head.headers,
+            body: body.to_bytes(),
+        }),
+        Err(_) => (StatusCode::BAD_REQUEST, Bytes::new()).into(),
     };
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = status;
+    let mut answer = Response::new(Full::new(answered.body));
+    (*answer.status_mut(), *answer.headers_mut()) = (answered.status, answered.headers);
     Ok(answer)
 }

@@ -90,7 +90,18 @@ impl AuditProcess {
         dir: PathBuf,
         rollback_after_s: u64,
     ) -> Result<Self> {
-        Self::serving(AuditSpec {
+        let mut audit = Self::beside(cluster, vault_binary, dir, rollback_after_s)?;
+        audit.start()?;
+        audit.wait_ready().await?;
+        Ok(audit)
+    }
+
+    /// The same, not started yet.
+    ///
+    /// # Errors
+    /// As [`AuditProcess::prepared`].
+    pub fn beside(cluster: &LocalCluster, vault_binary: &Path, dir: PathBuf, rollback_after_s: u64) -> Result<Self> {
+        Self::prepared(AuditSpec {
             vault_binary,
             dir,
             ca: cluster.ca(),
@@ -98,7 +109,6 @@ impl AuditProcess {
             verifier_key: cluster.ledger_verifier_key().context("the ledger has a key")?,
             rollback_after_s,
         })
-        .await
     }
 
     /// Writes the settings and makes the key with `fuda-audit init`; [`AuditProcess::start`] starts it.

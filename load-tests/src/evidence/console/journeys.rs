@@ -1,4 +1,4 @@
-//! What auditors come for, step by step, by the keyboard where a form is sent.
+//! What auditors come for, step by step, by nothing but Tab, Enter and the letters of the keyboard.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::stage::{FOREIGN_PURPOSE, Stage};
-use crate::browser::{Browser, ENTER, TAB};
+use crate::browser::{Browser, TAB};
 use crate::cluster::TENANT;
 use crate::evidence::{Ctx, progress};
 
@@ -33,7 +33,7 @@ pub(super) async fn all(_: &Ctx, stage: &Stage, browser: &Browser) -> Result<Vec
 async fn begin(stage: &Stage, browser: &Browser, place: &str) -> Result<()> {
     browser.open(&stage.forwarder.url("/")).await?;
     browser.wait("document.querySelector('#trust') !== null", "document.body.innerText").await?;
-    browser.click(&format!("nav a[href='{place}']")).await?;
+    browser.enter(&format!("nav a[href='{place}']")).await?;
     browser.wait(&format!("location.pathname === {place:?}"), "location.href").await
 }
 
@@ -42,12 +42,12 @@ async fn who(stage: &Stage, browser: &Browser) -> Result<Value> {
     let trust = browser.text("#trust").await?;
     ensure!(browser.look("document.querySelector('#trust').classList.contains('good')").await? == true, "{trust}");
     // The first stop of the keyboard leads past the menu.
-    browser.press("body", TAB).await?;
+    browser.keys(TAB).await?;
     ensure!(browser.look("document.activeElement.className").await? == "skip", "the skip link is not first");
     begin(stage, browser, "/who").await?;
-    browser.fill("#tenant", TENANT).await?;
-    browser.fill("#subject", &stage.subject).await?;
-    browser.press("#subject", ENTER).await?;
+    browser.write("#tenant", TENANT).await?;
+    browser.write("#subject", &stage.subject).await?;
+    browser.enter("#subject").await?;
     browser.wait("document.querySelector('#who') !== null", "document.body.innerText").await?;
     let mut expected: Vec<Vec<String>> = stage
         .counted(
@@ -84,7 +84,7 @@ async fn denials(stage: &Stage, browser: &Browser) -> Result<Value> {
     let explained = browser.text("#reasons dd").await?;
     ensure!(explained.contains('→'), "the reason is not explained: {explained}");
     // From the burst to its entries.
-    browser.click("#bursts tbody td.number a").await?;
+    browser.enter("#bursts tbody td.number a").await?;
     browser.wait("document.querySelector('#entries') !== null", "document.body.innerText").await?;
     let entries = browser.rows("#entries").await?;
     ensure!(entries.len() == shown, "{} entries behind the burst of {shown}", entries.len());
@@ -93,40 +93,40 @@ async fn denials(stage: &Stage, browser: &Browser) -> Result<Value> {
 
 async fn verify(stage: &Stage, browser: &Browser) -> Result<Value> {
     begin(stage, browser, "/search").await?;
-    browser.fill("#subject", &stage.subject).await?;
-    browser.fill("#caller", &stage.payroll).await?;
-    browser.press("#caller", ENTER).await?;
+    browser.write("#subject", &stage.subject).await?;
+    browser.write("#caller", &stage.payroll).await?;
+    browser.enter("#caller").await?;
     browser.wait("document.querySelector('#entries') !== null", "document.body.innerText").await?;
-    browser.click("#entries tbody th a").await?;
+    browser.enter("#entries tbody th a").await?;
     let steps = verdict(browser).await?;
     ensure!(steps.iter().all(|(_, class)| class == "pass"), "{steps:?}: {}", browser.text("#verdict").await?);
     // The same with the keys that an auditor pastes; a wrong one must not pass.
     let key = browser.look("document.querySelector('#witness-key').value").await?;
     let key = key.as_str().context("a key")?;
     let wrong = browser.look("document.querySelector('#log-key').value").await?;
-    browser.fill("#witness-key", wrong.as_str().context("a key")?).await?;
-    browser.press("#check", ENTER).await?;
+    browser.write("#witness-key", wrong.as_str().context("a key")?).await?;
+    browser.enter("#check").await?;
     ensure!(
         verdict(browser).await?.iter().any(|(step, class)| step == "witness" && class == "fail"),
         "a wrong key passes"
     );
-    browser.fill("#witness-key", key).await?;
-    browser.press("#check", ENTER).await?;
+    browser.write("#witness-key", key).await?;
+    browser.enter("#check").await?;
     ensure!(verdict(browser).await?.iter().all(|(_, class)| class == "pass"), "the right key does not pass again");
     Ok(json!({ "steps": steps.len() }))
 }
 
 async fn annual_pack(stage: &Stage, browser: &Browser) -> Result<Value> {
     begin(stage, browser, "/reports").await?;
-    browser.look("void (document.querySelector('#report').value = 'review')").await?;
-    browser.fill("#tenant", TENANT).await?;
-    browser.press("#tenant", ENTER).await?;
+    browser.choose("#report", "review").await?;
+    browser.write("#tenant", TENANT).await?;
+    browser.enter("#tenant").await?;
     browser.wait("document.querySelector('#preview') !== null", "document.body.innerText").await?;
     browser.enter_frame(Some("#preview")).await?;
     let previewed = browser.text("body").await?;
     browser.enter_frame(None).await?;
     ensure!(previewed.contains(TENANT) && previewed.chars().count() > 500, "the preview shows: {previewed}");
-    browser.press("#open", ENTER).await?;
+    browser.enter("#open").await?;
     browser.wait("location.pathname === '/report'", "location.href").await?;
     let page = browser.text("body").await?;
     ensure!(page == previewed || page.chars().count() > 500, "the page to print differs from its preview");
@@ -140,15 +140,15 @@ async fn annual_pack(stage: &Stage, browser: &Browser) -> Result<Value> {
 
 async fn sign_off(stage: &Stage, browser: &Browser) -> Result<Value> {
     begin(stage, browser, "/sign-off").await?;
-    browser.fill("#tenant", TENANT).await?;
-    browser.press("#tenant", ENTER).await?;
+    browser.write("#tenant", TENANT).await?;
+    browser.enter("#tenant").await?;
     browser.wait("document.querySelector('#note') !== null", "document.body.innerText").await?;
-    browser.fill("#note", "reviewed in the browser").await?;
-    browser.press("#note", ENTER).await?;
+    browser.write("#note", "reviewed in the browser").await?;
+    browser.enter("#note").await?;
     browser.wait("document.querySelector('#done') !== null", "document.body.innerText").await?;
     begin(stage, browser, "/sign-off").await?;
-    browser.fill("#tenant", TENANT).await?;
-    browser.press("#tenant", ENTER).await?;
+    browser.write("#tenant", TENANT).await?;
+    browser.enter("#tenant").await?;
     browser.wait("document.querySelector('#signed') !== null", "document.body.innerText").await?;
     let kept = browser.rows("#signed").await?;
     let ours =
@@ -175,6 +175,7 @@ pub(super) async fn screenshots(stage: &Stage, browser: &Browser) -> Result<usiz
     let entry = stage.ledger.iter().rev().find(|entry| entry.subject == stage.subject).context("an entry")?.sequence;
     let pages = [
         ("overview", "/".to_owned()),
+        ("search", format!("/search?tenant={TENANT}&decision=denied")),
         ("who", format!("/who?tenant={TENANT}&subject={}", stage.subject)),
         ("patterns", "/patterns".to_owned()),
         ("denials", "/denials".to_owned()),

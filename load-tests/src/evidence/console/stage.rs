@@ -7,12 +7,13 @@ use anyhow::{Result, ensure};
 use fuda_proto::ledger::v1::Entry;
 use fuda_proto::vault::v1::DetokenizeRequest;
 
+use super::provider::{CLIENT, Provider};
 use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
 use crate::evidence::Ctx;
 use crate::forwarder::Forwarder;
 use crate::journal::whole_ledger;
 use crate::synthetic::People;
-use crate::wire::describe;
+use crate::wire::{describe, path_text};
 use crate::workload::store;
 
 /// Persons with a number.
@@ -36,22 +37,48 @@ pub(super) struct Stage {
     pub(super) subject: String,
     /// Who reads numbers.
     pub(super) payroll: String,
-    _audit: AuditProcess,
+    /// Where [`PERSON`] signs in.
+    pub(super) provider: Provider,
+    /// Id of [`PERSON`] as an auditor.
+    pub(super) person: String,
+    audit: AuditProcess,
     _cluster: LocalCluster,
 }
+
+/// An auditor without a certificate, as the provider knows him.
+pub(super) const PERSON: &str = "tanaka";
 
 impl Stage {
     pub(super) async fn set(ctx: &Ctx) -> Result<Self> {
         let cluster = LocalCluster::serving(ctx.cluster("cluster")?).await?;
         AuditProcess::admit(&cluster).await?;
         act(ctx, &cluster).await?;
-        let audit = AuditProcess::following(&cluster, &ctx.binary, ctx.work_dir.join("audit"), 10).await?;
+        let (pems, _) = cluster.ca().issue_node("provider", &["localhost".to_owned()])?;
+        let (provider, person) = (Provider::start(&pems).await?, format!("oidc:corp/{PERSON}"));
+        let mut audit = AuditProcess::beside(&cluster, &ctx.binary, ctx.work_dir.join("audit"), 10)?;
+        audit.add_table("[auditors]", &format!("caller = {person:?}"))?;
+        let sign_in = format!(
+            "alias = \"corp\"\nissuer = {:?}\nclient_id = {CLIENT:?}\nredirect_url = \"https://{}/signed-in\"\n\
+             authorities_file = {:?}\nalgorithms = [\"ES256\"]",
+            provider.issuer(),
+            audit.console(),
+            path_text(&pems.authority),
+        );
+        audit.add_table("console.oidc", &sign_in)?;
+        audit.start()?;
+        audit.wait_ready().await?;
         let ledger = whole_ledger(&cluster.caller("auditor")?).await?;
         let size = ledger.len() as u64;
         audit.wait(PATIENCE, |status| status.cosigned_entries >= size).await?;
         let forwarder = Forwarder::start(audit.auditor(), audit.console()).await?;
         let payroll = cluster.spiffe("payroll")?;
-        Ok(Self { forwarder, ledger, subject: People::subject(EMPLOYEE), payroll, _audit: audit, _cluster: cluster })
+        let subject = People::subject(EMPLOYEE);
+        Ok(Self { forwarder, ledger, subject, payroll, provider, person, audit, _cluster: cluster })
+    }
+
+    /// The address of a page for a browser that has no certificate and nobody in between.
+    pub(super) fn direct(&self, path: &str) -> String {
+        format!("https://{}{path}", self.audit.console())
     }
 
     /// Entries of the ledger that are so, counted by what `by` says of them.

@@ -25,7 +25,9 @@ impl HeatMap<'_> {
         let (left, top) = (240, if self.steep { 150 } else { 24 });
         let wide = (960 / self.columns.len().max(1)).clamp(18, 120);
         let high = 22;
-        let size = (left + wide * self.columns.len() + 8, top + high * self.rows.len() + 8);
+        // A turned label reaches out to the right of its column.
+        let right = if self.steep { 180 } else { 8 };
+        let size = (left + wide * self.columns.len() + right, top + high * self.rows.len() + 8);
         html! {
             svg.chart viewBox={ "0 0 " (size.0) " " (size.1) } role="img" aria-label=(self.name) {
                 @for (place, column) in self.columns.iter().enumerate() {
