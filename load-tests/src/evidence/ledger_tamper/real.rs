@@ -29,7 +29,7 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
     store(&cluster, people, 0..STEP).await?;
     follows(&audit, &cluster, &key).await?;
     audit.kill9()?;
-    store(&cluster, people, 1 * STEP..2 * STEP).await?;
+    store(&cluster, people, STEP..2 * STEP).await?;
     audit.start()?;
     audit.wait_ready().await?;
     cluster.kill9(0)?;

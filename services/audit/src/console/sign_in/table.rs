@@ -35,7 +35,7 @@ fn digest(secret: &str) -> Digest {
 fn secret() -> Result<Zeroizing<String>, NoRoom> {
     let mut bytes = Zeroizing::new([0; 32]);
     OsRandom::new().fill(&mut *bytes).map_err(|_| NoRoom)?;
-    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes)))
+    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
 /// A sign-in under way, as the browser and the provider get to know it.
