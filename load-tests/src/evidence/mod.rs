@@ -21,6 +21,7 @@ mod jwt_attacks;
 mod kill9;
 mod law_rules;
 mod ledger_peer;
+mod ledger_prune;
 mod ledger_tamper;
 mod number_change;
 mod plaintext_scan;
@@ -68,6 +69,7 @@ pub const ALL: &[Evidence] = &[
     ledger_peer::EVIDENCE,
     roles::EVIDENCE,
     ledger_tamper::EVIDENCE,
+    ledger_prune::EVIDENCE,
     console::EVIDENCE,
     reports::EVIDENCE,
     audit_scale::EVIDENCE,
