@@ -8,6 +8,7 @@ use std::time::Duration;
 use fuda_core::{Code, Invalid};
 use fuda_proto::audit::v1 as pb;
 use fuda_runtime::refusal;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::auditors::Auditor;
@@ -66,18 +67,40 @@ fn internal(method: &str, error: &dyn Display) -> Status {
     refused(Code::Internal)
 }
 
+/// Sums that are made at once unless the settings say otherwise.
+pub(crate) const SUMS_AT_ONCE: usize = 16;
+
 /// Asks the store, on the record.
 #[derive(Clone)]
 pub(crate) struct Asker {
     store: Arc<Store>,
     queries: Arc<Queries>,
     reports: Arc<Reports>,
+    sums: Arc<Semaphore>,
 }
+
+/// The right to read any number of entries for one answer; given back when it is dropped.
+#[must_use]
+pub(crate) struct Turn(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
 impl Asker {
     /// Asks this store, and enters the questions there.
     pub(crate) fn new(store: Arc<Store>, queries: Arc<Queries>) -> Self {
-        Self { store, queries, reports: Arc::default() }
+        Self { store, queries, reports: Arc::default(), sums: Arc::new(Semaphore::new(SUMS_AT_ONCE)) }
+    }
+
+    /// With another number of sums that are made at once.
+    pub(crate) fn with_sums_at_once(self, sums: usize) -> Self {
+        Self { sums: Arc::new(Semaphore::new(sums)), ..self }
+    }
+
+    /// The right to make one more sum.
+    ///
+    /// # Errors
+    /// FUDA-4002 when as many are being made as may be: whoever waits would hold a thread that pages need.
+    pub(crate) fn turn(&self) -> Result<Turn, Failure> {
+        let permit = Arc::clone(&self.sums).try_acquire_owned();
+        permit.map(Turn).map_err(|_| Code::Overloaded.into())
     }
 
     /// With what reports are made with.
@@ -167,10 +190,11 @@ impl Asker {
         let (asker, auditor) = (self.clone(), auditor.clone());
         let method = question.words.method;
         let answered = tokio::task::spawn_blocking(move || {
-            let Question { words, origin, answer } = question;
-            let read = answer.and_then(|answer| Ok((asker.over(&origin)?, answer)));
+            let Question { words, origin, is_sum, answer } = question;
+            let turn = || is_sum.then(|| asker.turn()).transpose();
+            let read = answer.and_then(|answer| Ok((asker.over(&origin)?, answer, turn()?)));
             let entered = asker.enter(&auditor, &words.of_log(&origin, &read), &read)?;
-            let (asker, answer) = read?;
+            let (asker, answer, _turn) = read?;
             answer(&asker, &entered)
         });
         answered.await.map_err(|error| internal(method, &error))?.map_err(|failure: Failure| failure.status(method))

@@ -136,3 +136,40 @@ async fn an_earlier_log_is_exported_within_its_own_end() {
     }
     assert_eq!((export.state(), export.entries, export.origin.as_str()), (pb::ExportState::Done, ENTRIES, LOG));
 }
+
+#[tokio::test]
+async fn one_sum_more_than_there_may_be_at_once_is_refused_on_the_record_and_pages_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let review = review(dir.path());
+    let asker = review.asker.clone().with_sums_at_once(2);
+    let (review, who) = (Review { asker: asker.clone(), ..review }, samples::auditor("one", WHOLE));
+    let first = asker.turn().unwrap();
+    asker.summarize(&who, pb::SummarizeRequest::default()).await.unwrap();
+    let second = asker.turn().unwrap();
+    let person = pb::WhoAccessedRequest { tenant: "acme".into(), subject: "e-1".into(), ..Default::default() };
+    let report = pb::MakeReportRequest {
+        report: "usage".to_owned(),
+        tenant: "acme".to_owned(),
+        from_date: "2026-01-01".to_owned(),
+        until_date: "2026-01-31".to_owned(),
+        ..Default::default()
+    };
+    let refused = [
+        asker.summarize(&who, pb::SummarizeRequest::default()).await.err().unwrap(),
+        asker.who_accessed(&who, person.clone()).await.err().unwrap(),
+        asker.report(&who, &report).await.err().unwrap(),
+    ];
+    for status in refused {
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.message().contains("FUDA-4002"), "{}", status.message());
+    }
+    let message = pb::VerifyRequest { origin: LOG.to_owned(), ..Default::default() };
+    assert!(matches!(review.verify(&who, &message), Err(Failure::Refused(Code::Overloaded, None))));
+    asker.list(&who, listing(LOG)).await.unwrap();
+    let asked = asker.read_queries(&who, pb::ReadQueriesRequest::default()).await.unwrap().entries;
+    let refusals = asked.iter().filter(|entry| entry.detail.get("refusal").is_some_and(|it| it == "FUDA-4002"));
+    assert_eq!((asked.len(), refusals.count()), (7, 4));
+    drop((first, second));
+    asker.who_accessed(&who, person).await.unwrap();
+    assert!(review.verify(&who, &message).unwrap().verified);
+}

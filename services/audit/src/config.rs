@@ -14,6 +14,7 @@ use fuda_runtime::tls::TlsPaths;
 use fuda_wire::Sight;
 use serde::Deserialize;
 
+use crate::ask::SUMS_AT_ONCE;
 use crate::auditors::Auditors;
 use crate::console::OidcSettings;
 use crate::export::Limits;
@@ -70,6 +71,9 @@ pub(crate) struct Audit {
     /// at most 16. Two of them must sign. Absent: no succession is accepted.
     #[serde(default)]
     pub(crate) succession_keys: Vec<String>,
+    /// Sums, reports and verifications that are made at once, 1..=256; one more is refused (FUDA-4002).
+    #[serde(default = "sums_at_once_max")]
+    pub(crate) sums_at_once_max: usize,
 }
 
 /// The vault it follows.
@@ -152,6 +156,10 @@ pub(crate) struct Auditor {
     callers: Option<Vec<String>>,
 }
 
+fn sums_at_once_max() -> usize {
+    SUMS_AT_ONCE
+}
+
 fn interval_ms() -> u64 {
     1_000
 }
@@ -222,6 +230,7 @@ impl Config {
             ensure!((low..=high).contains(&value), "configuration key `{key}` must be in {low}..={high}");
             Ok(())
         };
+        in_range("audit.sums_at_once_max", self.audit.sums_at_once_max as u64, 1, 256)?;
         in_range("vault.interval_ms", self.vault.interval_ms, 100, 60_000)?;
         in_range("vault.rollback_after_s", self.vault.rollback_after_s, 1, 3_600)?;
         in_range("export.keep_hours", self.export.keep_hours, 1, 720)?;

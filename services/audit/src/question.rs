@@ -29,6 +29,8 @@ pub(crate) struct Question<T> {
     pub(crate) words: Words,
     /// The log that it is about; empty: the one that is followed.
     pub(crate) origin: String,
+    /// Whether any number of entries may be read for its answer: only so many such answers are made at once.
+    pub(crate) is_sum: bool,
     /// How it is answered; the refusal when it could not be read.
     pub(crate) answer: Result<Answer<T>, Failure>,
 }
@@ -38,13 +40,18 @@ fn question<T>(
     (question, shape): (String, String),
     answer: Result<Answer<T>, Failure>,
 ) -> Question<T> {
-    Question { words: Words { method, question, shape }, origin: String::new(), answer }
+    Question { words: Words { method, question, shape }, origin: String::new(), is_sum: false, answer }
 }
 
 impl<T> Question<T> {
     /// The same about this log.
     pub(crate) fn of_log(self, origin: String) -> Self {
         Self { origin, ..self }
+    }
+
+    /// The same as one for whose answer any number of entries may be read.
+    pub(crate) fn as_sum(self) -> Self {
+        Self { is_sum: true, ..self }
     }
 }
 
@@ -116,7 +123,7 @@ pub(crate) fn summarize(message: &pb::SummarizeRequest) -> Question<pb::Summariz
     let bucket = message.time_bucket().as_str_name();
     let persons = if message.distinct_persons { ", persons" } else { "" };
     let shape = format!("by {} {bucket} {}{persons}", message.group_by.join(" "), message.time_zone);
-    question("Summarize", (message.filter.clone(), shape), answer)
+    question("Summarize", (message.filter.clone(), shape), answer).as_sum()
 }
 
 /// Who did what with one person's numbers and with those of his dependants, under whatever record.
@@ -134,7 +141,7 @@ pub(crate) fn who_accessed(message: &pb::WhoAccessedRequest) -> Question<pb::Who
             Ok(pb::WhoAccessedResponse { groups: sum.groups(asker, asked)?, earlier_origins })
         })
     });
-    question("WhoAccessed", (words, String::new()), answer.map_err(Failure::from))
+    question("WhoAccessed", (words, String::new()), answer.map_err(Failure::from)).as_sum()
 }
 
 fn read_who(message: &pb::WhoAccessedRequest) -> Result<(String, Sum), Invalid> {

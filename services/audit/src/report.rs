@@ -100,7 +100,7 @@ pub(crate) fn question(message: &pb::MakeReportRequest, auditor: &Auditor) -> Qu
     };
     let auditor = auditor.caller.to_string();
     let answer = plan.map(|plan| -> Answer<Made> { Box::new(move |asker, asked| plan.make(asker, asked, auditor)) });
-    Question { words: Words { method: "MakeReport", question, shape }, origin: String::new(), answer }
+    Question { words: Words { method: "MakeReport", question, shape }, origin: String::new(), is_sum: true, answer }
 }
 
 impl Plan {

@@ -53,11 +53,11 @@ impl Review {
     /// Verify. Blocks for an fsync and for as long as hashing takes.
     pub(crate) fn verify(&self, auditor: &Auditor, message: &pb::VerifyRequest) -> Result<pb::VerifyResponse, Failure> {
         let over = self.asker.over(&message.origin).map(|asker| Self { asker, ..self.clone() });
-        let read = over.and_then(|review| Ok((review.range(message)?, review)));
+        let read = over.and_then(|review| Ok((review.range(message)?, review, self.asker.turn()?)));
         let (from, until) = (message.from_sequence, message.until_sequence);
         let words = Words { method: "Verify", question: String::new(), shape: format!("sequence {from} to {until}") };
         let _entered = self.asker.enter(auditor, &words.of_log(&message.origin, &read), &read)?;
-        let ((newest, from, until), review) = read?;
+        let ((newest, from, until), review, _turn) = read?;
         let stated = self.stated(&message.origin)?;
         let (head, problem) = review.hashed(&newest, from, until, stated)?;
         let signed = review.signed(&newest, stated);
@@ -79,11 +79,11 @@ impl Review {
         auditor: &Auditor,
         message: &pb::SignOffPeriodRequest,
     ) -> Result<pb::SignOffPeriodResponse, Failure> {
-        let read = self.period(auditor, message);
-        let question = read.as_ref().map(|(period, _)| period.words()).unwrap_or_default();
+        let read = self.period(auditor, message).and_then(|period| Ok((period, self.asker.turn()?)));
+        let question = read.as_ref().map(|((period, _), _)| period.words()).unwrap_or_default();
         let words = Words { method: "SignOffPeriod", question, shape: String::new() };
         let entered = self.asker.enter(auditor, &words, &read)?;
-        let (period, newest) = read?;
+        let ((period, newest), _turn) = read?;
         let (reviewed, counts) = self.reviewed(&entered, &period, &newest)?;
         let details = vec![
             Detail::new(DetailKey::SignedOffPeriod, &period.interval()),

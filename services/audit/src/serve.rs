@@ -109,7 +109,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let queries = Arc::new(Queries::open(&config.audit.data_dir, &config.audit.witness_name)?);
     let reports = Reports::new(config.report.clone(), config.audit.witness_name.clone());
-    let asker = Asker::new(store, queries).with_reports(reports);
+    let asker = Asker::new(store, queries).with_reports(reports).with_sums_at_once(config.audit.sums_at_once_max);
     let exports = Exports::open(&config.audit.data_dir, asker.clone(), config.export.limits(), stop.clone())?;
     tracker.spawn(Arc::clone(&exports).run());
     let audit = Audit { asker, view, log, witness: witness_key, exports };
