@@ -1,6 +1,8 @@
 //! What an auditor takes away from a running `fuda-audit` by the command line: files of all forms, proofs, sign-offs. They
 //! say what the vault's own ledger says, and verify with no process left alive; a doctored one does not.
 
+mod interrupted;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +32,7 @@ const FILTER: &str = "action = tokenize AND decision = allowed";
 pub(super) const EVIDENCE: Evidence = Evidence {
     name: "audit-files",
     proves: "exports of all forms, proofs and sign-offs of a running fuda-audit say what the vault's ledger says, and verify \
-             offline with public keys only",
+             offline with public keys only; an export that a kill interrupts becomes the file it would have been",
     target: "entries missing or made up in any form: 0; every proof verifies with all processes dead; control: each doctored \
              file is refused",
     mutants: &[],
@@ -66,9 +68,11 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
     let keys = Keys::write(&ctx.dir("keys")?, &key, audit.witness_key(), &files.queries_key)?;
     let (verified, doctored_accepted) = Box::pin(files.verify(&keys, expected.len() as u64)).await?;
     cluster.stop().await?;
+    let gone_on = Box::pin(interrupted::run(&ctx)).await?;
     let value = json!({
         "entries": entries, "meant": expected.len(), "forms": taken, "sign_off_refused_first": signed_off,
-        "questions_entered": asked, "verified_offline": verified, "doctored_accepted": doctored_accepted, "seed": ctx.seed,
+        "questions_entered": asked, "verified_offline": verified, "doctored_accepted": doctored_accepted,
+        "gone_on_after_a_kill": gone_on, "seed": ctx.seed,
     });
     Ok(Outcome {
         value,

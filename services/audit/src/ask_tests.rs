@@ -116,7 +116,12 @@ fn an_earlier_log_is_verified_against_the_head_that_two_people_stated() {
 async fn an_earlier_log_is_exported_within_its_own_end() {
     let dir = tempfile::tempdir().unwrap();
     let who = samples::auditor("one", WHOLE);
-    let limits = Limits { keep: Duration::from_secs(3_600), file_bytes_max: 64 << 20, total_bytes_max: 256 << 20 };
+    let limits = Limits {
+        keep: Duration::from_secs(3_600),
+        file_bytes_max: 64 << 20,
+        total_bytes_max: 256 << 20,
+        part_bytes: 1 << 20,
+    };
     let asker = review(dir.path()).asker;
     let exports = Exports::open(dir.path(), asker, limits, CancellationToken::new()).unwrap();
     let request = |origin: &str| pb::StartExportRequest {

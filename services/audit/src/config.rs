@@ -25,6 +25,8 @@ const KEY_FILE_BYTES_MAX: u64 = 4_096;
 const ENDPOINTS_MAX: usize = 16;
 /// People who may state a succession.
 const SUCCESSION_KEYS_MAX: usize = 16;
+/// Bytes of an export that a killed process writes again at most.
+const PART_BYTES: u64 = 4 << 20;
 /// Auditors of one fuda-audit.
 const AUDITORS_MAX: usize = 1_000;
 
@@ -140,6 +142,7 @@ impl Export {
             keep: Duration::from_secs(self.keep_hours * 3_600),
             file_bytes_max: self.file_mib_max << 20,
             total_bytes_max: self.total_mib_max << 20,
+            part_bytes: PART_BYTES,
         }
     }
 }

@@ -52,12 +52,13 @@ impl Words {
     }
 }
 
-/// The proof that a question was entered, and how far who asked it sees. Only [`Queries::enter`] makes it, and nothing of
-/// the store is read without it.
+/// The proof that a question was entered, and how far who asked it sees. Only the ledger of questions makes it, and nothing
+/// of the store is read without it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Entered {
     sight: Arc<Sight>,
+    sequence: u64,
 }
 
 /// An entry of this ledger with what proves it.
@@ -76,10 +77,15 @@ impl Entered {
         &self.sight
     }
 
+    /// Its place in the ledger of questions.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// As if a question had been entered.
     #[cfg(test)]
     pub(crate) fn pretended(sight: Sight) -> Self {
-        Self { sight: Arc::new(sight) }
+        Self { sight: Arc::new(sight), sequence: 0 }
     }
 }
 
@@ -125,8 +131,25 @@ impl Queries {
     /// Enters a question, or with `refused` that it was not answered and why. On disk when this returns; blocks for an
     /// fsync.
     pub(crate) fn enter(&self, auditor: &Auditor, words: &Words, refused: Option<Code>) -> anyhow::Result<Entered> {
-        self.append(common(auditor)?, |sequence| item(sequence, words, refused))?;
-        Ok(Entered { sight: Arc::clone(&auditor.sight) })
+        let (entry, _) = self.append(common(auditor)?, |sequence| item(sequence, words, refused))?;
+        Ok(Entered { sight: Arc::clone(&auditor.sight), sequence: entry.item.sequence.get() })
+    }
+
+    /// That this question was entered at this place by this auditor, and not refused, for going on with its answer after a
+    /// restart; `None` when something else stands there.
+    pub(crate) fn entered(
+        &self,
+        sequence: u64,
+        auditor: &Auditor,
+        words: &Words,
+    ) -> Result<Option<Entered>, store::Error> {
+        let whole = Entered { sight: Arc::new(Sight { tenant: None, callers: None }), sequence };
+        let found = self.store.read(|reader| reader.entry(&whole, sequence))?;
+        let same = found.is_some_and(|row| {
+            let (common, asked) = (&row.entry.common, item(Sequence(sequence), words, None));
+            common.caller == auditor.caller && common.tenant == auditor.sight.tenant && row.entry.item == asked
+        });
+        Ok(same.then(|| Entered { sight: Arc::clone(&auditor.sight), sequence }))
     }
 
     /// Enters that an auditor has signed off a period of a tenant. On disk when this returns; blocks for an fsync.

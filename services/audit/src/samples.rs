@@ -107,7 +107,12 @@ pub(crate) fn console_with(count: u64, provider: Option<OidcSettings>) -> (tempf
     let queries = Arc::new(Queries::open(dir.path(), "audit.test/one").unwrap());
     let reports = Reports::new(Facts::default(), "audit.test/one".to_owned());
     let asker = Asker::new(Arc::new(store), queries).with_reports(reports);
-    let limits = Limits { keep: Duration::from_secs(3_600), file_bytes_max: 64 << 20, total_bytes_max: 256 << 20 };
+    let limits = Limits {
+        keep: Duration::from_secs(3_600),
+        file_bytes_max: 64 << 20,
+        total_bytes_max: 256 << 20,
+        part_bytes: 1 << 20,
+    };
     let exports = Exports::open(dir.path(), asker.clone(), limits, CancellationToken::new()).unwrap();
     let audit = Audit { asker, view: Arc::default(), log, witness, exports };
     let mut auditors = Auditors::default();

@@ -19,9 +19,14 @@ pub(super) struct Csv<W: Write>(csv::Writer<W>);
 impl<W: Write> Csv<W> {
     pub(super) fn start(mut to: W) -> io::Result<Self> {
         to.write_all(BYTE_ORDER_MARK)?;
-        let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(to);
+        let Self(mut writer) = Self::resume(to);
         writer.write_record(COLUMNS.iter().map(|column| column.name)).map_err(failed)?;
         Ok(Self(writer))
+    }
+
+    /// Behind the end of a line.
+    pub(super) fn resume(to: W) -> Self {
+        Self(csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(to))
     }
 }
 
@@ -39,6 +44,14 @@ impl<W: Write> Form<W> for Csv<W> {
             written.map_err(failed)?;
         }
         self.0.write_record(None::<&[u8]>).map_err(failed)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn to(&self) -> Option<&W> {
+        Some(self.0.get_ref())
     }
 
     fn finish(self: Box<Self>) -> io::Result<W> {

@@ -4,11 +4,12 @@
 //! DATA_DIR/exports/ID.json    what was asked for, and how it ended
 //!                  ID.data    the file, mode 0600; whole only when ID.json says so
 //! ```
-//! A job that was under way when the process ended is marked as interrupted: it is asked for again, and entered again.
+//! Every [`Limits::part_bytes`] the file is synced and its description says how far it is. A job that was under way when the
+//! process ended goes on from there, for the question that was entered when it began; Parquet begins anew.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -16,23 +17,23 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use fuda_core::{Code, Invalid, Timestamp};
+use fuda_core::{Code, Invalid};
 use fuda_crypto::{OsRandom, Random as _};
 use fuda_proto::audit::v1 as pb;
-use fuda_wire::{Sight, timestamp_to_wire};
+use fuda_wire::Sight;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::Proven;
+use super::job::{self, Job, Part, State};
 use super::sink::{Sink, Whole};
+use super::writing::Writing;
 use super::{Format, Line};
 use crate::ask::{Asker, Failure};
 use crate::auditors::Auditor;
 use crate::filter::Filter;
 use crate::queries::{Entered, Words};
-use crate::store::{Cosigned, Store};
+use crate::store::{Cosigned, Reader, Store};
 
 /// Exports that one auditor may have at a time.
 const PER_AUDITOR_MAX: usize = 20;
@@ -40,8 +41,6 @@ const PER_AUDITOR_MAX: usize = 20;
 const CHUNK_BYTES_MAX: u64 = 1 << 20;
 /// Entries between two looks at whether to go on.
 const STEP_ENTRIES: u64 = 512;
-/// Bytes of a description.
-const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 
 /// Bounds of all exports.
 #[derive(Debug, Clone, Copy)]
@@ -52,41 +51,16 @@ pub(crate) struct Limits {
     pub(crate) file_bytes_max: u64,
     /// Bytes of all files together.
     pub(crate) total_bytes_max: u64,
+    /// Bytes that are written again at most when the process is killed.
+    pub(crate) part_bytes: u64,
 }
 
-/// How far a job is. The names are in descriptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Waiting,
-    Running,
-    Done,
-    Failed,
-}
-
-/// What is known of an export, and kept in its description.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Job {
+/// A job's question, the proof that it was entered, and what ends it early.
+struct Task {
     id: String,
-    caller: String,
-    /// The log that it is about; empty in descriptions that are older than earlier logs: the one that was followed.
-    #[serde(default)]
-    origin: String,
-    /// How far the auditor saw: whoever sees something else by now does not get the file.
-    tenant: Option<String>,
-    callers: Option<Vec<String>>,
-    filter: String,
-    format: i32,
-    started_ms: i64,
-    expires_ms: i64,
-    ledger_entries: u64,
-    state: State,
-    passed: u64,
-    entries: u64,
-    bytes: u64,
-    sha256: String,
-    problem: String,
+    entered: Entered,
+    wanted: Wanted,
+    cancel: CancellationToken,
 }
 
 struct Held {
@@ -156,14 +130,16 @@ impl Exports {
         let dir = data_dir.join("exports");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.with_context(|| format!("`{}`", dir.display()))?;
-        let jobs = Mutex::new(kept(&dir)?);
+        let held = |job: Job| (job.id.clone(), Held { job, cancel: CancellationToken::new() });
+        let jobs = Mutex::new(job::kept(&dir)?.into_values().map(held).collect());
         let exports = Self { dir, asker, limits, jobs, turn: Semaphore::new(1), stop };
         exports.expire();
         Ok(Arc::new(exports))
     }
 
-    /// Removes what is over, every minute, until `stop`.
+    /// Goes on with what the end of the process before interrupted, and removes what is over, every minute, until `stop`.
     pub(crate) async fn run(self: Arc<Self>) {
+        self.resume();
         let mut tick = tokio::time::interval(Duration::from_secs(60));
         loop {
             tokio::select! {
@@ -185,17 +161,19 @@ impl Exports {
     ) -> Result<pb::StartExportResponse, Failure> {
         self.expire();
         let read = self.read_question(auditor, message);
-        let words = Words {
-            method: "StartExport",
-            question: message.filter.clone(),
-            shape: message.format().as_str_name().to_owned(),
-        };
+        let words = words(&message.filter, message.format());
         let entered = self.asker.enter(auditor, &words.of_log(&message.origin, &read), &read)?;
         let wanted = read?;
-        let job = self.job(auditor, message, &wanted)?;
-        keep(&self.dir, &job).map_err(anyhow::Error::from)?;
-        let answer = pb::StartExportResponse { export: Some(job_to_wire(&job)) };
-        let (id, cancel) = (job.id.clone(), self.stop.child_token());
+        let job = self.job(auditor, message, &wanted, &entered)?;
+        job.keep(&self.dir).map_err(anyhow::Error::from)?;
+        let answer = pb::StartExportResponse { export: Some(job.to_wire()) };
+        self.begin(job, entered, wanted);
+        Ok(answer)
+    }
+
+    /// Has a job written when it is its turn.
+    fn begin(self: &Arc<Self>, job: Job, entered: Entered, wanted: Wanted) {
+        let (id, part, cancel) = (job.id.clone(), job.part.clone(), self.stop.child_token());
         self.jobs.lock().insert(id.clone(), Held { job, cancel: cancel.clone() });
         let exports = Arc::clone(self);
         tokio::spawn(async move {
@@ -203,18 +181,58 @@ impl Exports {
                 () = cancel.cancelled() => return exports.end(&id, Err(Trouble::Interrupted)),
                 turn = exports.turn.acquire() => turn,
             };
-            let (worker, place) = (Arc::clone(&exports), id.clone());
-            let written = tokio::task::spawn_blocking(move || worker.write(&place, &entered, &wanted, &cancel)).await;
+            let (worker, task) = (Arc::clone(&exports), Task { id: id.clone(), entered, wanted, cancel });
+            let written = tokio::task::spawn_blocking(move || worker.write(&task, part.as_ref())).await;
             drop(turn);
             exports.end(&id, written.unwrap_or(Err(Trouble::Interrupted)));
         });
-        Ok(answer)
+    }
+
+    /// Goes on with the jobs that were not finished, the oldest first. One whose question is not the one that was entered
+    /// ends as interrupted.
+    pub(super) fn resume(self: &Arc<Self>) {
+        let mut left: Vec<Job> = {
+            let jobs = self.jobs.lock();
+            jobs.values().map(|held| held.job.clone()).filter(Job::is_under_way).collect()
+        };
+        left.sort_by_key(|job| job.started_ms);
+        for mut job in left {
+            match self.asked_before(&job) {
+                Ok((entered, wanted)) => {
+                    let part = job.part.clone().unwrap_or_default();
+                    (job.state, job.passed, job.entries) = (State::Waiting, part.next, part.entries);
+                    tracing::info!(export = job.id, bytes = part.bytes, "an export goes on");
+                    self.begin(job, entered, wanted);
+                }
+                Err(failure) => {
+                    tracing::warn!(export = job.id, %failure, "an export cannot be gone on with");
+                    self.end(&job.id, Err(Trouble::Interrupted));
+                }
+            }
+        }
+    }
+
+    /// The question of a job that was interrupted, and that it was entered.
+    fn asked_before(&self, job: &Job) -> Result<(Entered, Wanted), Failure> {
+        let (auditor, sequence) = (job.auditor()?, job.asked.ok_or(Code::NotFound)?);
+        let store = Arc::clone(self.asker.over(&job.origin)?.store());
+        let format = pb::ExportFormat::try_from(job.format).map_err(anyhow::Error::from)?;
+        let words = words(&job.filter, format);
+        // By its origin, or as the log that was followed then.
+        let told = [words.of_log(&job.origin, &Ok::<(), ()>(())), words];
+        let mut entered = None;
+        for words in told {
+            entered = entered.or(self.asker.queries().entered(sequence, &auditor, &words)?);
+        }
+        let checkpoint = Cosigned { size: job.ledger_entries, time_s: 0, note: job.checkpoint.clone() };
+        let wanted = Wanted { store, filter: Filter::parse(&job.filter)?, format, checkpoint };
+        Ok((entered.ok_or(Code::NotFound)?, wanted))
     }
 
     /// GetExport.
     pub(crate) fn get(&self, auditor: &Auditor, id: &str) -> Result<pb::GetExportResponse, Failure> {
         let job = self.find(auditor, id)?;
-        Ok(pb::GetExportResponse { export: Some(job_to_wire(&job)) })
+        Ok(pb::GetExportResponse { export: Some(job.to_wire()) })
     }
 
     /// ListExports.
@@ -222,7 +240,7 @@ impl Exports {
         let jobs = self.jobs.lock();
         let mut own: Vec<&Job> = jobs.values().map(|held| &held.job).filter(|job| job.is_of(auditor)).collect();
         own.sort_by_key(|job| core::cmp::Reverse(job.started_ms));
-        pb::ListExportsResponse { exports: own.into_iter().map(job_to_wire).collect() }
+        pb::ListExportsResponse { exports: own.into_iter().map(Job::to_wire).collect() }
     }
 
     /// ReadExport: the answer to the question that began the export, which is entered already.
@@ -279,7 +297,13 @@ impl Exports {
         Ok(Wanted { store, filter, format, checkpoint })
     }
 
-    fn job(&self, auditor: &Auditor, message: &pb::StartExportRequest, wanted: &Wanted) -> anyhow::Result<Job> {
+    fn job(
+        &self,
+        auditor: &Auditor,
+        message: &pb::StartExportRequest,
+        wanted: &Wanted,
+        entered: &Entered,
+    ) -> anyhow::Result<Job> {
         let mut id = [0; 16];
         OsRandom::new().fill(&mut id)?;
         let (started_ms, keep_ms) = (now_ms(), i64::try_from(self.limits.keep.as_millis())?);
@@ -292,6 +316,9 @@ impl Exports {
             callers: callers.as_ref().map(|callers| callers.iter().map(ToString::to_string).collect()),
             filter: message.filter.clone(),
             format: wanted.format.into(),
+            asked: Some(entered.sequence()),
+            checkpoint: wanted.checkpoint.note.clone(),
+            part: None,
             started_ms,
             expires_ms: started_ms.saturating_add(keep_ms),
             ledger_entries: wanted.checkpoint.size,
@@ -304,49 +331,59 @@ impl Exports {
         })
     }
 
-    fn write(
-        &self,
-        id: &str,
-        entered: &Entered,
-        wanted: &Wanted,
-        cancel: &CancellationToken,
-    ) -> Result<Whole, Trouble> {
-        let size = wanted.checkpoint.size;
-        self.update(id, |job| job.state = State::Running);
-        let sink = Sink::create(&self.data(id), self.limits.file_bytes_max)?;
-        let format = match wanted.format {
-            pb::ExportFormat::Csv => Format::Csv,
-            pb::ExportFormat::Parquet => Format::Parquet,
-            pb::ExportFormat::Ocsf => Format::Ocsf,
-            pb::ExportFormat::Ledger | pb::ExportFormat::Unspecified => {
-                return wanted.store.read_with(|reader| {
-                    reader.covering(size, |cover| -> Result<Whole, Trouble> {
-                        let mut file = Proven::start(sink, &wanted.checkpoint.note)?;
-                        self.each(id, reader, entered, wanted, cancel, &mut |line| file.take(line, &mut *cover))?;
-                        Ok(file.finish(size, cover)?.finish()?)
-                    })
-                });
-            }
-            pb::ExportFormat::Ndjson => Format::Ndjson,
-        };
-        let mut file = format.start(sink)?;
-        wanted.store.read_with(|reader| self.each(id, reader, entered, wanted, cancel, &mut |line| file.take(line)))?;
-        Ok(file.finish()?.finish()?)
+    fn write(&self, task: &Task, part: Option<&Part>) -> Result<Whole, Trouble> {
+        let wanted = &task.wanted;
+        self.update(&task.id, |job| job.state = State::Running);
+        let (sink, part) = self.sink(&task.id, wanted, part)?;
+        wanted.store.read_with(|reader| {
+            reader.covering(wanted.checkpoint.size, |cover| {
+                let format = match wanted.format {
+                    pb::ExportFormat::Csv => Format::Csv,
+                    pb::ExportFormat::Ndjson => Format::Ndjson,
+                    pb::ExportFormat::Parquet => Format::Parquet,
+                    pb::ExportFormat::Ocsf => Format::Ocsf,
+                    pb::ExportFormat::Ledger | pb::ExportFormat::Unspecified => {
+                        let next = part.as_ref().map(|part| part.next);
+                        let mut file = Writing::proven(sink, &wanted.checkpoint, next, cover)?;
+                        self.each(task, reader, part.unwrap_or_default(), &mut file)?;
+                        return Ok(file.finish()?);
+                    }
+                };
+                let mut file = Writing::form(format, sink, part.is_some())?;
+                self.each(task, reader, part.unwrap_or_default(), &mut file)?;
+                Ok(file.finish()?)
+            })
+        })
     }
 
-    /// Hands over every entry that is meant and that the auditor may see.
+    /// The file behind its part, if it is gone on with and still begins so; otherwise a new one.
+    fn sink(&self, id: &str, wanted: &Wanted, part: Option<&Part>) -> Result<(Sink, Option<Part>), Trouble> {
+        let (path, bytes_max) = (self.data(id), self.limits.file_bytes_max);
+        for part in part.into_iter().filter(|_| wanted.format != pb::ExportFormat::Parquet) {
+            match part.whole().and_then(|beginning| Sink::resume(&path, &beginning, bytes_max)) {
+                Ok(sink) => return Ok((sink, Some(part.clone()))),
+                Err(error) => tracing::warn!(export = id, %error, "an export begins anew"),
+            }
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        self.update(id, |job| (job.passed, job.entries, job.part) = (0, 0, None));
+        Ok((Sink::create(&path, bytes_max)?, None))
+    }
+
+    /// Hands over every entry behind a part that is meant and that the auditor may see.
     fn each(
         &self,
-        id: &str,
-        reader: &crate::store::Reader<'_>,
-        entered: &Entered,
-        wanted: &Wanted,
-        cancel: &CancellationToken,
-        take: &mut dyn FnMut(&Line<'_>) -> io::Result<()>,
+        Task { id, entered, wanted, cancel }: &Task,
+        reader: &Reader<'_>,
+        mut part: Part,
+        file: &mut Writing<'_>,
     ) -> Result<(), Trouble> {
         let origin = wanted.store.origin();
-        let (mut outcome, mut entries) = (Ok(()), 0);
-        reader.scan(entered, &wanted.filter, 0, &mut |row| {
+        let (mut outcome, mut entries, mut next) = (Ok(()), part.entries, part.next);
+        reader.scan(entered, &wanted.filter, next, &mut |row| {
             let sequence = row.entry.item.sequence.get();
             if sequence >= wanted.checkpoint.size {
                 return ControlFlow::Break(());
@@ -357,21 +394,38 @@ impl Exports {
                     return ControlFlow::Break(());
                 }
                 self.update(id, |job| (job.passed, job.entries) = (sequence, entries));
+                outcome = self.part(id, file, &mut part, entries, next);
             }
             entries += 1;
-            match take(&Line { origin, canonical: &row.canonical, entry: &row.entry }) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    outcome = Err(error.into());
-                    ControlFlow::Break(())
-                }
+            next = sequence + 1;
+            let line = Line { origin, canonical: &row.canonical, entry: &row.entry };
+            if outcome.is_ok() {
+                outcome = file.take(&line).map_err(Trouble::from);
             }
+            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         self.update(id, |job| (job.passed, job.entries) = (wanted.checkpoint.size, entries));
         outcome
     }
 
+    /// Once enough was written behind the last part: syncs the file, and keeps how far it is.
+    fn part(&self, id: &str, file: &mut Writing<'_>, part: &mut Part, entries: u64, next: u64) -> Result<(), Trouble> {
+        let Some(Whole { bytes, sha256 }) = file.part(part.bytes.saturating_add(self.limits.part_bytes))? else {
+            return Ok(());
+        };
+        *part = Part { bytes, sha256: hex::encode(sha256), entries, next };
+        let mut jobs = self.jobs.lock();
+        // Never behind a deletion: the lock is held.
+        let Some(held) = jobs.get_mut(id) else { return Err(Trouble::Interrupted) };
+        held.job.part = Some(part.clone());
+        Ok(held.job.keep(&self.dir)?)
+    }
+
     fn end(&self, id: &str, outcome: Result<Whole, Trouble>) {
+        if matches!(outcome, Err(Trouble::Interrupted)) && self.stop.is_cancelled() {
+            tracing::info!(export = id, "an export is gone on with after the restart");
+            return;
+        }
         if let Err(trouble) = &outcome {
             match trouble {
                 Trouble::Interrupted => tracing::info!(export = id, "an export was interrupted"),
@@ -391,8 +445,9 @@ impl Exports {
             Ok(whole) => (job.state, job.bytes, job.sha256) = (State::Done, whole.bytes, hex::encode(whole.sha256)),
             Err(trouble) => (job.state, job.problem) = (State::Failed, trouble.code().to_owned()),
         }
+        job.part = None;
         // On disk before anybody sees it, and never behind a deletion: the lock is held.
-        if let Err(error) = keep(&self.dir, &job) {
+        if let Err(error) = job.keep(&self.dir) {
             tracing::error!(export = id, %error, "the description of an export cannot be written");
         }
         held.job = job;
@@ -444,79 +499,9 @@ impl Exports {
     }
 }
 
-impl Job {
-    /// Whether the auditor started it, and sees what he saw then.
-    fn is_of(&self, auditor: &Auditor) -> bool {
-        let Sight { tenant, callers } = &*auditor.sight;
-        let callers = callers.as_ref().map(|callers| callers.iter().map(ToString::to_string).collect::<Vec<_>>());
-        self.caller == auditor.caller.as_str()
-            && self.tenant.as_deref() == tenant.as_ref().map(|tenant| tenant.as_str())
-            && self.callers == callers
-    }
-}
-
-/// The jobs that descriptions tell of. What was not finished is marked; what no description tells of is removed.
-fn kept(dir: &Path) -> anyhow::Result<BTreeMap<String, Held>> {
-    let mut jobs = BTreeMap::new();
-    let mut rest = Vec::new();
-    for file in std::fs::read_dir(dir)? {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let mut text = String::new();
-            File::open(&path)?.take(DESCRIPTION_BYTES_MAX).read_to_string(&mut text)?;
-            let mut job: Job = serde_json::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
-            if matches!(job.state, State::Waiting | State::Running) {
-                (job.state, job.problem) = (State::Failed, Trouble::Interrupted.code().to_owned());
-                keep(dir, &job)?;
-            }
-            jobs.insert(job.id.clone(), Held { job, cancel: CancellationToken::new() });
-        } else {
-            rest.push(path);
-        }
-    }
-    for path in rest {
-        let id = path.file_stem().and_then(|stem| stem.to_str());
-        let whole = id.and_then(|id| jobs.get(id)).is_some_and(|held| held.job.state == State::Done);
-        if !whole || path.extension().is_none_or(|extension| extension != "data") {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(jobs)
-}
-
-/// Writes a description; on disk when this returns.
-fn keep(dir: &Path, job: &Job) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let (new, path) = (dir.join(format!("{}.new", job.id)), dir.join(format!("{}.json", job.id)));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&serde_json::to_vec(job)?)?;
-    file.sync_all()?;
-    std::fs::rename(new, path)?;
-    File::open(dir)?.sync_all()
-}
-
-fn job_to_wire(job: &Job) -> pb::Export {
-    let state = match job.state {
-        State::Waiting => pb::ExportState::Waiting,
-        State::Running => pb::ExportState::Running,
-        State::Done => pb::ExportState::Done,
-        State::Failed => pb::ExportState::Failed,
-    };
-    pb::Export {
-        id: job.id.clone(),
-        format: job.format,
-        filter: job.filter.clone(),
-        state: state.into(),
-        start_time: Some(timestamp_to_wire(Timestamp::from_millis(job.started_ms))),
-        expire_time: Some(timestamp_to_wire(Timestamp::from_millis(job.expires_ms))),
-        ledger_entries: job.ledger_entries,
-        entries_passed: job.passed,
-        entries: job.entries,
-        bytes: job.bytes,
-        sha256: hex::decode(&job.sha256).unwrap_or_default(),
-        problem: job.problem.clone(),
-        origin: job.origin.clone(),
-    }
+/// The question of an export, in words.
+fn words(filter: &str, format: pb::ExportFormat) -> Words {
+    Words { method: "StartExport", question: filter.to_owned(), shape: format.as_str_name().to_owned() }
 }
 
 fn now_ms() -> i64 {

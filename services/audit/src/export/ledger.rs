@@ -26,6 +26,21 @@ impl<W: Write> Proven<W> {
         Ok(Self { to, next: 0 })
     }
 
+    /// Goes on with a file whose last piece shows the entry before `next`.
+    pub(super) fn resume(to: W, next: u64) -> Self {
+        Self { to, next }
+    }
+
+    /// What it is written to.
+    pub(super) fn to(&self) -> &W {
+        &self.to
+    }
+
+    /// Hands down what is held.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+
     /// Writes the next entry that is shown.
     pub(super) fn take(&mut self, line: &Line<'_>, cover: Cover<'_>) -> io::Result<()> {
         let sequence = line.entry.item.sequence.get();

@@ -2,12 +2,14 @@
 
 mod columns;
 mod csv;
+mod job;
 mod jobs;
 mod ledger;
 mod ndjson;
 mod ocsf;
 mod parquet;
 mod sink;
+mod writing;
 
 use std::io::{self, Write};
 
@@ -28,6 +30,12 @@ pub(crate) trait Form<W> {
     /// Writes the next entry, or keeps it to be written.
     fn take(&mut self, line: &Line<'_>) -> io::Result<()>;
 
+    /// Hands down what is held, as far as whole entries go.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// What is written to, where a file of this form is gone on with behind any of its entries.
+    fn to(&self) -> Option<&W>;
+
     /// Writes what is left and gives back what was written to.
     fn finish(self: Box<Self>) -> io::Result<W>;
 }
@@ -41,6 +49,16 @@ impl Format {
             Self::Parquet => Box::new(parquet::Parquet::start(to)?),
             Self::Ocsf => Box::new(ocsf::Ocsf(to)),
         })
+    }
+
+    /// Goes on with a file behind one of its entries; `None` for a form whose files are not gone on with.
+    pub(crate) fn resume<W: Write + Send + 'static>(self, to: W) -> Option<Box<dyn Form<W> + Send>> {
+        match self {
+            Self::Csv => Some(Box::new(csv::Csv::resume(to))),
+            Self::Ndjson => Some(Box::new(ndjson::Ndjson(to))),
+            Self::Parquet => None,
+            Self::Ocsf => Some(Box::new(ocsf::Ocsf(to))),
+        }
     }
 }
 

@@ -28,6 +28,14 @@ impl<W: Write> Form<W> for Ocsf<W> {
         self.0.write_all(b"\n")
     }
 
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn to(&self) -> Option<&W> {
+        Some(&self.0)
+    }
+
     fn finish(self: Box<Self>) -> io::Result<W> {
         Ok(self.0)
     }

@@ -44,7 +44,7 @@ impl<W: Write + Send> Parquet<W> {
         Ok(Self { writer, held: held(), rows: 0 })
     }
 
-    fn flush(&mut self) -> Result<(), ParquetError> {
+    fn write_group(&mut self) -> Result<(), ParquetError> {
         self.rows = 0;
         let mut group = self.writer.next_row_group()?;
         for held in std::mem::replace(&mut self.held, held()) {
@@ -63,12 +63,22 @@ impl<W: Write + Send> Form<W> for Parquet<W> {
             held.push(column.value(line));
         }
         self.rows += 1;
-        if self.rows == GROUP_ENTRIES { self.flush().map_err(failed) } else { Ok(()) }
+        if self.rows == GROUP_ENTRIES { self.write_group().map_err(failed) } else { Ok(()) }
+    }
+
+    /// Entries are held until their group is full: nothing can be handed down before.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What says where its groups lie is written last and only held until then.
+    fn to(&self) -> Option<&W> {
+        None
     }
 
     fn finish(mut self: Box<Self>) -> io::Result<W> {
         if self.rows > 0 {
-            self.flush().map_err(failed)?;
+            self.write_group().map_err(failed)?;
         }
         self.writer.into_inner().map_err(failed)
     }

@@ -1,7 +1,7 @@
 //! The file that an export is written to: for its owner only, bounded, hashed while it is written.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) struct Sink {
     bytes_max: u64,
 }
 
-/// A file that is whole and on disk.
+/// What is on disk of a file: all of it, or its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Whole {
     pub(super) bytes: u64,
@@ -31,6 +31,37 @@ impl Sink {
     pub(super) fn create(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         Ok(Self { to: file, held: Vec::with_capacity(BUFFER_BYTES), digest: Sha256::new(), bytes: 0, bytes_max })
+    }
+
+    /// Goes on behind the beginning of a file that was on disk; what lies behind it is cut off. A file that does not begin
+    /// so is refused.
+    pub(super) fn resume(path: &Path, beginning: &Whole, bytes_max: u64) -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let (mut digest, mut left, mut block) = (Sha256::new(), beginning.bytes, vec![0; BUFFER_BYTES]);
+        while left > 0 {
+            let wanted = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let part = block.get_mut(..wanted).unwrap_or_default();
+            file.read_exact(part)?;
+            digest.update(part);
+            left -= part.len() as u64;
+        }
+        if digest.clone().finish() != beginning.sha256 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        file.set_len(beginning.bytes)?;
+        file.seek(SeekFrom::Start(beginning.bytes))?;
+        Ok(Self { to: file, held: Vec::with_capacity(BUFFER_BYTES), digest, bytes: beginning.bytes, bytes_max })
+    }
+
+    /// Bytes handed over so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Syncs what was flushed before.
+    pub(super) fn sync(&self) -> io::Result<Whole> {
+        self.to.sync_data()?;
+        Ok(Whole { bytes: self.bytes, sha256: self.digest.clone().finish() })
     }
 
     /// Syncs it.
@@ -100,5 +131,26 @@ mod tests {
         let written = std::fs::read(&path).unwrap();
         assert_eq!(written, pieces.concat());
         assert_eq!(whole, Whole { bytes: written.len() as u64, sha256: sha256(&[&written]) });
+    }
+
+    #[test]
+    fn a_file_goes_on_behind_the_beginning_that_was_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let mut sink = Sink::create(&path, 10).unwrap();
+        sink.write_all(b"123").unwrap();
+        sink.flush().unwrap();
+        let beginning = sink.sync().unwrap();
+        sink.write_all(b"torn").unwrap();
+        sink.flush().unwrap();
+        drop(sink);
+        for wrong in [Whole { bytes: 2, ..beginning }, Whole { bytes: 100, ..beginning }] {
+            assert!(Sink::resume(&path, &wrong, 10).is_err());
+        }
+        let mut sink = Sink::resume(&path, &beginning, 10).unwrap();
+        sink.write_all(b"4567890").unwrap();
+        assert!(sink.write_all(b"1").is_err());
+        assert_eq!(sink.finish().unwrap(), Whole { bytes: 10, sha256: sha256(&[b"1234567890"]) });
+        assert_eq!(std::fs::read(&path).unwrap(), b"1234567890");
     }
 }
