@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 
 use super::spawn::{bound_command, spawn};
 use super::{CALL_DEADLINE, LocalCluster};
+use crate::evidence::MUTANT_ENV;
 use crate::wire::{channel, connector_to, get_page, path_text};
 
 /// SPIFFE path of the process; the vault must have an auditor of this name.
@@ -52,6 +53,7 @@ pub struct AuditProcess {
     auditor: Pems,
     process: Option<Child>,
     witness_key: String,
+    mutant: Option<&'static str>,
 }
 
 impl AuditProcess {
@@ -146,9 +148,15 @@ impl AuditProcess {
             auditor,
             process: None,
             witness_key: String::new(),
+            mutant: None,
         };
         audit.witness_key = audit.command("init", &[])?.trim().to_owned();
         Ok(audit)
+    }
+
+    /// Plants a bug in every process that is started from now on; its binary must have failpoints.
+    pub fn plant(&mut self, mutant: &'static str) {
+        self.mutant = Some(mutant);
     }
 
     /// The public key that `init` printed.
@@ -183,7 +191,7 @@ impl AuditProcess {
     pub fn start(&mut self) -> Result<()> {
         let append = |name: &str| OpenOptions::new().create(true).append(true).open(self.dir.join(name));
         let mut command = bound_command(&self.binary);
-        command.arg("serve").arg("--config").arg(&self.settings);
+        command.arg("serve").arg("--config").arg(&self.settings).envs(self.planted());
         command.stdin(Stdio::null()).stdout(append("stdout.log")?).stderr(append("stderr.log")?);
         self.process = Some(spawn(command)?);
         Ok(())
@@ -319,13 +327,17 @@ impl AuditProcess {
         serde_json::from_str(&line).context("standard output")
     }
 
+    fn planted(&self) -> Option<(&str, &str)> {
+        self.mutant.map(|mutant| (MUTANT_ENV, mutant))
+    }
+
     fn command(&self, name: &str, more: &[&str]) -> Result<String> {
         self.run(&self.binary, name, more)
     }
 
     fn run(&self, binary: &Path, name: &str, more: &[&str]) -> Result<String> {
         let mut command = Command::new(binary);
-        let ended = command.arg(name).arg("--config").arg(&self.settings).args(more).output();
+        let ended = command.arg(name).arg("--config").arg(&self.settings).args(more).envs(self.planted()).output();
         let ended = ended.with_context(|| format!("`{}`", binary.display()))?;
         let error = String::from_utf8_lossy(&ended.stderr);
         ensure!(ended.status.success(), "`{} {name}` ended with {}: {error}", binary.display(), ended.status);

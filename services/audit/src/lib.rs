@@ -11,6 +11,8 @@ mod config;
 mod console;
 mod dev;
 mod export;
+#[cfg(feature = "failpoints")]
+mod failpoint;
 mod filter;
 mod finding;
 mod follow;

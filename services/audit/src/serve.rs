@@ -70,6 +70,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let telemetry = Telemetry::init(&config.telemetry, &service_identity(&config.audit.name))?;
     let stop = shutdown::on_signals()?;
+    #[cfg(feature = "failpoints")]
+    crate::failpoint::warn();
     let _lock = crate::lock(&config.audit.data_dir)?;
     let log = config.verifier_key()?;
     let witness = Witness::load(&crate::key_file(&config), &config.audit.witness_name)?;

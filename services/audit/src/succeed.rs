@@ -19,7 +19,10 @@ pub(crate) fn succeed(
     first: &[u8],
     now: Timestamp,
 ) -> anyhow::Result<Predecessor> {
-    let (statement, signers) = OriginSuccession::open(statement, keys)?;
+    let opened = OriginSuccession::open(statement, keys);
+    #[cfg(feature = "failpoints")]
+    let opened = crate::failpoint::one_signer(opened, statement);
+    let (statement, signers) = opened?;
     let store = Store::open(dir, &statement.old_origin).context("the statement ends another log than this store's")?;
     let live = store.live();
     let vouched = live.cosigned.as_ref().context("this witness never cosigned anything")?;

@@ -114,6 +114,8 @@ impl Node {
         };
         let hashes: Option<Vec<Hash>> = path.iter().map(|hash| hash.as_slice().try_into().ok()).collect();
         let proven = hashes.is_some_and(|hashes| verify_consistency(old, new, &hashes).is_ok());
+        #[cfg(feature = "failpoints")]
+        let proven = proven || crate::failpoint::is_unproven();
         if proven {
             return Ok(());
         }

@@ -178,6 +178,10 @@ impl Core {
                     live.machine.forget_budgets();
                 }
                 #[cfg(feature = "failpoints")]
+                if crate::log::failpoint::believe_witness() {
+                    fuda_state::witnesses::planted::believe();
+                }
+                #[cfg(feature = "failpoints")]
                 if crate::log::failpoint::brakes_forgotten() {
                     live.machine.forget_brakes();
                 }

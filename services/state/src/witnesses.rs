@@ -55,6 +55,8 @@ pub(crate) fn cosigned<T: Txn>(
 ) -> Result<Result<(), Refusal>, TableError> {
     let Ok(by) = WitnessKey::parse(witness_key) else { return Ok(Err(Refusal::CosignatureInvalid)) };
     let signed_at = SignedNote::parse(note).and_then(|note| by.cosigned_at(&note)).ok();
+    #[cfg(feature = "failpoints")]
+    let signed_at = signed_at.or_else(|| planted::believed_at(now));
     let millis =
         signed_at.and_then(|seconds| i64::try_from(seconds).ok()).and_then(|seconds| seconds.checked_mul(1_000));
     let Some(time) = millis.filter(|millis| *millis <= now.as_millis().saturating_add(AHEAD_MS_MAX)) else {
@@ -78,6 +80,26 @@ pub(crate) fn cosigned<T: Txn>(
     let row = WitnessRow { size: head.size, time, note: note.to_vec() };
     txn.put(Table::Meta, key::witness(&by), row.to_bytes());
     Ok(Ok(()))
+}
+
+/// A planted bug: whoever claims to be a witness is believed.
+#[cfg(feature = "failpoints")]
+pub mod planted {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use fuda_core::Timestamp;
+
+    static PLANTED: AtomicBool = AtomicBool::new(false);
+
+    /// Plants it in this process.
+    pub fn believe() {
+        PLANTED.store(true, Ordering::Relaxed);
+    }
+
+    /// When an unverified cosignature counts as made, in seconds; `None` where the bug is not planted.
+    pub(super) fn believed_at(now: Timestamp) -> Option<u64> {
+        PLANTED.load(Ordering::Relaxed).then(|| now.as_millis().unsigned_abs() / 1_000)
+    }
 }
 
 #[cfg(test)]

@@ -126,6 +126,8 @@ impl Witnesses {
     pub(crate) async fn take(&self, gate: &Gate, checkpoint: &str) -> Result<(), Refusal> {
         let note = SignedNote::parse(checkpoint.as_bytes()).map_err(|_| NO_COSIGNATURE)?;
         let by: Vec<&WitnessKey> = self.keys.iter().filter(|key| key.cosigned_at(&note).is_ok()).collect();
+        #[cfg(feature = "failpoints")]
+        let by = if crate::failpoint::is_planted("believe-witness") { self.keys.iter().collect() } else { by };
         if by.is_empty() {
             return Err(NO_COSIGNATURE.into());
         }

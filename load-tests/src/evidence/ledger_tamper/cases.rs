@@ -132,20 +132,33 @@ pub(super) async fn run(ctx: &Ctx, count: u64) -> Result<Found> {
 
 /// One case: verify, tamper, see.
 pub(super) async fn case(ctx: &Ctx, ca: &DevCa, number: u64, tamper: Tamper) -> Result<()> {
+    Box::pin(case_of(ctx, ca, number, tamper, None)).await
+}
+
+/// One case against a `fuda-audit` that may have a planted bug.
+pub(super) async fn case_of(
+    ctx: &Ctx,
+    ca: &DevCa,
+    number: u64,
+    tamper: Tamper,
+    mutant: Option<&'static str>,
+) -> Result<()> {
     let mut chance = Chance::new(ctx.seed ^ number.wrapping_mul(0x9e37_79b9));
     let size = 20 + chance.below(600);
     let honest: Vec<Vec<u8>> = (0..size).map(|sequence| entry(sequence, 0)).collect();
     let log = Log::honest(honest.clone());
     let liars = Liars::serving(ca, NODES, &log).await?;
-    let audit = AuditProcess::serving(AuditSpec {
-        vault_binary: &ctx.binary,
+    let mut audit = AuditProcess::prepared(AuditSpec {
+        vault_binary: if mutant.is_some() { &ctx.mutant_binary } else { &ctx.binary },
         dir: ctx.work_dir.join(format!("case-{number}")),
         ca,
         endpoints: liars.addresses.clone(),
         verifier_key: &liars.verifier_key,
         rollback_after_s: 2,
-    })
-    .await?;
+    })?;
+    mutant.into_iter().for_each(|mutant| audit.plant(mutant));
+    audit.start()?;
+    audit.wait_ready().await?;
     let verified = audit.wait(WITHIN, |status| status.cosigned_entries == size).await?;
     ensure!(verified.alarms.is_empty() && verified.root == log.head().root, "the honest log was not verified");
 

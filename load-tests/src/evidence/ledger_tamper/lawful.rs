@@ -24,25 +24,45 @@ const NEW_ORIGIN: &str = "fuda.test/restored";
 const VOUCHED: u64 = 40;
 const RESTORED: u64 = 30;
 const NEW: u64 = 5;
+/// The planted bug of a witness that one person persuades.
+pub(super) const ONE_SIGNER: &str = "follow-one-signer";
 /// Names and seeds of the people.
 const PEOPLE: [(&str, u8); 2] = [("audit.test/tanaka", 1), ("audit.test/suzuki", 2)];
 
 /// The statements that were refused, and what came of the true one; then a new ledger that does not say where it comes
 /// from.
 pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
-    let refused = Box::pin(restore(ctx, true)).await?;
-    Box::pin(restore(ctx, false)).await?;
+    let refused = Box::pin(restore(ctx, Restored::Told)).await?;
+    Box::pin(restore(ctx, Restored::Untold)).await?;
     Ok(json!({ "statements_refused": refused, "followed_with_gap": [RESTORED, VOUCHED], "untold_found": true }))
 }
 
-async fn restore(ctx: &Ctx, told: bool) -> Result<usize> {
-    let ca = DevCa::open(&ctx.dir(if told { "lawful" } else { "untold" })?, TRUST_DOMAIN)?;
+/// The same with a planted bug: a statement that one person signed is accepted. What the checker says to it.
+pub(super) async fn with_one_signer(ctx: &Ctx) -> Result<usize> {
+    Box::pin(restore(ctx, Restored::ByOne)).await
+}
+
+/// How a vault comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restored {
+    /// The new ledger says where it comes from.
+    Told,
+    /// It does not.
+    Untold,
+    /// It does, and the witness has a planted bug.
+    ByOne,
+}
+
+async fn restore(ctx: &Ctx, restored: Restored) -> Result<usize> {
+    let (name, told) = (format!("{restored:?}").to_lowercase(), restored != Restored::Untold);
+    let ca = DevCa::open(&ctx.dir(&name)?, TRUST_DOMAIN)?;
     let entries: Vec<Vec<u8>> = (0..VOUCHED).map(|sequence| entry(sequence, 0)).collect();
     let old = Log::honest(entries.clone());
     let liars = Liars::serving(&ca, NODES, &old).await?;
+    let planted = restored == Restored::ByOne;
     let mut audit = AuditProcess::serving(AuditSpec {
-        vault_binary: &ctx.binary,
-        dir: ctx.work_dir.join(if told { "lawful-audit" } else { "untold-audit" }),
+        vault_binary: if planted { &ctx.mutant_binary } else { &ctx.binary },
+        dir: ctx.work_dir.join(format!("{name}-audit")),
         ca: &ca,
         endpoints: liars.addresses.clone(),
         verifier_key: &liars.verifier_key,
@@ -54,6 +74,9 @@ async fn restore(ctx: &Ctx, told: bool) -> Result<usize> {
         PEOPLE.iter().map(|(name, seed)| Ok(public(name, *seed)?.to_string())).collect::<Result<_>>()?;
     audit.add_settings("audit", &format!("succession_keys = {people:?}"))?;
     audit.kill9()?;
+    if planted {
+        audit.plant(ONE_SIGNER);
+    }
 
     // The vault comes back from a copy of 30 entries, as a new ledger.
     let (restored, cosigned) = (Log::honest(entries[..RESTORED as usize].to_vec()).head(), old.head());

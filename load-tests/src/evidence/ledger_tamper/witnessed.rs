@@ -60,6 +60,22 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
     Ok(json!({ "forged_refused": forged, "closed_after_s": closed_s, "age_limit_s": AGE_S, "open_again": true }))
 }
 
+/// The planted bug of a vault that believes whoever claims to be a witness.
+pub(super) const BELIEVING: &str = "believe-witness";
+
+/// The same forgeries, shown to a vault with the planted bug. What the checker says to it.
+pub(super) async fn believing(ctx: &Ctx) -> Result<usize> {
+    let mut cluster = LocalCluster::serving(ctx.mutant_cluster("believing", BELIEVING)?).await?;
+    let witness = WitnessKey::new(WITNESS_NAME, SigningKey::from_seed(&[0x77; 32])?.public_key())?;
+    cluster.stop().await?;
+    for node in 0..cluster.size() {
+        cluster.node(node)?.spec_mut().settings.push_str(&format!("[witness]\nkeys = [\"{witness}\"]\n"));
+        cluster.restart(node)?;
+    }
+    cluster.wait_ready(PATIENCE).await?;
+    forged_are_refused(&cluster).await
+}
+
 /// Every node shows the cosigned checkpoint and the witness, as a stranger verifies it.
 async fn shown_everywhere(cluster: &LocalCluster, witness_key: &str) -> Result<()> {
     let (auditor, key) = (cluster.caller("auditor")?, WitnessKey::parse(witness_key)?);

@@ -10,8 +10,8 @@ pub(super) const MARKER: &str = "FUDA-FAILPOINTS-COMPILED-IN";
 const FSYNC_DELAY: &str = "FUDA_FAIL_FSYNC_DELAY_MS";
 /// Flushes the state after every apply.
 const FLUSH_STATE: &str = "FUDA_FAIL_FLUSH_STATE";
-/// Plants a bug: `ack-before-fsync`, `apply-ahead`, `ack-local`, `budget-forgotten` or `brakes-forgotten`; the vault
-/// knows others.
+/// Plants a bug: `ack-before-fsync`, `apply-ahead`, `ack-local`, `budget-forgotten`, `brakes-forgotten` or
+/// `believe-witness`; the vault knows others.
 const MUTANT: &str = "FUDA_MUTANT";
 
 /// The aids in force, read once when a log is opened.
@@ -59,6 +59,11 @@ pub(crate) fn budget_forgotten() -> bool {
 /// Planted bug: canary tokens and counted denials are forgotten whenever a leader takes over.
 pub(crate) fn brakes_forgotten() -> bool {
     std::env::var(MUTANT).is_ok_and(|mutant| mutant == "brakes-forgotten")
+}
+
+/// Planted bug: whoever claims to be a witness is believed.
+pub(crate) fn believe_witness() -> bool {
+    std::env::var(MUTANT).is_ok_and(|mutant| mutant == "believe-witness")
 }
 
 #[cfg(test)]
