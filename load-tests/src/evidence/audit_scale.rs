@@ -101,8 +101,8 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
         read_out_per_s: read_out.slowest_per_s,
         bytes_per_entry,
     };
-    // Nobody was answered without being entered: every question is one entry.
-    let entered = asked == read_out.asked + pages.asked + sums.asked + checked.asked + asking.asked_to_learn();
+    // Nobody was answered without being entered: every question is one entry, and so is the period that entries are kept.
+    let entered = asked == read_out.asked + pages.asked + sums.asked + checked.asked + asking.asked_to_learn() + 1;
     let objects = Figures::judge_objects(&limits) && !Figures { page_p99_ms: held_back.p99_ms, ..limits }.keep(&limits);
     Ok(Outcome {
         value: json!({

@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     Refused(Code, Option<Invalid>),
     /// The store cannot be read.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(store::Error),
     /// The question cannot be entered, or the answer not be made.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
@@ -46,7 +46,25 @@ impl From<Invalid> for Failure {
     }
 }
 
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Removed => Self::Refused(Code::EntryRemoved, None),
+            error => Self::Store(error),
+        }
+    }
+}
+
 impl Failure {
+    /// The code that a question is entered with when it could not be read.
+    pub(crate) fn code_of<T>(read: &Result<T, Self>) -> Option<Code> {
+        match read {
+            Ok(_) => None,
+            Err(Self::Refused(code, _)) => Some(*code),
+            Err(_) => Some(Code::Internal),
+        }
+    }
+
     /// What the caller is told.
     pub(crate) fn status(self, method: &str) -> Status {
         match self {
@@ -208,12 +226,7 @@ impl Asker {
         words: &Words,
         read: &Result<T, Failure>,
     ) -> Result<Entered, Failure> {
-        let refused = match read {
-            Ok(_) => None,
-            Err(Failure::Refused(code, _)) => Some(*code),
-            Err(_) => Some(Code::Internal),
-        };
-        Ok(self.queries.enter(auditor, words, refused)?)
+        Ok(self.queries.enter(auditor, words, Failure::code_of(read))?)
     }
 }
 

@@ -54,6 +54,9 @@ pub(crate) struct Config {
     /// Who may look at pages without a certificate.
     #[serde(default)]
     pub(crate) console: Console,
+    /// How long entries are kept.
+    #[serde(default)]
+    pub(crate) retention: Retention,
     /// Logs, traces and metrics.
     #[serde(default)]
     pub(crate) telemetry: TelemetryConfig,
@@ -147,6 +150,20 @@ impl Export {
     }
 }
 
+/// How long entries are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// In years, 1..=100. A change is announced in the ledger of questions; a shorter period is in force 14 days later.
+    pub(crate) years: u8,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { years: 10 }
+    }
+}
+
 /// Somebody who may ask, and how far he sees.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -236,6 +253,7 @@ impl Config {
         in_range("audit.sums_at_once_max", self.audit.sums_at_once_max as u64, 1, 256)?;
         in_range("vault.interval_ms", self.vault.interval_ms, 100, 60_000)?;
         in_range("vault.rollback_after_s", self.vault.rollback_after_s, 1, 3_600)?;
+        in_range("retention.years", self.retention.years.into(), 1, 100)?;
         in_range("export.keep_hours", self.export.keep_hours, 1, 720)?;
         in_range("export.file_mib_max", self.export.file_mib_max, 1, 1 << 20)?;
         in_range("export.total_mib_max", self.export.total_mib_max, self.export.file_mib_max, 1 << 24)?;

@@ -22,6 +22,7 @@ mod metrics;
 mod queries;
 mod question;
 mod report;
+mod retention;
 mod review;
 #[cfg(test)]
 mod samples;

@@ -61,6 +61,11 @@ impl Listing {
         Ok(Self { text: filter.to_owned(), filter: Filter::parse(filter)?, entries, token })
     }
 
+    /// Which entries are listed.
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// The page.
     pub(crate) fn page(&self, origin: &str, reader: &Reader<'_>, asked: &Entered) -> Result<Listed, Failure> {
         let newest = reader.live().head().size;

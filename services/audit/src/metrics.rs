@@ -19,6 +19,9 @@ struct Gauges {
     delivered_s: AtomicU64,
     open_alarms: AtomicU64,
     halted: AtomicU64,
+    oldest_s: AtomicU64,
+    removed: AtomicU64,
+    holds: AtomicU64,
 }
 
 impl Metrics {
@@ -38,6 +41,15 @@ impl Metrics {
         );
         gauge(meter, &gauges, "fuda.audit.open_alarms", "Alarms that nobody settled", |it| &it.open_alarms);
         gauge(meter, &gauges, "fuda.audit.halted", "1 while nothing is verified or cosigned any more", |it| &it.halted);
+        gauge(
+            meter,
+            &gauges,
+            "fuda.audit.oldest_entry_time_seconds",
+            "Time of the oldest entry stored, since 1970",
+            |it| &it.oldest_s,
+        );
+        gauge(meter, &gauges, "fuda.audit.removed_entries", "Entries removed because they were due", |it| &it.removed);
+        gauge(meter, &gauges, "fuda.audit.holds", "Legal holds in force", |it| &it.holds);
         // By kind: fork, rollback, gap, entries, signature, withheld, succession.
         let alarms = meter.u64_counter("fuda.audit.alarms").with_description("Alarms raised, by kind").build();
         Self { alarms, gauges }
@@ -61,6 +73,12 @@ impl Metrics {
 
     pub(crate) fn halted(&self, halted: bool) {
         self.gauges.halted.store(u64::from(halted), Ordering::Relaxed);
+    }
+
+    pub(crate) fn retention(&self, oldest_s: u64, removed: u64, holds: u64) {
+        self.gauges.oldest_s.store(oldest_s, Ordering::Relaxed);
+        self.gauges.removed.store(removed, Ordering::Relaxed);
+        self.gauges.holds.store(holds, Ordering::Relaxed);
     }
 
     pub(crate) fn alarm(&self, kind: &'static str) {

@@ -2,6 +2,7 @@
 //! answer leaves only after the entry of its question is on disk, and a refused question is an entry too.
 
 use std::fs::DirBuilder;
+use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use anyhow::Context as _;
 use fuda_core::{Code, PolicyVersion, RequestId, Sequence, TenantId, Timestamp};
 use fuda_crypto::digest::SigningKey;
 use fuda_crypto::{OsRandom, Random as _};
-use fuda_ledger::tree::{Hash, leaf_hash};
+use fuda_ledger::tree::{Hash, leaf_hash, verify_inclusion};
 use fuda_ledger::{Checkpoint, Common, Decision, Detail, DetailKey, Entry, EntryItem, VerifierKey};
 use fuda_policy::{Action, DenyReason};
 use fuda_wire::Sight;
 use parking_lot::Mutex;
 
 use crate::auditors::Auditor;
+use crate::filter::Filter;
 use crate::keyfile::{self, Use};
-use crate::store::{self, Cosigned, Reader, Row, Store};
+use crate::store::{self, Cosigned, Field, Reader, Row, Store};
 
 /// The ledger of questions.
 pub(crate) struct Queries {
@@ -131,8 +133,7 @@ impl Queries {
     /// Enters a question, or with `refused` that it was not answered and why. On disk when this returns; blocks for an
     /// fsync.
     pub(crate) fn enter(&self, auditor: &Auditor, words: &Words, refused: Option<Code>) -> anyhow::Result<Entered> {
-        let (entry, _) = self.append(common(auditor)?, |sequence| item(sequence, words, refused))?;
-        Ok(Entered { sight: Arc::clone(&auditor.sight), sequence: entry.item.sequence.get() })
+        Ok(self.enter_with(auditor, words, refused, Vec::new())?.0)
     }
 
     /// That this question was entered at this place by this auditor, and not refused, for going on with its answer after a
@@ -150,6 +151,53 @@ impl Queries {
             common.caller == auditor.caller && common.tenant == auditor.sight.tenant && row.entry.item == asked
         });
         Ok(same.then(|| Entered { sight: Arc::clone(&auditor.sight), sequence }))
+    }
+
+    /// As [`Queries::enter`], with more facts; also returns the entry.
+    pub(crate) fn enter_with(
+        &self,
+        auditor: &Auditor,
+        words: &Words,
+        refused: Option<Code>,
+        details: Vec<Detail>,
+    ) -> anyhow::Result<(Entered, Entry)> {
+        let (entry, _) = self.append(common(auditor)?, |sequence| {
+            let mut item = item(sequence, words, refused);
+            item.detail.extend(details);
+            item
+        })?;
+        let sequence = entry.item.sequence.get();
+        Ok((Entered { sight: Arc::clone(&auditor.sight), sequence }, entry))
+    }
+
+    /// Visits the entries of these methods in their order: what this process itself has to know of its own ledger.
+    pub(crate) fn visit_methods(
+        &self,
+        methods: &[&'static str],
+        visit: &mut dyn FnMut(&Entry),
+    ) -> Result<(), store::Error> {
+        let methods = methods.iter().map(|method| (*method).to_owned()).collect();
+        let filter = Filter { clauses: vec![[(Field::Method, methods)].into()], ..Filter::ALL };
+        let own = Entered { sight: Arc::new(Sight { tenant: None, callers: None }), sequence: 0 };
+        self.store.read(|reader| {
+            reader.scan(&own, &filter, 0, &mut |row| {
+                visit(&row.entry);
+                ControlFlow::Continue(())
+            })
+        })
+    }
+
+    /// The entry at a place, which the newest signed root covers; `None` when there is none, or when what lies there is not
+    /// what was signed.
+    pub(crate) fn entry_at(&self, sequence: u64) -> Result<Option<Entry>, store::Error> {
+        let own = Entered { sight: Arc::new(Sight { tenant: None, callers: None }), sequence };
+        self.store.read(|reader| {
+            let head = reader.live().head();
+            let Some(row) = reader.entry(&own, sequence)? else { return Ok(None) };
+            let path = reader.inclusion(sequence, head.size)?;
+            let proven = verify_inclusion(&leaf_hash(&row.canonical), sequence, &head, &path).is_ok();
+            Ok(proven.then(|| row.entry.clone()))
+        })
     }
 
     /// Enters that an auditor has signed off a period of a tenant. On disk when this returns; blocks for an fsync.

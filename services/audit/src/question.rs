@@ -9,6 +9,7 @@ use crate::auditors::Auditor;
 use crate::filter::Filter;
 use crate::listing::{Listed, Listing};
 use crate::queries::{Entered, Words};
+use crate::retention::removed_to_wire;
 use crate::store::{COUNTED_FIELDS_MAX, Counting, Field, Group, GroupKey};
 
 /// Fields that one summary groups by.
@@ -82,8 +83,13 @@ pub(crate) fn list(message: &pb::ListEntriesRequest) -> Question<pb::ListEntries
     let answer = listing.map(|listing| -> Answer<_> {
         Box::new(move |asker, asked| {
             let store = asker.store();
-            let Listed { page, next, head } = store.read_with(|reader| listing.page(store.origin(), reader, asked))?;
+            let (listed, removed) = store.read_with(|reader| -> Result<_, Failure> {
+                let removed = reader.removed_within(listing.filter().from, listing.filter().until)?;
+                Ok((listing.page(store.origin(), reader, asked)?, removed))
+            })?;
+            let Listed { page, next, head } = listed;
             Ok(pb::ListEntriesResponse {
+                removed: removed.map(removed_to_wire),
                 entries: page.rows.iter().map(|row| entry_to_wire(&row.entry, asked.sight())).collect(),
                 next_page_token: next,
                 ledger_entries: head,
@@ -118,7 +124,10 @@ pub(crate) fn read_queries(message: &pb::ReadQueriesRequest, auditor: &Auditor) 
 /// Counts by fields and time.
 pub(crate) fn summarize(message: &pb::SummarizeRequest) -> Question<pb::SummarizeResponse> {
     let answer = Sum::read(message).map(|sum| -> Answer<_> {
-        Box::new(move |asker, asked| Ok(pb::SummarizeResponse { groups: sum.groups(asker, asked)? }))
+        Box::new(move |asker, asked| {
+            let (groups, removed) = sum.groups(asker, asked)?;
+            Ok(pb::SummarizeResponse { groups, removed })
+        })
     });
     let bucket = message.time_bucket().as_str_name();
     let persons = if message.distinct_persons { ", persons" } else { "" };
@@ -138,7 +147,8 @@ pub(crate) fn who_accessed(message: &pb::WhoAccessedRequest) -> Question<pb::Who
         Box::new(move |asker, asked| {
             let earlier = asker.store().read(|reader| reader.predecessors())?;
             let earlier_origins = earlier.into_iter().map(|it| it.statement.old_origin).collect();
-            Ok(pb::WhoAccessedResponse { groups: sum.groups(asker, asked)?, earlier_origins })
+            let (groups, removed) = sum.groups(asker, asked)?;
+            Ok(pb::WhoAccessedResponse { groups, earlier_origins, removed })
         })
     });
     question("WhoAccessed", (words, String::new()), answer.map_err(Failure::from)).as_sum()
@@ -191,7 +201,7 @@ impl Sum {
         Ok(Self { filter, fields, bucket, zone, persons: message.distinct_persons })
     }
 
-    fn groups(&self, asker: &Asker, asked: &Entered) -> Result<Vec<pb::Group>, Failure> {
+    fn groups(&self, asker: &Asker, asked: &Entered) -> Result<(Vec<pb::Group>, Option<pb::Removed>), Failure> {
         let cut = self.bucket != pb::TimeBucket::Unspecified;
         let begin = |time: Timestamp| beginning(time, self.bucket, &self.zone);
         let counting = Counting {
@@ -200,12 +210,16 @@ impl Sum {
             persons: self.persons,
             groups_max: GROUPS_MAX,
         };
-        let groups = asker.store().read(|reader| reader.count(asked, &self.filter, &counting))?;
+        let (groups, removed) = asker.store().read(|reader| {
+            let removed = reader.removed_within(self.filter.from, self.filter.until)?;
+            Ok((reader.count(asked, &self.filter, &counting)?, removed))
+        })?;
         let groups = groups.ok_or(Failure::Refused(
             Code::TooManyItems,
             Some(Invalid::new("group_by", "must not give more than 10,000 groups")),
         ))?;
-        Ok(groups.into_iter().map(|(key, group)| group_to_wire(key, &group, cut)).collect())
+        let groups = groups.into_iter().map(|(key, group)| group_to_wire(key, &group, cut)).collect();
+        Ok((groups, removed.map(removed_to_wire)))
     }
 }
 

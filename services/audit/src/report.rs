@@ -17,7 +17,7 @@ use crate::auditors::Auditor;
 use crate::filter::{Clause, Filter};
 use crate::queries::{Entered, Words};
 use crate::question::{Answer, Question, moment};
-use crate::store::{Field, Reader};
+use crate::store::{Field, Reader, Removed};
 
 /// Acts on the whole vault of which every tenant's reports tell. They are few, and are kept in memory while one is made.
 const VAULT_ACTS: [Action; 14] = [
@@ -69,6 +69,8 @@ pub(crate) struct Made {
     pub(crate) media_type: &'static str,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
+    /// What was removed of the time it tells of.
+    pub(crate) removed: Option<Removed>,
 }
 
 /// What was asked for, read.
@@ -166,7 +168,7 @@ impl Plan {
             self.request.from,
             self.request.until
         );
-        let document = asker.store().read_with(|reader| self.document(asker, reader, asked, made_by))?;
+        let (document, removed) = asker.store().read_with(|reader| self.document(asker, reader, asked, made_by))?;
         let (extension, media_type, bytes) = match self.form {
             pb::ReportFormat::Unspecified | pb::ReportFormat::Html => {
                 ("html", "text/html; charset=utf-8", document.html().into_bytes())
@@ -177,7 +179,7 @@ impl Plan {
         if bytes.len() > DOCUMENT_BYTES_MAX {
             return Err(too_much());
         }
-        Ok(Made { file_name: format!("{name}.{extension}"), media_type, bytes })
+        Ok(Made { file_name: format!("{name}.{extension}"), media_type, bytes, removed })
     }
 
     fn document(
@@ -186,7 +188,7 @@ impl Plan {
         reader: &Reader<'_>,
         asked: &Entered,
         made_by: String,
-    ) -> Result<Document, Failure> {
+    ) -> Result<(Document, Option<Removed>), Failure> {
         let reports = asker.reports();
         let live = reader.live();
         let cosigned = live.cosigned.as_ref().map(|newest| Witness {
@@ -202,6 +204,7 @@ impl Plan {
         let mut filter = self.filter.clone().and(Field::Tenant, self.request.tenant.as_str());
         (filter.from, filter.until) = (filter.from.max(from), filter.until.min(until));
         feed(reader, asked, &filter, vault, &mut collector)?;
+        let removed = reader.removed_within(filter.from, filter.until)?;
         let head = live.head();
         let basis = Basis {
             made_at: now(),
@@ -209,8 +212,9 @@ impl Plan {
             origin: asker.store().origin().to_owned(),
             size: head.size,
             root: head.root,
+            removed: removed.map(|removed| (removed.entries, removed.first, removed.last)),
         };
-        Ok(collector.finish(&basis))
+        Ok((collector.finish(&basis), removed))
     }
 }
 

@@ -20,7 +20,8 @@ use crate::filter::Filter;
 use crate::finding::Kind;
 use crate::queries::{Entered, Words};
 use crate::question::{group_to_wire, moment};
-use crate::store::{Cosigned, Counting, Field, Reader};
+use crate::retention;
+use crate::store::{self, Cosigned, Counting, Field, Reader};
 
 /// Entries that one call hashes anew.
 const VERIFIED_MAX: u64 = 2_000_000;
@@ -59,7 +60,7 @@ impl Review {
         let _entered = self.asker.enter(auditor, &words.of_log(&message.origin, &read), &read)?;
         let ((newest, from, until), review, _turn) = read?;
         let stated = self.stated(&message.origin)?;
-        let (head, problem) = review.hashed(&newest, from, until, stated)?;
+        let Hashed { head, removed, problem } = review.hashed(&newest, from, until, stated)?;
         let signed = review.signed(&newest, stated);
         Ok(pb::VerifyResponse {
             from_sequence: from,
@@ -70,6 +71,7 @@ impl Review {
             root_found: head.map_or(Vec::new(), |head| head.root.to_vec()),
             problem,
             checkpoint: newest.note,
+            entries_removed: removed,
         })
     }
 
@@ -187,23 +189,36 @@ impl Review {
     }
 
     /// The head over what is stored, and what is wrong with it.
-    fn hashed(
-        &self,
-        newest: &Cosigned,
-        from: u64,
-        until: u64,
-        stated: Option<TreeHead>,
-    ) -> Result<(Option<TreeHead>, String), Failure> {
+    fn hashed(&self, newest: &Cosigned, from: u64, until: u64, stated: Option<TreeHead>) -> Result<Hashed, Failure> {
         let signed = match self.signed(newest, stated) {
             Ok(signed) => signed,
-            Err(problem) => return Ok((None, told(&problem))),
+            Err(problem) => return Ok(Hashed::wrong(None, &problem)),
         };
-        match self.asker.store().read(|reader: &Reader<'_>| reader.rehash(from, until, newest.size)) {
-            Ok(head) if head == signed => Ok((Some(head), String::new())),
-            Ok(head) => Ok((Some(head), told("what is stored does not hash to the signed root"))),
-            Err(error @ (crate::store::Error::Sqlite(_) | crate::store::Error::Io(_))) => Err(error.into()),
-            Err(error) => Ok((None, told(&error.to_string()))),
+        let rehashed = self.asker.store().read(|reader: &Reader<'_>| {
+            let (head, removed) = reader.rehash(from, until, newest.size)?;
+            Ok((head, removed, reader.removed_bundles(from, until)?, reader.bundles_in_order(from, until)?))
+        });
+        let (head, removed, bundles, in_order) = match rehashed {
+            Ok(rehashed) => rehashed,
+            Err(error @ (store::Error::Sqlite(_) | store::Error::Io(_))) => return Err(error.into()),
+            Err(error) => return Ok(Hashed::wrong(None, &error.to_string())),
+        };
+        if head != signed {
+            return Ok(Hashed::wrong(Some(head), "what is stored does not hash to the signed root"));
         }
+        if !in_order {
+            return Ok(Hashed::wrong(Some(head), "the times of bundles do not follow each other"));
+        }
+        for bundle in &bundles {
+            match retention::is_entered(self.asker.queries(), bundle) {
+                Ok(true) => {}
+                Err(error @ (store::Error::Sqlite(_) | store::Error::Io(_))) => return Err(error.into()),
+                Ok(false) | Err(_) => {
+                    return Ok(Hashed::wrong(Some(head), "entries are missing, and nothing says that they were due"));
+                }
+            }
+        }
+        Ok(Hashed { head: Some(head), removed, problem: String::new() })
     }
 
     /// What the ledger says about a period, in one line, and its counts.
@@ -215,8 +230,12 @@ impl Review {
     ) -> Result<(String, Vec<pb::Group>), Failure> {
         let store = self.asker.store();
         let (from, until) = store.read(|reader| reader.sequences_of(period.from, period.until, newest.size))?;
-        let (head, problem) = self.hashed(newest, from, until, None)?;
-        let Some(head) = head.filter(|_| problem.is_empty()) else { return Err(unverified()) };
+        let hashed = self.hashed(newest, from, until, None)?;
+        let Some(head) = hashed.head.filter(|_| hashed.problem.is_empty()) else { return Err(unverified()) };
+        // Nobody reviews what is not there any more.
+        if store.read(|reader| reader.removed_within(period.from, period.until))?.is_some() {
+            return Err(Code::EntryRemoved.into());
+        }
         let mut filter = Filter::ALL.and(Field::Tenant, period.tenant.as_str());
         (filter.from, filter.until) = (period.from, period.until);
         let fields = [Field::Decision, Field::Purpose];
@@ -267,6 +286,21 @@ fn whole_tenant(auditor: &Auditor, tenant: &str) -> Result<TenantId, Failure> {
 fn unverified() -> Failure {
     let broken = Invalid::new("until_time", "must end a period that is over, cosigned as a whole and verifies");
     Failure::Refused(Code::PreconditionFailed, Some(broken))
+}
+
+/// What came of hashing what is stored.
+struct Hashed {
+    head: Option<TreeHead>,
+    /// Entries of the range that were removed because they were due.
+    removed: u64,
+    /// What is wrong; empty: nothing.
+    problem: String,
+}
+
+impl Hashed {
+    fn wrong(head: Option<TreeHead>, problem: &str) -> Self {
+        Self { head, removed: 0, problem: told(problem) }
+    }
 }
 
 /// A store that is not what was verified is something to look at now.

@@ -139,7 +139,7 @@ fn no_period_is_signed_off_that_is_open_unseen_or_changed() {
     assert!(review.sign_off(&samples::auditor("a", tenant("acme")), &period(1_000)).is_ok());
 
     // Of a ledger that is contradicted, or a store that was changed.
-    let alarm = crate::store::NewAlarm { time: START, kind: "fork", node: "a:1", finding: "two", evidence: "1" };
+    let alarm = store::NewAlarm { time: START, kind: "fork", node: "a:1", finding: "two", evidence: "1" };
     review.asker.store().raise(&alarm).unwrap();
     assert_eq!(refused(&who, &period(1_000)), Code::PreconditionFailed);
     assert!(review.asker.store().settle(1, START, "a", "b").unwrap());

@@ -20,8 +20,10 @@ use crate::ask::Asker;
 use crate::auditors::{Auditor, Auditors};
 use crate::console::{Console, OidcSettings};
 use crate::export::{Exports, Limits};
+use crate::metrics::Metrics;
 use crate::queries::Queries;
 use crate::report::Reports;
+use crate::retention::Retention;
 use crate::service::Audit;
 use crate::store::{Cosigned, Predecessor, Row, Store};
 
@@ -114,12 +116,24 @@ pub(crate) fn console_with(count: u64, provider: Option<OidcSettings>) -> (tempf
         part_bytes: 1 << 20,
     };
     let exports = Exports::open(dir.path(), asker.clone(), limits, CancellationToken::new()).unwrap();
-    let audit = Audit { asker, view: Arc::default(), log, witness, exports };
+    let retention = retention(&asker, 10);
+    let audit = Audit { asker, view: Arc::default(), log, witness, exports, retention };
     let mut auditors = Auditors::default();
     for auditor in ["spiffe://fuda.test/person/auditor", "oidc:corp/tanaka"] {
         assert!(auditors.add(CallerId::parse(auditor).unwrap(), Sight { tenant: None, callers: None }));
     }
     (dir, Arc::new(Console::new(Arc::new(audit), Arc::new(auditors), provider).unwrap()))
+}
+
+/// Retention of so many years, as a process of this store that starts now.
+pub(crate) fn retention(asker: &Asker, years: u8) -> Arc<Retention> {
+    let own = Auditor {
+        caller: CallerId::parse("spiffe://fuda.test/audit/one").unwrap(),
+        sight: Arc::new(Sight { tenant: None, callers: None }),
+        credential: None,
+    };
+    let meter = opentelemetry::global::meter("test");
+    Retention::open(asker.clone(), own, years, Arc::new(Metrics::new(&meter))).unwrap()
 }
 
 /// What signs the checkpoints of [`cosigned_store`].
@@ -128,10 +142,20 @@ pub(crate) const LOG: &str = "fuda.test/log";
 /// A store of so many entries, with a checkpoint over them that a log signed and a witness cosigned at `time_s`; and their
 /// keys.
 pub(crate) fn cosigned_store(dir: &Path, count: u64, time_s: u64) -> (Store, VerifierKey, WitnessKey) {
+    cosigned_rows(dir, &mut || (0..count).map(row).collect(), time_s)
+}
+
+/// The same of these entries, which are only made for an empty store.
+pub(crate) fn cosigned_rows(
+    dir: &Path,
+    rows: &mut dyn FnMut() -> Vec<Row>,
+    time_s: u64,
+) -> (Store, VerifierKey, WitnessKey) {
     let (log, witness) = (SigningKey::from_seed(&[7; 32]).unwrap(), SigningKey::from_seed(&[9; 32]).unwrap());
     let store = Store::open(dir, LOG).unwrap();
     if store.live().head().size == 0 {
-        let rows: Vec<Row> = (0..count).map(row).collect();
+        let rows = rows();
+        let count = rows.len() as u64;
         let mut edge = store.live().edge.clone();
         let full = edge.append(&rows.iter().map(|row| leaf_hash(&row.canonical)).collect::<Vec<_>>());
         let mut note = Checkpoint { origin: LOG.to_owned(), head: edge.head() }.sign(&log).unwrap();

@@ -1,5 +1,6 @@
-//! What evidences need from inside: a year of synthetic entries in a real store, under a cosigned checkpoint of a synthetic
-//! log, and changes to a store that no part of fuda-audit would make. No part of the program that is shipped calls this.
+//! What evidences need from inside: years of synthetic entries in a real store, under a cosigned checkpoint of a synthetic log;
+//! where their bytes lie; and changes to a store that no part of fuda-audit would make. No part of the program that is
+//! shipped calls this.
 
 mod synthetic;
 
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use fuda_crypto::digest::SigningKey;
 use fuda_ledger::Checkpoint;
@@ -18,13 +19,17 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::key_file;
-use crate::store::{Cosigned, Row, Store};
+use crate::store::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Cosigned, Row, Store};
 use crate::witness::Witness;
 
 /// Entries of one transaction, as the follower makes them.
 const STEP_ENTRIES: u64 = 16_384;
 /// How long the process that serves the store may keep it busy.
 const BUSY: Duration = Duration::from_secs(10);
+/// Bytes of a piece that a bundle is found by.
+const PRINT_BYTES: usize = 32;
+/// One of so many pieces is shown.
+const PRINT_EVERY: usize = 64;
 /// Seed of the synthetic log's key.
 const LOG_SEED: [u8; 32] = [7; 32];
 
@@ -45,6 +50,27 @@ enum Command {
         /// How many.
         #[arg(long)]
         entries: u64,
+        /// Over so many years that end now, instead of over the year 2026.
+        #[arg(long)]
+        years_until_now: Option<u8>,
+    },
+    /// Shows pieces of the bytes of every stored bundle, by which its entries are found in files.
+    Prints {
+        /// Settings of fuda-audit.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Removes a bundle as somebody would who can write the disk and cannot sign.
+    TakeAway {
+        /// Settings of fuda-audit.
+        #[arg(long)]
+        config: PathBuf,
+        /// Which one.
+        #[arg(long)]
+        bundle: u64,
+        /// Say that the entry of another removal covers it; otherwise say nothing.
+        #[arg(long)]
+        forged: bool,
     },
     /// Changes the store behind its back, as somebody with the disk does; also while it is served.
     Edit {
@@ -61,8 +87,10 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Fill { config, entries } => fill(&config, entries),
         Command::Edit { config, sql } => edit(&config, &sql),
+        Command::Fill { config, entries, years_until_now } => fill(&config, entries, years_until_now),
+        Command::Prints { config } => prints(&config),
+        Command::TakeAway { config, bundle, forged } => take_away(&config, bundle, forged),
     };
     let told = done.and_then(|line| Ok(writeln!(io::stdout().lock(), "{line}")?));
     match told {
@@ -74,13 +102,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn fill(config: &Path, entries: u64) -> anyhow::Result<serde_json::Value> {
+fn fill(config: &Path, entries: u64, years_until_now: Option<u8>) -> anyhow::Result<serde_json::Value> {
     let config = Config::load(config)?;
     let (log, key) = (config.verifier_key()?, SigningKey::from_seed(&LOG_SEED)?);
     ensure!(*log.public_key() == key.public_key(), "the settings follow another log than the synthetic one");
     let store = Store::open(&config.audit.data_dir, log.name())?;
     ensure!(store.live().head().size == 0, "the store is not empty");
-    let year = synthetic::Year::of(entries);
+    let year = match years_until_now {
+        None => synthetic::Year::of(entries),
+        Some(years) => synthetic::Year::until(crate::now()?, years, entries),
+    };
     let mut storing = 0.0;
     for first in (0..entries).step_by(STEP_ENTRIES as usize) {
         let rows: Vec<Row> =
@@ -107,4 +138,42 @@ fn edit(config: &Path, sql: &str) -> anyhow::Result<serde_json::Value> {
     let rows = connection.total_changes();
     ensure!(rows > 0, "nothing was changed");
     Ok(json!({ "rows": rows }))
+}
+
+fn prints(config: &Path) -> anyhow::Result<serde_json::Value> {
+    let config = Config::load(config)?;
+    let store = Store::open(&config.audit.data_dir, config.verifier_key()?.name())?;
+    let kept = store.read(|reader| reader.kept_bundles(0, usize::MAX >> 1))?;
+    let sql = Connection::open(config.audit.data_dir.join("audit.db"))?;
+    let mut query = sql.prepare("SELECT entries FROM blocks WHERE block BETWEEN ?1 AND ?2 ORDER BY block")?;
+    let mut bundles = Vec::new();
+    for it in kept {
+        let first = i64::try_from(it.from_sequence() / BLOCK_ENTRIES)?;
+        let blocks = query.query_map([first, first + i64::try_from(BUNDLE_ENTRIES / BLOCK_ENTRIES)? - 1], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
+        let mut prints = Vec::new();
+        for packed in blocks {
+            let packed = packed?;
+            prints.extend(packed.chunks_exact(PRINT_BYTES).step_by(PRINT_EVERY).map(hex::encode));
+        }
+        let (first_ms, last_ms) = (it.first.as_millis(), it.last.as_millis());
+        bundles.push(json!({ "bundle": it.bundle, "first_ms": first_ms, "last_ms": last_ms, "prints": prints }));
+    }
+    Ok(json!(bundles))
+}
+
+fn take_away(config: &Path, bundle: u64, forged: bool) -> anyhow::Result<serde_json::Value> {
+    let config = Config::load(config)?;
+    let store = Store::open(&config.audit.data_dir, config.verifier_key()?.name())?;
+    let (due, removed) =
+        store.read(|reader| Ok((reader.due(bundle, &|_| false)?, reader.removed_bundles(0, u64::MAX)?)))?;
+    let other = removed.last().context("nothing was removed before")?;
+    store.remove(&due.context("nobody holds it")?, other.removed, other.entered)?;
+    drop(store);
+    let sql = Connection::open(config.audit.data_dir.join("audit.db"))?;
+    if !forged {
+        sql.execute("DELETE FROM removed WHERE bundle = ?1", [i64::try_from(bundle)?])?;
+    }
+    Ok(json!({ "taken_away": bundle }))
 }

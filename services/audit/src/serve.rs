@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use fuda_core::CallerId;
 use fuda_proto::audit::v1::audit_service_server::AuditServiceServer;
 use fuda_runtime::health::{HealthState, drive_grpc_health};
@@ -12,6 +13,7 @@ use fuda_runtime::ops::OpsServer;
 use fuda_runtime::shutdown;
 use fuda_runtime::telemetry::{ServiceIdentity, Telemetry};
 use fuda_runtime::tls::ServerTls;
+use fuda_wire::Sight;
 use http::Extensions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +29,7 @@ use crate::follow::{Follower, Patience, View};
 use crate::metrics::Metrics;
 use crate::queries::Queries;
 use crate::report::Reports;
+use crate::retention::Retention;
 use crate::service::Audit;
 use crate::store::Store;
 use crate::vault::Node;
@@ -55,6 +58,10 @@ const METHODS: &[&str] = &[
     "fuda.audit.v1.AuditService/Verify",
     "fuda.audit.v1.AuditService/SignOffPeriod",
     "fuda.audit.v1.AuditService/ListSignOffs",
+    "fuda.audit.v1.AuditService/GetRetention",
+    "fuda.audit.v1.AuditService/PlaceHold",
+    "fuda.audit.v1.AuditService/ReleaseHold",
+    "fuda.audit.v1.AuditService/ListHolds",
 ];
 /// Connections on the client listener: auditors are few.
 const CONNECTIONS_MAX: usize = 256;
@@ -106,7 +113,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             withheld: Duration::from_secs(config.vault.withheld_after_s),
         },
         view: Arc::clone(&view),
-        metrics,
+        metrics: Arc::clone(&metrics),
         comes_from,
     };
     let queries = Arc::new(Queries::open(&config.audit.data_dir, &config.audit.witness_name)?);
@@ -114,8 +121,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let asker = Asker::new(store, queries).with_reports(reports).with_sums_at_once(config.audit.sums_at_once_max);
     let exports = Exports::open(&config.audit.data_dir, asker.clone(), config.export.limits(), stop.clone())?;
     tracker.spawn(Arc::clone(&exports).run());
-    let audit = Audit { asker, view, log, witness: witness_key, exports };
-    serve_auditors(&config, &telemetry, audit, &health, &tracker, &stop)?;
+    let tls = Arc::new(ServerTls::load(&config.tls, "client", &meter)?);
+    let own = tls.own_identity().context("our certificate names nobody")?;
+    let own = Auditor::certified(own, Arc::new(Sight { tenant: None, callers: None }));
+    let retention = Retention::open(asker.clone(), own, config.retention.years, metrics)?;
+    tracker.spawn(Arc::clone(&retention).run(stop.clone()));
+    let audit = Audit { asker, view, log, witness: witness_key, exports, retention };
+    serve_auditors(&config, &telemetry, audit, tls, &health, &tracker, &stop)?;
     health.ready(STORE);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the witness starts");
     shutdown::notify_ready();
@@ -143,6 +155,7 @@ fn serve_auditors(
     config: &Config,
     telemetry: &Telemetry,
     audit: Audit,
+    tls: Arc<ServerTls>,
     health: &HealthState,
     tracker: &TaskTracker,
     stop: &CancellationToken,
@@ -160,7 +173,6 @@ fn serve_auditors(
         tracker.spawn(Arc::clone(&console).watch(stop.clone()));
         tracker.spawn(crate::console::serve(listener, console));
     }
-    let tls = Arc::new(ServerTls::load(&config.tls, "client", &meter)?);
     drop(tls.watch(stop.clone()));
     let mut options = ListenerOptions::new(config.listen.client, "client");
     options.connections_max = CONNECTIONS_MAX;

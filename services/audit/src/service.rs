@@ -15,6 +15,7 @@ use crate::export::Exports;
 use crate::finding::Kind;
 use crate::follow::View;
 use crate::report;
+use crate::retention::{Retention, removed_to_wire};
 use crate::review::Review;
 use crate::store::{self, Alarm, Predecessor};
 
@@ -25,6 +26,7 @@ pub(crate) struct Audit {
     pub(crate) log: VerifierKey,
     pub(crate) witness: WitnessKey,
     pub(crate) exports: Arc<Exports>,
+    pub(crate) retention: Arc<Retention>,
 }
 
 impl Audit {
@@ -162,6 +164,7 @@ impl AuditService for Audit {
             data: made.bytes,
             file_name: made.file_name,
             media_type: made.media_type.to_owned(),
+            removed: made.removed.map(removed_to_wire),
         }))
     }
 
@@ -223,6 +226,39 @@ impl AuditService for Audit {
     ) -> Result<Response<pb::ListSignOffsResponse>, Status> {
         let (review, (auditor, message)) = (self.review(), asked(request)?);
         beside("ListSignOffs", move || review.list(&auditor, &message)).await
+    }
+
+    async fn get_retention(
+        &self,
+        request: Request<pb::GetRetentionRequest>,
+    ) -> Result<Response<pb::GetRetentionResponse>, Status> {
+        auditor(&request)?;
+        let retention = Arc::clone(&self.retention);
+        beside("GetRetention", move || retention.status()).await
+    }
+
+    async fn place_hold(
+        &self,
+        request: Request<pb::PlaceHoldRequest>,
+    ) -> Result<Response<pb::PlaceHoldResponse>, Status> {
+        let (retention, (auditor, message)) = (Arc::clone(&self.retention), asked(request)?);
+        beside("PlaceHold", move || retention.place(&auditor, &message)).await
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<pb::ReleaseHoldRequest>,
+    ) -> Result<Response<pb::ReleaseHoldResponse>, Status> {
+        let (retention, (auditor, message)) = (Arc::clone(&self.retention), asked(request)?);
+        beside("ReleaseHold", move || retention.release(&auditor, &message)).await
+    }
+
+    async fn list_holds(
+        &self,
+        request: Request<pb::ListHoldsRequest>,
+    ) -> Result<Response<pb::ListHoldsResponse>, Status> {
+        let (retention, (auditor, message)) = (Arc::clone(&self.retention), asked(request)?);
+        beside("ListHolds", move || retention.list(&auditor, &message)).await
     }
 }
 

@@ -215,6 +215,8 @@ codes! {
         "the tenant has not consented that the entrusted party entrusts the work on"
     3070 CatalogueMoved "CATALOGUE_MOVED" FailedPrecondition Never
         "the purpose catalogue changed since the change was made for it; read it again"
+    3146 EntryRemoved "ENTRY_REMOVED" NotFound Never
+        "the entry was removed from fuda-audit when its retention period was over; its hash is kept"
     3154 EntriesPruned "ENTRIES_PRUNED" FailedPrecondition Never
         "the nodes keep these entries no more, only their hashes; ask fuda-audit for them"
 

@@ -305,6 +305,21 @@ pub enum DetailKey {
     /// Its entries that the restored vault does not know: the first one, and the one behind the last.
     #[n(145)]
     LedgerGap = 145,
+    /// The legal hold that an auditor released: the place of the entry that placed it, decimal.
+    #[n(146)]
+    Hold = 146,
+    /// Years that fuda-audit keeps entries, decimal.
+    #[n(147)]
+    RetentionYears = 147,
+    /// From when these years count, RFC 3339; none: at once.
+    #[n(148)]
+    RetentionFrom = 148,
+    /// Entries that fuda-audit removes: the first one, and the one behind the last.
+    #[n(149)]
+    Removed = 149,
+    /// The times of the first and the last of these, `from/until` in RFC 3339.
+    #[n(150)]
+    RemovedPeriod = 150,
 }
 
 impl DetailKey {
@@ -416,6 +431,11 @@ impl DetailKey {
             DetailKey::RestoredHead => "restored_head",
             DetailKey::CosignedHead => "cosigned_head",
             DetailKey::LedgerGap => "ledger_gap",
+            DetailKey::Hold => "hold",
+            DetailKey::RetentionYears => "retention_years",
+            DetailKey::RetentionFrom => "retention_from",
+            DetailKey::Removed => "removed",
+            DetailKey::RemovedPeriod => "removed_period",
         }
     }
 }

@@ -79,6 +79,10 @@ impl Collector {
         if request.partial {
             notes.insert(0, context.say(Text::NotePartial).to_owned());
         }
+        if let Some((entries, first, last)) = basis.removed {
+            let (first, last) = (context.day(first), context.day(last));
+            notes.insert(0, format!("{} {entries} ({first} – {last})", context.say(Text::NoteRemoved)));
+        }
         notes.push(context.say(Text::NoteNoNumbers).to_owned());
         Document {
             report: request.report.code(),

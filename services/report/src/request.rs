@@ -133,4 +133,6 @@ pub struct Basis {
     pub size: u64,
     /// Root hash over them.
     pub root: [u8; 32],
+    /// How many entries of the time it tells of are no longer kept, and the times of the first and the last of them.
+    pub removed: Option<(u64, Timestamp, Timestamp)>,
 }

@@ -162,5 +162,6 @@ pub(crate) fn basis() -> Basis {
         origin: "fuda.example/ledger".to_owned(),
         size: 99,
         root: [0xab; 32],
+        removed: None,
     }
 }

@@ -371,6 +371,7 @@ texts! {
     SignDate "署名・日付" "Signature, date"
 
     NotePartial "作成者の閲覧範囲は台帳の一部です。範囲外の記載（保管庫全体の設定・権限の承認など）は含みません。" "Whoever made this sees only a part of the ledger. What lies outside (acts on the whole vault, approvals of grants) is not in it."
+    NoteRemoved "保存期間の満了により削除された記載は含みません。対象の期間に記録された、削除済みの記載の数（どの事業者のものかは問わない）:" "Entries whose retention period was over are not in it. Removed entries of this time, of whatever legal person:"
     NoteNoNumbers "本書は個人番号、その一部、ハッシュ値及びトークンを含みません。" "This document contains no number, no part or hash of one, and no token."
     NoteWorks "作業（work reference）ごとに一行。作業の記載がない利用は、システムごとに一行にまとめます。本人の数は重複を除き、拒否を含みません。" "One line per work reference; use without one is one line per caller. Persons are distinct, denials not counted."
     NoteEvents "明細の全件と検証用の証明は、台帳のエクスポートで得られます。" "All entries, with proofs, are in an export of the ledger."

@@ -1,5 +1,5 @@
-//! For `fuda-evidence run audit-scale` only, never shipped: fills an empty store with synthetic entries and measures how
-//! fast it is read out, with the code that `fuda-audit` runs.
+//! For `fuda-evidence run audit-scale` and `audit-retention` only, never shipped: fills an empty store with synthetic entries,
+//! and does to a store what nobody may do to one.
 
 use std::process::ExitCode;
 

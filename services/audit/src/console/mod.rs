@@ -95,6 +95,10 @@ impl Console {
         Ok(self.audit.get_status(question).await?.into_inner())
     }
 
+    async fn retention(&self, visit: &Visit) -> Result<pb::GetRetentionResponse, Status> {
+        Ok(self.audit.get_retention(asked_by(visit, pb::GetRetentionRequest {})).await?.into_inner())
+    }
+
     async fn entry(&self, visit: &Visit, sequence: u64) -> Result<pb::GetEntryResponse, Status> {
         Ok(self
             .audit
@@ -107,12 +111,12 @@ impl Console {
         Ok(self.audit.list_entries(asked_by(visit, question)).await?.into_inner())
     }
 
-    async fn count(&self, visit: &Visit, question: pb::SummarizeRequest) -> Result<Vec<pb::Group>, Status> {
-        Ok(self.audit.summarize(asked_by(visit, question)).await?.into_inner().groups)
+    async fn count(&self, visit: &Visit, question: pb::SummarizeRequest) -> Result<pb::SummarizeResponse, Status> {
+        Ok(self.audit.summarize(asked_by(visit, question)).await?.into_inner())
     }
 
-    async fn who(&self, visit: &Visit, question: pb::WhoAccessedRequest) -> Result<Vec<pb::Group>, Status> {
-        Ok(self.audit.who_accessed(asked_by(visit, question)).await?.into_inner().groups)
+    async fn who(&self, visit: &Visit, question: pb::WhoAccessedRequest) -> Result<pb::WhoAccessedResponse, Status> {
+        Ok(self.audit.who_accessed(asked_by(visit, question)).await?.into_inner())
     }
 
     async fn questions(

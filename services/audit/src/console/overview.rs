@@ -19,9 +19,14 @@ pub(super) async fn overview(State(console): State<Arc<Console>>, Extension(visi
         Ok(status) => status,
         Err(status) => return layout::refused_call(&visit, &status),
     };
+    let kept = match console.retention(&visit).await {
+        Ok(kept) => kept,
+        Err(status) => return layout::refused_call(&visit, &status),
+    };
     let body = html! {
         (trust(&visit, &status))
         (figures(&visit, &status))
+        (keeping(&visit, &kept))
         h2 { (visit.say(texts::NODES)) }
         (nodes(&visit, &status.nodes))
         h2 { (visit.say(texts::WITNESS)) }
@@ -71,6 +76,37 @@ fn figures(visit: &Visit, status: &pb::GetStatusResponse) -> Markup {
         dl.fields {
             dt { (visit.say(texts::ORIGIN)) } dd.code { (status.origin) }
             dt { (visit.say(texts::ROOT)) } dd.code { (hex::encode(&status.root)) }
+        }
+    }
+}
+
+/// How long entries are kept, in one line.
+fn keeping(visit: &Visit, kept: &pb::GetRetentionResponse) -> Markup {
+    let years = |years: u32| format!("{years} {}", visit.say(texts::YEARS));
+    html! {
+        dl.fields #keeping {
+            dt { (visit.say(texts::KEPT_FOR)) }
+            dd {
+                @if kept.years == 0 { (visit.say(texts::NOT_YET_REMOVED)) } @else { (years(kept.years)) }
+                @if kept.next_years > 0 {
+                    " → " (years(kept.next_years)) " (" (time::shown(kept.next_time.as_ref())) ")"
+                }
+            }
+            dt { (visit.say(texts::OLDEST_ENTRY)) } dd { (time::shown(kept.oldest_time.as_ref())) }
+            dt { (visit.say(texts::REMOVED_ENTRIES)) } dd { (grouped(kept.entries_removed)) }
+            dt { (visit.say(texts::HOLDS)) } dd { (kept.holds) }
+        }
+    }
+}
+
+/// That an answer cannot be complete, because entries of its time were removed.
+pub(super) fn removed(visit: &Visit, removed: Option<&pb::Removed>) -> Markup {
+    html! {
+        @if let Some(removed) = removed {
+            p.notice.warn role="note" {
+                (visit.say(texts::REMOVED_NOTE)) " " (grouped(removed.entries)) " ("
+                (time::shown(removed.first_time.as_ref())) " – " (time::shown(removed.last_time.as_ref())) ")"
+            }
         }
     }
 }

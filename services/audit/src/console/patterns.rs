@@ -15,7 +15,7 @@ use maud::{Markup, html};
 use super::asking::{self, Asking, Unclear};
 use super::chart::{HeatMap, bars};
 use super::guard::Visit;
-use super::overview::grouped;
+use super::overview::{grouped, removed};
 use super::texts::Text;
 use super::{Console, codes, layout, texts, time};
 
@@ -50,8 +50,10 @@ pub(super) async fn patterns(
         (Ok(by_purpose), Ok(by_hour)) => (by_purpose, by_hour),
         (Err(status), _) | (_, Err(status)) => return layout::refused_call(&visit, &status),
     };
+    let (by_purpose, by_hour, gone) = (by_purpose.groups, by_hour.groups, by_hour.removed);
     let body = html! {
         (form(&visit, &asking))
+        (removed(&visit, gone.as_ref()))
         @if by_hour.is_empty() { p.notice { (visit.say(texts::NOTHING_FOUND)) } }
         @else {
             h2 { (visit.say(texts::TIMELINE)) }

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 
 use super::asking::{self, Asking};
 use super::guard::Visit;
-use super::overview::grouped;
+use super::overview::{grouped, removed};
 use super::{Console, codes, layout, reasons, texts, time};
 
 /// Denials of one caller, reason and hour from which on they are shown as a burst.
@@ -36,7 +36,7 @@ pub(super) async fn who(
             ..pb::WhoAccessedRequest::default()
         };
         match console.who(&visit, question).await {
-            Ok(groups) => Some(groups),
+            Ok(answer) => Some(answer),
             Err(status) => return layout::refused_call(&visit, &status),
         }
     };
@@ -47,7 +47,10 @@ pub(super) async fn who(
             (asking::field(&visit, "subject", texts::SUBJECT, "text", &asking.subject))
             div.wide { button { (visit.say(texts::SHOW)) } }
         }
-        @if let Some(groups) = answer { (accesses(&visit, &groups, &asking)) }
+        @if let Some(answer) = answer {
+            (removed(&visit, answer.removed.as_ref()))
+            (accesses(&visit, &answer.groups, &asking))
+        }
     };
     layout::page(&visit, "/who", visit.say(texts::WHO), &body)
 }
@@ -109,8 +112,8 @@ pub(super) async fn denials(
         distinct_persons: true,
         ..pb::SummarizeRequest::default()
     };
-    let mut groups = match console.count(&visit, question).await {
-        Ok(groups) => groups,
+    let pb::SummarizeResponse { mut groups, removed: gone } = match console.count(&visit, question).await {
+        Ok(answer) => answer,
         Err(status) => return layout::refused_call(&visit, &status),
     };
     let by_reason = sums(&groups);
@@ -125,6 +128,7 @@ pub(super) async fn denials(
             (asking::field(&visit, "caller", texts::CALLER, "text", &asking.caller))
             div.wide { button { (visit.say(texts::SHOW)) } }
         }
+        (removed(&visit, gone.as_ref()))
         @if groups.is_empty() { p.notice.good { (visit.say(texts::NO_DENIALS)) } }
         @else { (bursts(&visit, &groups)) (explained(&visit, &by_reason)) }
     };

@@ -13,6 +13,7 @@ use maud::{Markup, html};
 
 use super::asking::{self, Asking};
 use super::guard::Visit;
+use super::overview::removed;
 use super::{Console, codes, layout, texts, time};
 
 /// Entries of one page.
@@ -41,6 +42,7 @@ pub(super) async fn search(
     let body = html! {
         (form(&visit, &asking))
         @if let Some(answer) = answer {
+            (removed(&visit, answer.removed.as_ref()))
             (entries(&visit, &answer.entries))
             @if !answer.next_page_token.is_empty() {
                 p.actions { a.button rel="next" href=(asking.address("/search", &answer.next_page_token)) {

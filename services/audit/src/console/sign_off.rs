@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::asking::{self, Asking};
 use super::guard::{Posted, Visit};
-use super::overview::grouped;
+use super::overview::{grouped, removed};
 use super::{Console, codes, layout, texts, time};
 
 /// Whose month is looked at.
@@ -62,7 +62,8 @@ pub(super) async fn show(
         }
         @if let Some((counts, earlier)) = looked_at {
             h2 { (chosen.tenant) " " (chosen.month) }
-            (reviewed(&visit, &counts, &chosen, first, behind))
+            (removed(&visit, counts.removed.as_ref()))
+            (reviewed(&visit, &counts.groups, &chosen, first, behind))
             form.ask method="post" action="/sign-off" {
                 (layout::form_field(&visit))
                 input type="hidden" name="tenant" value=(chosen.tenant.trim());
@@ -77,7 +78,7 @@ pub(super) async fn show(
     layout::page(&visit, "/sign-off", visit.say(texts::SIGN_OFFS), &body)
 }
 
-type LookedThrough = (Vec<pb::Group>, Vec<pb::SignOff>);
+type LookedThrough = (pb::SummarizeResponse, Vec<pb::SignOff>);
 
 async fn looked_through(
     console: &Console,

@@ -73,6 +73,14 @@ texts! {
         "The cosignature is old. The vault may be out of reach.";
     UNSIGNED_YET: "副署した検証点がまだありません。", "No checkpoint has been cosigned yet.";
     ORIGIN: "台帳", "Ledger";
+    KEPT_FOR: "保存期間", "Retention period";
+    YEARS: "年", "years";
+    NOT_YET_REMOVED: "未適用（何も削除されません）", "none in force, nothing is removed";
+    OLDEST_ENTRY: "最も古い記録", "Oldest entry";
+    REMOVED_ENTRIES: "期間満了により削除された記録", "Entries removed when their period was over";
+    HOLDS: "有効な保全措置（リーガルホールド）", "Legal holds in force";
+    REMOVED_NOTE: "保存期間の満了により、この期間の記録の一部は削除されています。この回答は完全とは限りません。削除された記録の数（どの事業者のものかは問わない）:",
+        "Entries of this time were removed when their retention period was over; this answer may lack some. Removed entries, of whatever legal person:";
     VERIFIED_ENTRIES: "検証済みの記録", "Verified entries";
     SIGNED_ENTRIES: "署名された記録", "Signed entries";
     BEHIND: "未検証の記録", "Entries not verified yet";

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::sink::Whole;
 use crate::ask::Failure;
 use crate::auditors::Auditor;
+use crate::retention::removed_to_wire;
+use crate::store::Removed;
 
 /// Bytes of a description.
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
@@ -61,6 +63,9 @@ pub(super) struct Job {
     pub(super) bytes: u64,
     pub(super) sha256: String,
     pub(super) problem: String,
+    /// What was removed when the file was written; absent in descriptions that older releases wrote.
+    #[serde(default)]
+    pub(super) removed: Option<Gone>,
 }
 
 /// A beginning of a file that is on disk.
@@ -80,6 +85,34 @@ impl Part {
     pub(super) fn whole(&self) -> io::Result<Whole> {
         let sha256 = hex::decode(&self.sha256).ok().and_then(|hash| hash.try_into().ok());
         Ok(Whole { bytes: self.bytes, sha256: sha256.ok_or(io::ErrorKind::InvalidData)? })
+    }
+}
+
+/// What was removed of the filter's time, in milliseconds where it is a time.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gone {
+    entries: u64,
+    from: u64,
+    before: u64,
+    first_ms: i64,
+    last_ms: i64,
+    removed_ms: i64,
+}
+
+impl From<Removed> for Gone {
+    fn from(removed: Removed) -> Self {
+        let Removed { entries, from, before, first, last, removed } = removed;
+        let [first_ms, last_ms, removed_ms] = [first, last, removed].map(Timestamp::as_millis);
+        Self { entries, from, before, first_ms, last_ms, removed_ms }
+    }
+}
+
+impl From<Gone> for Removed {
+    fn from(gone: Gone) -> Self {
+        let Gone { entries, from, before, first_ms, last_ms, removed_ms } = gone;
+        let [first, last, removed] = [first_ms, last_ms, removed_ms].map(Timestamp::from_millis);
+        Self { entries, from, before, first, last, removed }
     }
 }
 
@@ -138,6 +171,7 @@ impl Job {
             bytes: self.bytes,
             sha256: hex::decode(&self.sha256).unwrap_or_default(),
             problem: self.problem.clone(),
+            removed: self.removed.map(|gone| removed_to_wire(gone.into())),
             origin: self.origin.clone(),
         }
     }

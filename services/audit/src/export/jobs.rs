@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::job::{self, Job, Part, State};
+use super::job::{self, Gone, Job, Part, State};
 use super::sink::{Sink, Whole};
 use super::writing::Writing;
 use super::{Format, Line};
@@ -328,6 +328,7 @@ impl Exports {
             bytes: 0,
             sha256: String::new(),
             problem: String::new(),
+            removed: None,
         })
     }
 
@@ -381,6 +382,8 @@ impl Exports {
         mut part: Part,
         file: &mut Writing<'_>,
     ) -> Result<(), Trouble> {
+        let removed = reader.removed_within(wanted.filter.from, wanted.filter.until)?;
+        self.update(id, |job| job.removed = removed.map(Gone::from));
         let origin = wanted.store.origin();
         let (mut outcome, mut entries, mut next) = (Ok(()), part.entries, part.next);
         reader.scan(entered, &wanted.filter, next, &mut |row| {

@@ -29,14 +29,22 @@ const PURPOSES: [&str; 6] = [
 const DENIALS: [DenyReason; 4] =
     [DenyReason::NoGrant, DenyReason::BudgetExhausted, DenyReason::NotNotified, DenyReason::OutsideHours];
 
-/// A year in so many entries.
+/// A year, or another span of time, in so many entries.
 pub(super) struct Year {
     entries: u64,
+    first_ms: i64,
+    span_ms: i64,
 }
 
 impl Year {
     pub(super) fn of(entries: u64) -> Self {
-        Self { entries: entries.max(1) }
+        Self { entries: entries.max(1), first_ms: START_MS, span_ms: YEAR_MS }
+    }
+
+    /// The same over so many years that end at a moment.
+    pub(super) fn until(until: Timestamp, years: u8, entries: u64) -> Self {
+        let span_ms = i64::from(years) * YEAR_MS;
+        Self { entries: entries.max(1), first_ms: until.as_millis() - span_ms, span_ms }
     }
 
     /// The entry of a place in the ledger; every fact of it follows from the place.
@@ -54,9 +62,9 @@ impl Year {
         let dependant = person % 8 == 3;
         let denied = own.below(50) == 0;
         let caller = if call == place { shared.below(CALLERS) } else { work.below(CALLERS) };
-        let time = i128::from(YEAR_MS) * i128::from(call) / i128::from(self.entries);
+        let time = i128::from(self.span_ms) * i128::from(call) / i128::from(self.entries);
         let common = Common {
-            time: Timestamp::from_millis(START_MS + i64::try_from(time).unwrap_or_default()),
+            time: Timestamp::from_millis(self.first_ms + i64::try_from(time).unwrap_or_default()),
             tenant: Some(TenantId::parse(&format!("tenant-{tenant}"))?),
             action: if shared.below(10) == 0 { Action::Tokenize } else { Action::Detokenize },
             caller: CallerId::parse(&format!("spiffe://fuda.test/workload/payroll-{caller}"))?,

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use fuda_core::{Kind, Timestamp};
-use fuda_ledger::{Decision, Entry, tree};
+use fuda_ledger::{Decision, DetailKey, Entry, tree};
 use fuda_policy::{Action, DenyReason};
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -48,11 +48,13 @@ pub(crate) enum Field {
     WorkReference = 12,
     /// The person on whose account the subject's number is held: the employee of a dependant.
     Principal = 13,
+    /// What an auditor asked fuda-audit, in the ledger of questions.
+    Method = 146,
 }
 
 impl Field {
     /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Tenant,
         Self::Action,
         Self::Decision,
@@ -66,6 +68,7 @@ impl Field {
         Self::Scope,
         Self::WorkReference,
         Self::Principal,
+        Self::Method,
     ];
 
     /// Whether there is a column of values. A record id is 16 random bytes per person: it is looked up by [`record_print`],
@@ -90,6 +93,7 @@ impl Field {
             Self::Scope => "scope",
             Self::WorkReference => "work_reference",
             Self::Principal => "principal",
+            Self::Method => "method",
         }
     }
 
@@ -126,6 +130,10 @@ impl Field {
             Self::Scope => item.scope.as_ref().map(|it| it.as_str().into()),
             Self::WorkReference => common.work_reference.as_ref().map(|it| it.as_str().into()),
             Self::Principal => item.principal.as_ref().map(|it| it.as_str().into()),
+            Self::Method => {
+                let method = item.detail.iter().find(|detail| detail.key() == DetailKey::AuditMethod);
+                method.map(|it| it.value().into())
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod compare;
 mod count;
 mod plan;
 mod read;
+mod removal;
 mod scan;
 mod schema;
 mod search;
@@ -24,10 +25,11 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, Transaction, params};
 
 pub(crate) use alarm::{Alarm, NewAlarm};
-pub(crate) use bundle::Field;
-use bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Column, Packer, TIMES};
+pub(crate) use bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Field};
+use bundle::{Column, Packer, TIMES};
 pub(crate) use count::{COUNTED_FIELDS_MAX, Counting, Group, GroupKey};
 pub(crate) use read::Reader;
+pub(crate) use removal::{Due, Removed, RemovedBundle};
 pub(crate) use search::{Page, PageLimits};
 pub(crate) use succession::Predecessor;
 
@@ -59,6 +61,9 @@ pub(crate) enum Error {
         /// A field of filters, or `time`.
         field: &'static str,
     },
+    /// The entry was removed when its retention period was over.
+    #[error("the entry was removed when its retention period was over")]
+    Removed,
     /// The store belongs to another log.
     #[error("the store was made for another {0}")]
     Foreign(&'static str),
@@ -216,7 +221,8 @@ impl Store {
         Ok(())
     }
 
-    /// Reads with a connection of its own: readers hinder neither each other nor the writer.
+    /// Reads one view of the disk with a connection of its own: readers hinder neither each other nor the writer, and what is
+    /// removed meanwhile is still there for them.
     pub(crate) fn read<T>(&self, reading: impl FnOnce(&Reader<'_>) -> Result<T, Error>) -> Result<T, Error> {
         self.read_with(reading)
     }
@@ -230,7 +236,9 @@ impl Store {
         let live = self.live();
         let kept = self.readers.lock().pop();
         let connection = kept.map_or_else(|| schema::open_to_read(&self.path), Ok)?;
-        let outcome = reading(&Reader::new(&connection, &live));
+        let view = connection.unchecked_transaction().map_err(Error::from)?;
+        let outcome = reading(&Reader::new(&view, &live));
+        drop(view);
         let mut readers = self.readers.lock();
         if readers.len() < READERS_KEPT_MAX {
             readers.push(connection);
@@ -279,7 +287,7 @@ fn keep_tail(to: &Transaction<'_>, first: u64, rows: &[Arc<Row>], kept: usize) -
     Ok(())
 }
 
-/// Level 0 is not kept: its hashes are those of a block's entries.
+/// Level 0 is not kept: its hashes are those of a block's entries, until these are removed.
 fn keep_tiles(to: &Transaction<'_>, full: &[FullTile]) -> Result<(), Error> {
     let mut put = to.prepare_cached("INSERT INTO tiles (level, place, hashes) VALUES (?1, ?2, ?3)")?;
     for tile in full.iter().filter(|tile| tile.level > 0) {

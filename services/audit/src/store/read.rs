@@ -40,7 +40,12 @@ impl<'a> Reader<'a> {
             let place = usize::try_from(sequence - self.live.first).ok();
             return Ok(place.and_then(|place| self.live.rows.get(place)).cloned());
         }
-        let block = self.block(sequence / BLOCK_ENTRIES)?;
+        let number = sequence / BLOCK_ENTRIES;
+        let block = match block(self.connection, number)? {
+            Some(block) => block,
+            None if self.is_removed(sequence / BUNDLE_ENTRIES)? => return Err(Error::Removed),
+            None => return Err(MISSING),
+        };
         let canonical = block.get(sequence % BLOCK_ENTRIES).ok_or(MISSING)?;
         Ok(Some(Arc::new(Row::decode(canonical.to_vec())?)))
     }
@@ -118,10 +123,11 @@ fn newest_cosigned(connection: &Connection) -> Result<Option<Cosigned>, Error> {
     Ok(found.optional()?)
 }
 
-/// A full tile that lies in bundles or in the table of tiles.
+/// A full tile: of level 0 from a block, of higher levels and of removed blocks from the table of tiles.
 fn stored_tile(connection: &Connection, level: u8, index: u64) -> Option<Vec<u8>> {
-    if level == 0 {
-        let entries = block(connection, index).ok()??;
+    if level == 0
+        && let Some(entries) = block(connection, index).ok()?
+    {
         let hashes: Vec<u8> = entries.iter().flat_map(tree::leaf_hash).collect();
         return (hashes.len() == TILE_BYTES).then_some(hashes);
     }
@@ -130,7 +136,8 @@ fn stored_tile(connection: &Connection, level: u8, index: u64) -> Option<Vec<u8>
     found.optional().ok().flatten()
 }
 
-fn block(connection: &Connection, number: u64) -> Result<Option<Block>, Error> {
+/// A block that lies on disk; `None` where there is none.
+pub(super) fn block(connection: &Connection, number: u64) -> Result<Option<Block>, Error> {
     packed_block(connection, number)?.as_deref().map(Block::unpack).transpose()
 }
 

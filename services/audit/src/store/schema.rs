@@ -1,14 +1,17 @@
 //! Tables, and what makes SQLite durable.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fuda_ledger::tree::TreeHead;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::Error;
 
-/// Layout of the tables. A change takes the next number and says how the old one is read.
-const FORMAT: i64 = 1;
+/// Layout of the tables. A change takes the next number and says how the old one is read: 1 had no [`REMOVED`].
+const FORMAT: i64 = 2;
+/// How long a statement waits for another connection's lock.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// Memory for pages, per connection, in KiB.
 const CACHE_KIB: i64 = 64 * 1_024;
 
@@ -36,6 +39,17 @@ CREATE TABLE alarms (
 ) STRICT;
 ";
 
+/// Bundles whose entries are no longer stored; the hashes of their leaves are tiles of level 0.
+const REMOVED: &str = "
+CREATE TABLE removed (
+    bundle INTEGER PRIMARY KEY,
+    time_first INTEGER NOT NULL,
+    time_last INTEGER NOT NULL,
+    removed_ms INTEGER NOT NULL,
+    entered INTEGER NOT NULL
+) STRICT;
+";
+
 /// Opens the store to write.
 pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
     let connection = Connection::open(path)?;
@@ -43,13 +57,22 @@ pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Every commit is on disk before it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What is removed is overwritten, not only forgotten.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     tune(&connection)?;
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     match found {
         FORMAT => {}
+        1 => {
+            let transaction = connection.unchecked_transaction()?;
+            transaction.execute_batch(REMOVED)?;
+            transaction.pragma_update(None, "user_version", FORMAT)?;
+            transaction.commit()?;
+        }
         0 => {
             let transaction = connection.unchecked_transaction()?;
             transaction.execute_batch(TABLES)?;
+            transaction.execute_batch(REMOVED)?;
             put_fact(&transaction, "origin", origin.as_bytes())?;
             put_head(&transaction, &TreeHead::empty())?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
@@ -61,10 +84,15 @@ pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
     of_log(connection, origin)
 }
 
-/// Opens the store of a log that has ended, to read.
+/// Opens the store of a log that has ended, to read. One of an older format is brought up to this one first.
 pub(super) fn open_ended(path: &Path, origin: &str) -> Result<Connection, Error> {
+    let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
     let connection = open_to_read(path)?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let mut found = version(&connection)?;
+    if (1..FORMAT).contains(&found) {
+        drop(open(path, origin)?);
+        found = version(&connection)?;
+    }
     if found != FORMAT {
         return Err(Error::Foreign("release of fuda-audit"));
     }
@@ -86,9 +114,14 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Has statements wait for another connection's lock.
+pub(super) fn wait_when_busy(connection: &Connection) -> Result<(), Error> {
+    Ok(connection.busy_timeout(BUSY_WAIT)?)
+}
+
 fn tune(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    wait_when_busy(connection)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

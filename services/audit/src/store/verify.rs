@@ -8,6 +8,7 @@ use fuda_ledger::tree::{Covers, Fold, Subtree, TreeHead, leaf_hash};
 
 use super::bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES};
 use super::compare::Comparison;
+use super::read::MISSING;
 use super::{Error, Reader, Row};
 use crate::filter::Filter;
 
@@ -25,12 +26,12 @@ impl Reader<'_> {
     }
 
     /// The head of the first `size` entries, with those of `from..until` hashed from their stored bytes, each of which must
-    /// be readable and in its place; the others by the stored tree. What is kept to search the bundles that the range
-    /// touches is compared with their entries, one bundle in memory at a time.
+    /// be readable and in its place, or known to be removed; the others by the stored tree. And how many were removed. What is
+    /// kept to search the bundles that the range touches is compared with their entries, one bundle in memory at a time.
     ///
     /// # Errors
     /// [`Error::Damaged`] and [`Error::Differs`] name what is not as it came in.
-    pub(crate) fn rehash(&self, from: u64, until: u64, size: u64) -> Result<TreeHead, Error> {
+    pub(crate) fn rehash(&self, from: u64, until: u64, size: u64) -> Result<(TreeHead, u64), Error> {
         self.covering(size, |cover| {
             let (mut fold, mut comparison) = (Fold::default(), Comparison::of(self));
             for subtree in cover(0, from)? {
@@ -38,7 +39,18 @@ impl Reader<'_> {
             }
             let on_disk = until.min(self.live().first);
             let bundles = if from < on_disk { from / BUNDLE_ENTRIES..on_disk.div_ceil(BUNDLE_ENTRIES) } else { 0..0 };
+            let mut removed = 0;
             for bundle in bundles {
+                if self.is_removed(bundle)? {
+                    for (_, leaf) in (bundle * BUNDLE_ENTRIES..)
+                        .zip(self.leaves_of_removed(bundle)?)
+                        .filter(|(place, _)| (from..on_disk).contains(place))
+                    {
+                        fold.leaf(leaf);
+                        removed += 1;
+                    }
+                    continue;
+                }
                 let rows = self.bundle(bundle)?;
                 for row in rows.iter().filter(|row| (from..on_disk).contains(&row.entry.item.sequence.get())) {
                     fold.leaf(leaf_hash(&row.canonical));
@@ -52,12 +64,12 @@ impl Reader<'_> {
             for subtree in cover(until, size)? {
                 fold.subtree(&subtree)?;
             }
-            Ok(fold.head())
+            Ok((fold.head(), removed))
         })
     }
 
     /// The entries of a bundle, each in its place.
-    fn bundle(&self, bundle: u64) -> Result<Vec<Arc<Row>>, Error> {
+    pub(super) fn bundle(&self, bundle: u64) -> Result<Vec<Arc<Row>>, Error> {
         let (first, blocks) = (bundle * BUNDLE_ENTRIES, BUNDLE_ENTRIES / BLOCK_ENTRIES);
         let mut rows = Vec::with_capacity(BUNDLE_ENTRIES as usize);
         for number in bundle * blocks..(bundle + 1) * blocks {
@@ -69,7 +81,7 @@ impl Reader<'_> {
                 rows.push(Arc::new(row));
             }
         }
-        if rows.len() as u64 == BUNDLE_ENTRIES { Ok(rows) } else { Err(super::read::MISSING) }
+        if rows.len() as u64 == BUNDLE_ENTRIES { Ok(rows) } else { Err(MISSING) }
     }
 
     /// Sequences from and until which all entries of a span of time lie, among the first `size` entries; times of entries

@@ -2,12 +2,13 @@
 
 use fuda_proto::audit::v1::{
     DeleteExportRequest, DeleteExportResponse, GetCheckpointRequest, GetCheckpointResponse, GetEntryRequest,
-    GetEntryResponse, GetExportRequest, GetExportResponse, GetStatusRequest, GetStatusResponse, ListEntriesRequest,
-    ListEntriesResponse, ListExportsRequest, ListExportsResponse, ListReportsRequest, ListReportsResponse,
-    ListSignOffsRequest, ListSignOffsResponse, MakeReportRequest, MakeReportResponse, ReadExportRequest,
-    ReadExportResponse, ReadQueriesRequest, ReadQueriesResponse, SignOffPeriodRequest, SignOffPeriodResponse,
-    StartExportRequest, StartExportResponse, SummarizeRequest, SummarizeResponse, VerifyRequest, VerifyResponse,
-    WhoAccessedRequest, WhoAccessedResponse,
+    GetEntryResponse, GetExportRequest, GetExportResponse, GetRetentionRequest, GetRetentionResponse, GetStatusRequest,
+    GetStatusResponse, ListEntriesRequest, ListEntriesResponse, ListExportsRequest, ListExportsResponse,
+    ListHoldsRequest, ListHoldsResponse, ListReportsRequest, ListReportsResponse, ListSignOffsRequest,
+    ListSignOffsResponse, MakeReportRequest, MakeReportResponse, PlaceHoldRequest, PlaceHoldResponse,
+    ReadExportRequest, ReadExportResponse, ReadQueriesRequest, ReadQueriesResponse, ReleaseHoldRequest,
+    ReleaseHoldResponse, SignOffPeriodRequest, SignOffPeriodResponse, StartExportRequest, StartExportResponse,
+    SummarizeRequest, SummarizeResponse, VerifyRequest, VerifyResponse, WhoAccessedRequest, WhoAccessedResponse,
 };
 
 use super::{once, repeatable};
@@ -82,6 +83,14 @@ calls! {
     sign_off_period SIGN_OFF_PERIOD once "SignOffPeriod" SignOffPeriodRequest SignOffPeriodResponse
     "The sign-offs of a tenant."
     list_sign_offs LIST_SIGN_OFFS repeatable "ListSignOffs" ListSignOffsRequest ListSignOffsResponse
+    "How long entries are kept, and what was removed."
+    get_retention GET_RETENTION repeatable "GetRetention" GetRetentionRequest GetRetentionResponse
+    "Keeps entries although their time is over."
+    place_hold PLACE_HOLD once "PlaceHold" PlaceHoldRequest PlaceHoldResponse
+    "Ends a hold."
+    release_hold RELEASE_HOLD once "ReleaseHold" ReleaseHoldRequest ReleaseHoldResponse
+    "The holds that reach no further than the caller sees."
+    list_holds LIST_HOLDS repeatable "ListHolds" ListHoldsRequest ListHoldsResponse
     "Which documents there are."
     list_reports LIST_REPORTS repeatable "ListReports" ListReportsRequest ListReportsResponse
     "A document of a tenant's entries."

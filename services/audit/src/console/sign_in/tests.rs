@@ -304,7 +304,8 @@ async fn an_auditor_signs_in_asks_and_signs_out() {
     assert!(asked.text.contains("oidc:corp/tanaka"), "{}", asked.text);
     let entered = console.audit.asker.queries().read_with(|reader| {
         let whole = crate::queries::Entered::pretended(fuda_wire::Sight { tenant: None, callers: None });
-        reader.entry(&whole, 0)
+        // The first entry announces how long entries are kept.
+        reader.entry(&whole, 1)
     });
     let credential =
         entered.map_err(|error: crate::store::Error| error).unwrap().unwrap().entry.common.credential.clone();

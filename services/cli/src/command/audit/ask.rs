@@ -14,6 +14,7 @@ use fuda_client::vault::DescribeTokenRequest;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
+use super::keep::tell_removed;
 use super::{Context, entry_line, entry_value};
 use crate::args::Format;
 use crate::export::write_proof;
@@ -157,7 +158,11 @@ pub(super) async fn query(arguments: Query, context: &mut Context) -> Result<(),
         let page_size = i32::try_from(left).unwrap_or(PAGE_ENTRIES).min(PAGE_ENTRIES);
         let (filter, origin) = (arguments.filter.clone(), arguments.log.origin.clone());
         let request = ListEntriesRequest { filter, page_size, page_token: token, origin };
+        let first = request.page_token.is_empty();
         let page = client.audit().list_entries(request).await?;
+        if first {
+            tell_removed(page.removed.as_ref())?;
+        }
         for entry in page.entries.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
             show(entry, context)?;
             shown += 1;
@@ -185,9 +190,10 @@ pub(super) async fn summary(arguments: Summary, context: &mut Context) -> Result
         distinct_persons: arguments.persons,
         origin: arguments.log.origin,
     };
-    let groups = client.audit().summarize(request).await?.groups;
+    let summed = client.audit().summarize(request).await?;
+    tell_removed(summed.removed.as_ref())?;
     let by: Vec<&str> = arguments.by.iter().map(String::as_str).collect();
-    list_groups(&by, arguments.per.is_some(), arguments.persons, &groups, context)
+    list_groups(&by, arguments.per.is_some(), arguments.persons, &summed.groups, context)
 }
 
 pub(super) async fn who(arguments: Who, context: &mut Context) -> Result<(), Failure> {
@@ -215,6 +221,7 @@ pub(super) async fn who(arguments: Who, context: &mut Context) -> Result<(), Fai
         origin: arguments.log.origin,
     };
     let answer = client.audit().who_accessed(request).await?;
+    tell_removed(answer.removed.as_ref())?;
     list_groups(&WHO, false, false, &answer.groups, context)?;
     if !answer.earlier_origins.is_empty() {
         // Beside the answer, which may be read by a program; when nobody reads it, nobody misses it.

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::ask::{At, Log, list_groups};
+use super::keep::tell_removed;
 use crate::command::token::progress;
 use crate::export::write_proof;
 use crate::failure::Failure;
@@ -126,6 +127,7 @@ pub(super) async fn export(arguments: Export, context: &mut Context) -> Result<(
     let done = finished(&client, &id).await?;
     // When this breaks off, `exports` tells the id to go on with.
     fetch(&client, &done, file, &arguments.out).await?;
+    tell_removed(done.removed.as_ref())?;
     if !arguments.keep {
         client.audit().delete_export(DeleteExportRequest { id }).await?;
     }
@@ -232,6 +234,7 @@ pub(super) async fn verify_stored(
         ("from", json!(found.from_sequence)),
         ("until", json!(found.until_sequence)),
         ("entries_signed", json!(signed.size)),
+        ("entries_removed", json!(found.entries_removed)),
         ("root", text(hex::encode(signed.root))),
     ])
 }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod jobs;
+mod keep;
 mod offline;
 mod online;
 mod report;
@@ -72,6 +73,11 @@ pub(crate) enum Command {
     SignOff(jobs::SignOff),
     /// Show the sign-offs of a tenant (asks fuda-audit).
     SignOffs(jobs::SignOffs),
+    /// Show how long fuda-audit keeps entries, what it removed, and what is due next.
+    Retention(keep::Retention),
+    /// Legal holds: keep entries longer, end it, show them (asks fuda-audit).
+    #[command(subcommand)]
+    Hold(keep::Hold),
     /// Write a document of a tenant's entries to a file: registers, records of use, annual pack, incident pack and others
     /// (asks fuda-audit).
     Report(report::Report),
@@ -178,6 +184,8 @@ pub(super) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Exports(arguments) => jobs::exports(arguments, context).await,
         Command::SignOff(arguments) => jobs::sign_off(arguments, context).await,
         Command::SignOffs(arguments) => jobs::sign_offs(arguments, context).await,
+        Command::Retention(arguments) => keep::retention(arguments, context).await,
+        Command::Hold(command) => keep::hold(command, context).await,
         Command::Report(arguments) => report::report(arguments, context).await,
         Command::Reports(arguments) => report::list(arguments, context).await,
     }

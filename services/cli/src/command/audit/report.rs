@@ -110,6 +110,7 @@ pub(super) async fn report(arguments: Report, context: &mut Context) -> Result<(
     let mut file = create_private(&arguments.out)?;
     let written = file.write_all(&made.data).and_then(|()| file.sync_all());
     written.map_err(|error| Failure::output(&error))?;
+    super::keep::tell_removed(made.removed.as_ref())?;
     context.output.facts(vec![
         ("file", text(arguments.out.display().to_string())),
         ("bytes", json!(made.data.len())),
