@@ -3,8 +3,8 @@ use fuda_policy::Budget;
 use minicbor::{Decoder, data::Type};
 
 use super::*;
-use crate::AlarmCode;
 use crate::samples;
+use crate::{AlarmCode, DetailKey};
 
 /// The golden bytes were put together by a CBOR encoder of another language.
 const GOLDEN_FULL: &str = "828c1b0000019bf799a4006461636d650b781d7370696666653a2f2f667564612e6578616d706c652f706179726f6c6c\
@@ -135,7 +135,10 @@ fn the_bytes_of_a_full_entry_hold_only_ids_codes_counts_and_clean_text() {
             }
             Type::String => {
                 let value = decoder.str().unwrap();
-                assert!(!text::contains_my_number(value) && !text::contains_token(value), "{value}");
+                assert!(
+                    !fuda_core::text::contains_my_number(value) && !fuda_core::text::contains_token(value),
+                    "{value}"
+                );
                 texts += 1;
             }
             Type::Array => drop(decoder.array().unwrap()),
