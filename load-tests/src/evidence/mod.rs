@@ -7,6 +7,7 @@
 mod access;
 mod audit_complete;
 mod audit_files;
+mod audit_retention;
 mod audit_scale;
 mod budget;
 mod canary;
@@ -74,6 +75,7 @@ pub const ALL: &[Evidence] = &[
     reports::EVIDENCE,
     audit_scale::EVIDENCE,
     audit_files::EVIDENCE,
+    audit_retention::EVIDENCE,
 ];
 
 /// Found in every binary that was built with planted bugs (`services/consensus/src/log/failpoint.rs`).
