@@ -105,8 +105,25 @@ pub(crate) fn console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
 /// As [`console`], for people of a provider `corp` as well, one of whom is an auditor: `oidc:corp/tanaka`.
 pub(crate) fn console_with(count: u64, provider: Option<OidcSettings>) -> (tempfile::TempDir, Arc<Console>) {
     let dir = tempfile::tempdir().unwrap();
-    let (store, log, witness) = cosigned_store(dir.path(), count, 1_767_571_200);
-    let queries = Arc::new(Queries::open(dir.path(), "audit.test/one").unwrap());
+    let made = cosigned_store(dir.path(), count, 1_767_571_200);
+    let console = console_over(dir.path(), made, provider);
+    (dir, console)
+}
+
+/// As [`console`], after another log succeeded that of the entries.
+pub(crate) fn succeeded_console(count: u64) -> (tempfile::TempDir, Arc<Console>) {
+    let dir = tempfile::tempdir().unwrap();
+    let made = succeeded_store(dir.path(), count, 1_767_571_200);
+    let console = console_over(dir.path(), made, None);
+    (dir, console)
+}
+
+fn console_over(
+    dir: &Path,
+    (store, log, witness): (Store, VerifierKey, WitnessKey),
+    provider: Option<OidcSettings>,
+) -> Arc<Console> {
+    let queries = Arc::new(Queries::open(dir, "audit.test/one").unwrap());
     let reports = Reports::new(Facts::default(), "audit.test/one".to_owned());
     let asker = Asker::new(Arc::new(store), queries).with_reports(reports);
     let limits = Limits {
@@ -115,14 +132,14 @@ pub(crate) fn console_with(count: u64, provider: Option<OidcSettings>) -> (tempf
         total_bytes_max: 256 << 20,
         part_bytes: 1 << 20,
     };
-    let exports = Exports::open(dir.path(), asker.clone(), limits, CancellationToken::new()).unwrap();
+    let exports = Exports::open(dir, asker.clone(), limits, CancellationToken::new()).unwrap();
     let retention = retention(&asker, 10);
     let audit = Audit { asker, view: Arc::default(), log, witness, exports, retention };
     let mut auditors = Auditors::default();
     for auditor in ["spiffe://fuda.test/person/auditor", "oidc:corp/tanaka"] {
         assert!(auditors.add(CallerId::parse(auditor).unwrap(), Sight { tenant: None, callers: None }));
     }
-    (dir, Arc::new(Console::new(Arc::new(audit), Arc::new(auditors), provider).unwrap()))
+    Arc::new(Console::new(Arc::new(audit), Arc::new(auditors), provider).unwrap())
 }
 
 /// Retention of so many years, as a process of this store that starts now.

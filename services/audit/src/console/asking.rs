@@ -25,6 +25,8 @@ pub(super) struct Asking {
     pub(super) from: String,
     pub(super) until: String,
     pub(super) page: String,
+    /// An earlier log; empty: the one that is followed.
+    pub(super) origin: String,
 }
 
 /// A field of the form was not understood.
@@ -34,7 +36,7 @@ pub(super) struct Unclear;
 impl Asking {
     /// Whether anything is asked at all; an empty form is not entered anywhere.
     pub(super) fn is_asked(&self) -> bool {
-        let named = [&self.filter, &self.from, &self.until];
+        let named = [&self.filter, &self.from, &self.until, &self.origin];
         named.into_iter().chain(self.tests().map(|(_, value)| value)).any(|value| !value.trim().is_empty())
     }
 
@@ -73,7 +75,7 @@ impl Asking {
 
     /// The address of the same question on another page of answers, or on another page of the console.
     pub(super) fn address(&self, path: &str, page: &str) -> String {
-        let named = [("filter", &self.filter), ("from", &self.from), ("until", &self.until)];
+        let named = [("origin", &self.origin), ("filter", &self.filter), ("from", &self.from), ("until", &self.until)];
         let pairs = named.into_iter().chain(self.tests()).filter(|(_, value)| !value.is_empty());
         let mut pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         if !page.is_empty() {
@@ -81,6 +83,22 @@ impl Asking {
         }
         format!("{path}?{}", pairs.join("&"))
     }
+}
+
+/// Says that an earlier log is asked, and keeps asking it; nothing for the one that is followed.
+pub(super) fn earlier(visit: &Visit, origin: &str) -> Markup {
+    html! {
+        @if !origin.is_empty() {
+            input type="hidden" name="origin" value=(origin);
+            p.notice.warn.wide { (visit.say(texts::EARLIER_LEDGER)) " " code { (origin) } }
+        }
+    }
+}
+
+/// The address of an entry of a log.
+pub(super) fn entry_address(sequence: u64, origin: &str) -> String {
+    let origin = if origin.is_empty() { String::new() } else { format!("?origin={}", encoded(origin)) };
+    format!("/entry/{sequence}{origin}")
 }
 
 /// `field = "value"`. The filter knows no way to write a quotation mark, and no field may hold one.

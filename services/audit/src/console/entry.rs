@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use fuda_proto::ledger::v1 as pb;
+use fuda_proto::audit::v1 as pb;
+use fuda_proto::ledger::v1::Entry;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use maud::{Markup, html};
@@ -13,12 +14,19 @@ use serde::Deserialize;
 
 use super::guard::Visit;
 use super::texts::{self, Text};
-use super::{Console, codes, layout, reasons, time};
+use super::{Console, asking, codes, layout, reasons, time};
 
 /// Where an entry is asked for by number.
 #[derive(Deserialize)]
 pub(super) struct Asked {
     sequence: u64,
+}
+
+/// The log that an entry is of; empty: the one that is followed.
+#[derive(Deserialize)]
+pub(super) struct Log {
+    #[serde(default)]
+    origin: String,
 }
 
 pub(super) async fn find(Query(asked): Query<Asked>) -> Redirect {
@@ -29,24 +37,29 @@ pub(super) async fn entry(
     State(console): State<Arc<Console>>,
     Extension(visit): Extension<Visit>,
     Path(sequence): Path<u64>,
+    Query(Log { origin }): Query<Log>,
 ) -> Response {
-    let found = match console.entry(&visit, sequence).await {
+    let question = pb::GetEntryRequest { sequence, origin: origin.clone() };
+    let found = match console.entry(&visit, question).await {
         Ok(found) => found,
         Err(status) => return layout::refused_call(&visit, &status),
     };
     let Some(entry) = found.entry else { return layout::refused(&visit, StatusCode::NOT_FOUND) };
+    let pending = if origin.is_empty() { texts::VERDICT_PENDING } else { texts::KEY_NEEDED };
+    let there = |sequence: u64| asking::entry_address(sequence, &origin);
     let body = html! {
-        p #verdict.verdict.pending role="status" data-pending=(visit.say(texts::VERDICT_PENDING))
+        p #verdict.verdict.pending role="status" data-pending=(visit.say(pending))
             data-pass=(visit.say(texts::VERDICT_PASS)) data-fail=(visit.say(texts::VERDICT_FAIL)) {
             noscript { (visit.say(texts::NO_SCRIPT)) }
         }
-        (fields(&visit, &entry))
+        (asking::earlier(&visit, &origin))
+        (fields(&visit, &entry, &origin))
         (explanation(&visit, &entry.reason))
         h2 { (visit.say(texts::PROOF)) }
-        (proof(&console, &visit))
+        (proof(&console, &visit, &origin))
         nav.actions aria-label=(visit.say(texts::ENTRY)) {
-            @if sequence > 0 { a href={ "/entry/" (sequence - 1) } rel="prev" { (visit.say(texts::PREVIOUS)) } }
-            a href={ "/entry/" (sequence.saturating_add(1)) } rel="next" { (visit.say(texts::NEXT)) }
+            @if sequence > 0 { a href=(there(sequence - 1)) rel="prev" { (visit.say(texts::PREVIOUS)) } }
+            a href=(there(sequence.saturating_add(1))) rel="next" { (visit.say(texts::NEXT)) }
         }
         script src="/static/verify.js" defer {}
     };
@@ -58,8 +71,9 @@ pub(super) async fn bundle(
     State(console): State<Arc<Console>>,
     Extension(visit): Extension<Visit>,
     Path(sequence): Path<u64>,
+    Query(Log { origin }): Query<Log>,
 ) -> Response {
-    match console.entry(&visit, sequence).await {
+    match console.entry(&visit, pb::GetEntryRequest { sequence, origin }).await {
         Ok(found) => {
             let canonical = found.entry.map(|entry| hex::encode(entry.canonical)).unwrap_or_default();
             let path: Vec<String> = found.path.iter().map(hex::encode).collect();
@@ -71,7 +85,7 @@ pub(super) async fn bundle(
 }
 
 /// Fields of an entry in the order of the page; the names are those that the script compares by.
-fn named(entry: &pb::Entry) -> Vec<(&'static str, Text, String)> {
+fn named(entry: &Entry) -> Vec<(&'static str, Text, String)> {
     let budget = match entry.budget_max {
         0 => String::new(),
         most => format!("{} / {most}", entry.budget_used),
@@ -109,9 +123,14 @@ fn named(entry: &pb::Entry) -> Vec<(&'static str, Text, String)> {
     ]
 }
 
-fn fields(visit: &Visit, entry: &pb::Entry) -> Markup {
+fn fields(visit: &Visit, entry: &Entry, origin: &str) -> Markup {
+    let place = asking::entry_address(entry.sequence, origin);
+    let proof = match place.split_once('?') {
+        Some((path, query)) => format!("{path}/proof?{query}"),
+        None => format!("{place}/proof"),
+    };
     html! {
-        dl #entry.fields data-sequence=(entry.sequence) data-proof={ "/entry/" (entry.sequence) "/proof" } {
+        dl #entry.fields data-sequence=(entry.sequence) data-proof=(proof) {
             @for (name, text, value) in named(entry) {
                 @if !value.is_empty() {
                     dt { (visit.say(text)) }
@@ -134,7 +153,9 @@ fn explanation(visit: &Visit, reason: &str) -> Markup {
     }
 }
 
-fn proof(console: &Console, visit: &Visit) -> Markup {
+fn proof(console: &Console, visit: &Visit, origin: &str) -> Markup {
+    // The key of an earlier log is not kept; whoever kept it checks with it.
+    let log = if origin.is_empty() { console.audit.log.to_string() } else { String::new() };
     let steps = [
         ("bytes", texts::STEP_BYTES),
         ("path", texts::STEP_PATH),
@@ -152,7 +173,7 @@ fn proof(console: &Console, visit: &Visit) -> Markup {
         p { (visit.say(texts::COMPARE_KEYS)) }
         div.ask {
             label for="log-key" { (visit.say(texts::LOG_KEY)) }
-            input #log-key.code value=(console.audit.log) autocomplete="off" spellcheck="false";
+            input #log-key.code value=(log) autocomplete="off" spellcheck="false";
             label for="witness-key" { (visit.say(texts::WITNESS_KEY)) }
             input #witness-key.code value=(console.audit.witness) autocomplete="off" spellcheck="false";
         }

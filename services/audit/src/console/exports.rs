@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,14 +40,18 @@ const FORMS: [Form; 5] = [
     (pb::ExportFormat::Ledger, "ledger", "ledger", "application/octet-stream", texts::FORM_LEDGER),
 ];
 
-pub(super) async fn exports(State(console): State<Arc<Console>>, Extension(visit): Extension<Visit>) -> Response {
+pub(super) async fn exports(
+    State(console): State<Arc<Console>>,
+    Extension(visit): Extension<Visit>,
+    Query(asking): Query<Asking>,
+) -> Response {
     let jobs = match console.exports(&visit).await {
         Ok(jobs) => jobs,
         Err(status) => return layout::refused_call(&visit, &status),
     };
     let body = html! {
         p { (visit.say(texts::EXPORTS_INTRO)) }
-        (form(&visit))
+        (form(&visit, &asking.origin))
         h2 { (visit.say(texts::EXPORTS)) }
         @if jobs.is_empty() { p.notice { (visit.say(texts::NO_EXPORTS)) } }
         @else { (table(&visit, &jobs)) p.actions { a href="/exports" { (visit.say(texts::LOOK_AGAIN)) } } }
@@ -55,10 +59,11 @@ pub(super) async fn exports(State(console): State<Arc<Console>>, Extension(visit
     layout::page(&visit, "/exports", visit.say(texts::EXPORTS), &body)
 }
 
-fn form(visit: &Visit) -> Markup {
+fn form(visit: &Visit, origin: &str) -> Markup {
     html! {
         form.ask method="post" action="/exports" {
             (layout::form_field(visit))
+            (asking::earlier(visit, origin))
             (asking::field(visit, "tenant", texts::TENANT, "text", ""))
             (asking::field(visit, "subject", texts::SUBJECT, "text", ""))
             (asking::field(visit, "caller", texts::CALLER, "text", ""))
@@ -94,7 +99,8 @@ fn table(visit: &Visit, jobs: &[pb::Export]) -> Markup {
             tbody { @for job in jobs { tr {
                 th scope="row" { (state(visit, job)) }
                 td { (visit.say(form_of(job.format()).4)) }
-                td.code { @if job.filter.is_empty() { (visit.say(texts::ALL_OF_THEM)) } @else { (job.filter) } }
+                td.code { @if job.filter.is_empty() { (visit.say(texts::ALL_OF_THEM)) } @else { (job.filter) }
+                    div.quiet { (job.origin) } }
                 td.number { (grouped(job.entries)) }
                 td.number { (grouped(job.bytes)) }
                 td { (time::shown(job.start_time.as_ref())) }
@@ -149,10 +155,8 @@ pub(super) async fn start(
     let (Ok(filter), Some((format, ..))) = (asking.filter(), format) else {
         return layout::refused(&visit, StatusCode::BAD_REQUEST);
     };
-    match console
-        .start_export(&visit, pb::StartExportRequest { filter, format: format.into(), ..Default::default() })
-        .await
-    {
+    let question = pb::StartExportRequest { filter, format: format.into(), origin: field("origin") };
+    match console.start_export(&visit, question).await {
         Ok(()) => Redirect::to("/exports").into_response(),
         Err(status) => layout::refused_call(&visit, &status),
     }

@@ -99,12 +99,8 @@ impl Console {
         Ok(self.audit.get_retention(asked_by(visit, pb::GetRetentionRequest {})).await?.into_inner())
     }
 
-    async fn entry(&self, visit: &Visit, sequence: u64) -> Result<pb::GetEntryResponse, Status> {
-        Ok(self
-            .audit
-            .get_entry(asked_by(visit, pb::GetEntryRequest { sequence, ..Default::default() }))
-            .await?
-            .into_inner())
+    async fn entry(&self, visit: &Visit, question: pb::GetEntryRequest) -> Result<pb::GetEntryResponse, Status> {
+        Ok(self.audit.get_entry(asked_by(visit, question)).await?.into_inner())
     }
 
     async fn list(&self, visit: &Visit, question: pb::ListEntriesRequest) -> Result<pb::ListEntriesResponse, Status> {

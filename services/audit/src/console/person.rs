@@ -33,6 +33,7 @@ pub(super) async fn who(
         let question = pb::WhoAccessedRequest {
             tenant: asking.tenant.trim().to_owned(),
             subject: asking.subject.trim().to_owned(),
+            origin: asking.origin.clone(),
             ..pb::WhoAccessedRequest::default()
         };
         match console.who(&visit, question).await {
@@ -43,16 +44,31 @@ pub(super) async fn who(
     let body = html! {
         p { (visit.say(texts::WHO_INTRO)) }
         form.ask method="get" action="/who" {
+            (asking::earlier(&visit, &asking.origin))
             (asking::field(&visit, "tenant", texts::TENANT, "text", &asking.tenant))
             (asking::field(&visit, "subject", texts::SUBJECT, "text", &asking.subject))
             div.wide { button { (visit.say(texts::SHOW)) } }
         }
         @if let Some(answer) = answer {
             (removed(&visit, answer.removed.as_ref()))
+            (unread(&visit, &answer.earlier_origins, &asking))
             (accesses(&visit, &answer.groups, &asking))
         }
     };
     layout::page(&visit, "/who", visit.say(texts::WHO), &body)
+}
+
+/// Logs that were not read, so that an answer is never taken for the whole.
+fn unread(visit: &Visit, origins: &[String], asking: &Asking) -> Markup {
+    let there = |origin: &String| Asking { origin: origin.clone(), ..asking.clone() }.address("/who", "");
+    html! {
+        @if !origins.is_empty() {
+            div.notice.warn #unread {
+                (visit.say(texts::EARLIER_UNREAD))
+                ul { @for origin in origins { li { a href=(there(origin)) { (origin) } } } }
+            }
+        }
+    }
 }
 
 fn accesses(visit: &Visit, groups: &[pb::Group], asking: &Asking) -> Markup {
@@ -68,6 +84,7 @@ fn accesses(visit: &Visit, groups: &[pb::Group], asking: &Asking) -> Markup {
         texts::LAST,
     ];
     let entries = |subject: &str, caller: &str, action: &str, decision: &str| Asking {
+        origin: asking.origin.clone(),
         tenant: asking.tenant.clone(),
         subject: subject.to_owned(),
         caller: caller.to_owned(),

@@ -8,6 +8,7 @@ use axum::response::Response;
 use fuda_proto::audit::v1 as pb;
 use maud::{Markup, html};
 
+use super::asking::Asking;
 use super::guard::Visit;
 use super::overview::grouped;
 use super::{Console, layout, texts, time};
@@ -39,7 +40,8 @@ fn table(visit: &Visit, predecessors: &[pb::Predecessor]) -> Markup {
         div.scroll tabindex="0" role="region" aria-label=(visit.say(texts::PREDECESSORS)) { table #predecessors {
             thead { tr { @for text in columns { th scope="col" { (visit.say(text)) } } } }
             tbody { @for predecessor in predecessors { tr {
-                th.code scope="row" { (predecessor.origin) }
+                @let entries = Asking { origin: predecessor.origin.clone(), ..Asking::default() };
+                th.code scope="row" { a href=(entries.address("/search", "")) { (predecessor.origin) } }
                 td.number { (grouped(predecessor.entries)) }
                 td.code { (hex::encode(&predecessor.root)) }
                 td { (lost(visit, predecessor)) }

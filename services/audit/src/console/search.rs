@@ -30,7 +30,7 @@ pub(super) async fn search(
             filter,
             page_size: PAGE_ENTRIES,
             page_token: asking.page.clone(),
-            ..Default::default()
+            origin: asking.origin.clone(),
         };
         match console.list(&visit, question).await {
             Ok(answer) => Some(answer),
@@ -43,7 +43,7 @@ pub(super) async fn search(
         (form(&visit, &asking))
         @if let Some(answer) = answer {
             (removed(&visit, answer.removed.as_ref()))
-            (entries(&visit, &answer.entries))
+            (entries(&visit, &answer.entries, &asking.origin))
             @if !answer.next_page_token.is_empty() {
                 p.actions { a.button rel="next" href=(asking.address("/search", &answer.next_page_token)) {
                     (visit.say(texts::OLDER)) } }
@@ -56,6 +56,7 @@ pub(super) async fn search(
 fn form(visit: &Visit, asking: &Asking) -> Markup {
     html! {
         form.ask method="get" action="/search" role="search" {
+            (asking::earlier(visit, &asking.origin))
             (asking::field(visit, "tenant", texts::TENANT, "text", &asking.tenant))
             (asking::field(visit, "subject", texts::SUBJECT, "text", &asking.subject))
             (asking::field(visit, "caller", texts::CALLER, "text", &asking.caller))
@@ -73,7 +74,7 @@ fn form(visit: &Visit, asking: &Asking) -> Markup {
 }
 
 /// A table of entries, each linked to its proof.
-fn entries(visit: &Visit, entries: &[Entry]) -> Markup {
+fn entries(visit: &Visit, entries: &[Entry], origin: &str) -> Markup {
     let columns = [
         texts::SEQUENCE,
         texts::TIME,
@@ -92,7 +93,8 @@ fn entries(visit: &Visit, entries: &[Entry]) -> Markup {
             div.scroll tabindex="0" role="region" aria-label=(visit.say(texts::SEARCH)) { table #entries {
                 thead { tr { @for text in columns { th scope="col" { (visit.say(text)) } } } }
                 tbody { @for entry in entries { tr {
-                    th.number scope="row" { a href={ "/entry/" (entry.sequence) } { (entry.sequence) } }
+                    th.number scope="row" {
+                        a href=(asking::entry_address(entry.sequence, origin)) { (entry.sequence) } }
                     td { (time::shown(entry.time.as_ref())) }
                     td { (entry.tenant) }
                     td { (codes::show_action(visit, &entry.action)) }

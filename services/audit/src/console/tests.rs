@@ -320,3 +320,29 @@ async fn codes_stand_beside_their_names() {
     let entry = shown(&console, &format!("/entry/{denied}?lang=ja")).await;
     assert!(entry.contains("<span data-field=\"decision\">denied</span> <span class=\"quiet\">拒否</span>"), "{entry}");
 }
+
+#[tokio::test]
+async fn an_earlier_ledger_is_one_link_away_and_never_forgotten() {
+    let (_dir, console) = samples::succeeded_console(300);
+    let page = shown(&console, "/predecessors?lang=en").await;
+    let address = page.split("href=\"/search?origin=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert_eq!(address, "fuda.test%2Flog");
+    assert!(shown(&console, "/search?tenant=acme&lang=en").await.contains("Nothing was found."));
+    let page = shown(&console, &format!("/search?origin={address}&tenant=acme&lang=en")).await;
+    assert!(page.contains("This is an earlier ledger:") && page.contains("name=\"origin\" value=\"fuda.test/log\""));
+    let entry = page.split("href=\"/entry/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let page = shown(&console, &format!("/entry/{}&lang=en", entry.replace("&amp;", "&"))).await;
+    assert!(page.contains("data-pending=\"Paste the public key"), "{page}");
+    assert!(page.contains("/proof?origin=fuda.test%2Flog\"") && page.contains("id=\"log-key\" value=\"\""), "{page}");
+    let (sequence, query) = entry.split_once('?').unwrap();
+    let proof: serde_json::Value =
+        serde_json::from_str(&shown(&console, &format!("/entry/{sequence}/proof?{query}")).await).unwrap();
+    assert!(proof["checkpoint"].as_str().unwrap().starts_with("fuda.test/log\n"), "{proof}");
+    let subject = samples::entry(sequence.parse().unwrap()).item.subject.unwrap();
+    let who = shown(&console, &format!("/who?tenant=acme&subject={subject}&lang=en")).await;
+    assert!(who.contains("id=\"unread\"") && who.contains("/who?origin=fuda.test%2Flog"), "{who}");
+    let who = shown(&console, &format!("/who?tenant=acme&subject={subject}&origin={address}&lang=en")).await;
+    assert!(!who.contains("id=\"unread\"") && who.contains("id=\"who\""), "{who}");
+    let (status, ..) = answer(&console, Some(peer(AUDITOR, 1)), get_page("/search?origin=elsewhere")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}

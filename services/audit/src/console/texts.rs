@@ -129,6 +129,8 @@ texts! {
     PASS: "一致", "holds";
     FAIL: "不一致", "FAILS";
     VERDICT_PENDING: "検証しています…", "Checking…";
+    KEY_NEEDED: "以前の台帳の公開鍵を下の欄に貼り付けて、検証してください。",
+        "Paste the public key of the earlier ledger below, then check.";
     VERDICT_PASS: "検証しました。この記録は、表示された鍵で署名された台帳に含まれています。",
         "Verified. This entry is in the ledger that the keys shown have signed.";
     VERDICT_FAIL: "検証に失敗しました。この記録を信用しないでください。",
@@ -233,6 +235,8 @@ texts! {
     PREDECESSORS_INTRO: "復元の際に、二人の責任者の署名によりこの台帳へ引き継がれた、以前の台帳です。",
         "Ledgers that this one succeeds after a restore, as two people stated with their signatures.";
     NO_PREDECESSORS: "以前の台帳はありません。", "There is no earlier ledger.";
+    EARLIER_LEDGER: "以前の台帳を表示しています。", "This is an earlier ledger:";
+    EARLIER_UNREAD: "次の以前の台帳の記録は、下の表に含まれていません。", "Entries of these earlier ledgers are not in the table:";
     LOST_ENTRIES: "失われた記録", "Entries lost";
     SUCCESSOR: "後継の台帳", "Successor";
     STATED_BY: "署名者", "Stated by";

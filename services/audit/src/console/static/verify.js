@@ -301,4 +301,6 @@ async function verify() {
 }
 
 document.getElementById('check').addEventListener('click', verify);
-verify();
+// Of an earlier ledger the page has no key: there is nothing to check until somebody pastes his.
+if (document.getElementById('log-key').value) verify();
+else judge(document.getElementById('verdict'), 'pending', '');
