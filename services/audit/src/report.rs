@@ -9,7 +9,9 @@ use fuda_core::{Code, Day, Invalid, SubjectRef, TenantId, Timestamp, Zone};
 use fuda_ledger::{DetailKey, Entry};
 use fuda_policy::Action;
 use fuda_proto::audit::v1 as pb;
-use fuda_report::{Basis, Collector, Document, Facts, Incident, Language, ReportKind, Request, SignOff, Witness};
+use fuda_report::{
+    Basis, Collector, Document, Events, Facts, Incident, Language, ReportKind, Request, SignOff, Witness,
+};
 use parking_lot::Mutex;
 
 use crate::ask::{Asker, Failure};
@@ -71,6 +73,8 @@ pub(crate) struct Made {
     pub(crate) bytes: Vec<u8>,
     /// What was removed of the time it tells of.
     pub(crate) removed: Option<Removed>,
+    /// The first entry that is in no page yet; 0: all are told.
+    pub(crate) next_sequence: u64,
 }
 
 /// What was asked for, read.
@@ -138,6 +142,7 @@ impl Plan {
             subject,
             incident: message.incident.as_ref().map(incident).transpose()?,
             partial: sight.tenant.is_some() || sight.callers.is_some(),
+            events: events(form, message.events_from_sequence)?,
         };
         request.check().map_err(failure)?;
         let filter = message.incident.as_ref().map_or("", |incident| &incident.filter);
@@ -155,7 +160,11 @@ impl Plan {
             question += &format!(" AND {}", incident.filter);
         }
         let form = message.format().as_str_name();
-        (question, format!("{} {from} {until} {} {form}", report.code(), language.code()))
+        let page = match self.request.events.from {
+            0 => String::new(),
+            from => format!(" from {from}"),
+        };
+        (question, format!("{} {from} {until} {} {form}{page}", report.code(), language.code()))
     }
 
     fn make(self, asker: &Asker, asked: &Entered, made_by: String) -> Result<Made, Failure> {
@@ -168,6 +177,10 @@ impl Plan {
             self.request.from,
             self.request.until
         );
+        let name = match self.request.events.from {
+            0 => name,
+            from => format!("{name}-from-{from}"),
+        };
         let (document, removed) = asker.store().read_with(|reader| self.document(asker, reader, asked, made_by))?;
         let (extension, media_type, bytes) = match self.form {
             pb::ReportFormat::Unspecified | pb::ReportFormat::Html => {
@@ -179,7 +192,9 @@ impl Plan {
         if bytes.len() > DOCUMENT_BYTES_MAX {
             return Err(too_much());
         }
-        Ok(Made { file_name: format!("{name}.{extension}"), media_type, bytes, removed })
+        // On paper there are no further pages.
+        let next_sequence = document.next_event.filter(|_| extension != "html").unwrap_or_default();
+        Ok(Made { file_name: format!("{name}.{extension}"), media_type, bytes, removed, next_sequence })
     }
 
     fn document(
@@ -200,10 +215,12 @@ impl Plan {
         let facts = Facts { witnesses: cosigned.into_iter().collect(), sign_offs, ..reports.facts.clone() };
         let mut collector = Collector::new(self.request.clone(), facts).map_err(failure)?;
         let (from, until) = collector.wanted();
-        let vault = vault_acts(reader, asked, until)?;
+        let first = self.request.events.from;
+        // A further page of entries tells of none of these acts.
+        let vault = if first == 0 { vault_acts(reader, asked, until)? } else { Vec::new() };
         let mut filter = self.filter.clone().and(Field::Tenant, self.request.tenant.as_str());
         (filter.from, filter.until) = (filter.from.max(from), filter.until.min(until));
-        feed(reader, asked, &filter, vault, &mut collector)?;
+        feed(reader, asked, (&filter, first), vault, &mut collector)?;
         let removed = reader.removed_within(filter.from, filter.until)?;
         let head = live.head();
         let basis = Basis {
@@ -270,19 +287,28 @@ fn vault_acts(reader: &Reader<'_>, asked: &Entered, until: Timestamp) -> Result<
 fn feed(
     reader: &Reader<'_>,
     asked: &Entered,
-    filter: &Filter,
+    (filter, first): (&Filter, u64),
     vault: Vec<Entry>,
     collector: &mut Collector,
 ) -> Result<(), Failure> {
     let mut vault = vault.into_iter().peekable();
     let mut taken = Ok(());
-    reader.scan(asked, filter, 0, &mut |row| {
+    reader.scan(asked, filter, first, &mut |row| {
         let before = core::iter::from_fn(|| vault.next_if(|act| act.item.sequence < row.entry.item.sequence));
         taken = before.into_iter().try_for_each(|act| collector.take(&act)).and_then(|()| collector.take(&row.entry));
-        if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if taken.is_ok() && !collector.is_full() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     taken.map_err(failure)?;
     vault.try_for_each(|act| collector.take(&act)).map_err(failure)
+}
+
+/// Which entries a record of use shows one by one; on paper there is one page.
+fn events(form: pb::ReportFormat, from: u64) -> Result<Events, Invalid> {
+    match form {
+        pb::ReportFormat::Csv | pb::ReportFormat::Json => Ok(Events { from, max: Events::PAGE_MAX }),
+        _ if from == 0 => Ok(Events::PRINTED),
+        _ => Err(Invalid::new("events_from_sequence", "must be 0 except in csv and json")),
+    }
 }
 
 fn incident(message: &pb::ReportIncident) -> Result<Incident, Failure> {

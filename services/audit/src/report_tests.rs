@@ -151,3 +151,24 @@ fn a_sign_off_covers_whole_days_of_the_zone() {
     assert_eq!(days("2025-12-31T15:00:00Z/2026-01-31T14:59:00Z"), found("2026-01-01", "2026-01-30"));
     assert_eq!(days("nonsense"), None);
 }
+
+#[tokio::test]
+async fn a_further_page_holds_the_entries_from_its_beginning_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (asker, who) = (asker(dir.path()), auditor(None));
+    let page = |events_from_sequence: u64| pb::MakeReportRequest { events_from_sequence, ..usage("acme") };
+    let first = made(&asker, &who, &page(0)).await.unwrap();
+    assert_eq!(first.next_sequence, 0, "one page holds them all");
+    let sequences = |made: &Made| -> Vec<u64> {
+        let document: Value = serde_json::from_slice(&made.bytes).unwrap();
+        table(&document, "events").iter().map(|row| row[0].as_u64().unwrap()).collect()
+    };
+    let all = sequences(&first);
+    let of_acme = |place: &u64| samples::entry(*place).common.tenant.is_some_and(|tenant| tenant.as_str() == "acme");
+    assert_eq!(all, (0..ENTRIES).filter(of_acme).collect::<Vec<_>>());
+    let further = made(&asker, &who, &page(3_000)).await.unwrap();
+    assert_eq!(sequences(&further), all.into_iter().filter(|place| *place >= 3_000).collect::<Vec<_>>());
+    assert_eq!(further.file_name, "usage-acme-2026-01-01-2026-01-31-from-3000.json");
+    let printed = pb::MakeReportRequest { format: pb::ReportFormat::Html.into(), ..page(3_000) };
+    assert!(made(&asker, &who, &printed).await.is_err_and(|status| status.message().contains("FUDA-1003")));
+}

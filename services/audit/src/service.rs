@@ -165,6 +165,7 @@ impl AuditService for Audit {
             file_name: made.file_name,
             media_type: made.media_type.to_owned(),
             removed: made.removed.map(removed_to_wire),
+            next_sequence: made.next_sequence,
         }))
     }
 

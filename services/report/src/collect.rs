@@ -70,12 +70,18 @@ impl Collector {
         self.fold.take(&Seen { entry, zone: &self.request.zone, in_period })
     }
 
+    /// Whether no further entry changes the document: a page that is not the first is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.fold.is_full()
+    }
+
     /// The document.
     #[must_use]
     pub fn finish(self, basis: &Basis) -> Document {
         let Self { request, facts, catalogue, behind, read, fold, .. } = self;
         let context = Context { request: &request, facts: &facts, catalogue: &catalogue, behind, basis };
-        let Parts { sections, mut notes, signatures } = fold.finish(&context);
+        let Parts { sections, mut notes, signatures, next_event } = fold.finish(&context);
         if request.partial {
             notes.insert(0, context.say(Text::NotePartial).to_owned());
         }
@@ -93,6 +99,7 @@ impl Collector {
             notes,
             sections,
             signatures,
+            next_event,
             zone: request.zone.clone(),
         }
     }

@@ -172,4 +172,6 @@ pub struct Document {
     pub sections: Vec<Section>,
     /// Who signs it.
     pub signatures: Vec<Text>,
+    /// The first entry of the next page; `None` when all are told.
+    pub next_event: Option<u64>,
 }

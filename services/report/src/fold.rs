@@ -37,12 +37,18 @@ pub(crate) struct Parts {
     pub(crate) sections: Vec<Section>,
     pub(crate) notes: Vec<String>,
     pub(crate) signatures: Vec<Text>,
+    pub(crate) next_event: Option<u64>,
 }
 
 /// One report.
 pub(crate) trait Fold {
     /// Takes the next entry of the tenant or of the whole vault.
     fn take(&mut self, seen: &Seen<'_>) -> Result<(), Error>;
+
+    /// Whether it takes nothing more.
+    fn is_full(&self) -> bool {
+        false
+    }
 
     /// What it comes to.
     fn finish(self: Box<Self>, context: &Context<'_>) -> Parts;
@@ -52,7 +58,7 @@ pub(crate) trait Fold {
 pub(crate) fn of(request: &Request) -> Box<dyn Fold + Send> {
     match request.report {
         ReportKind::Register => Box::<register::Register>::default(),
-        ReportKind::Usage => Box::<usage::Usage>::default(),
+        ReportKind::Usage => Box::new(usage::Usage::of(request.events)),
         ReportKind::Outputs => Box::<outputs::Outputs>::default(),
         ReportKind::Deletion => Box::<deletion::Deletion>::default(),
         ReportKind::Roster => Box::<roster::Roster>::default(),

@@ -24,7 +24,7 @@ pub use error::Error;
 pub use facts::{Facts, Key, Party, PolicyDocument, SignOff, Site, SiteUse, TenantFacts, Witness};
 pub use kind::ReportKind;
 pub use render::{CsvFile, STYLE, STYLE_SHA256_BASE64};
-pub use request::{Basis, Incident, Language, Request};
+pub use request::{Basis, Events, Incident, Language, Request};
 pub use texts::Text;
 
 /// Rows of one table; what is behind them is counted and said in a note.

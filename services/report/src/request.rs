@@ -52,6 +52,23 @@ pub struct Incident {
     pub summary: String,
 }
 
+/// Which entries a record of use shows one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Events {
+    /// The first one by its place in the ledger. Of a document that does not begin with 0, nothing else is told: it is a
+    /// further page of one that did.
+    pub from: u64,
+    /// How many at most; [`crate::Document::next_event`] is where the next page begins.
+    pub max: usize,
+}
+
+impl Events {
+    /// On paper.
+    pub const PRINTED: Self = Self { from: 0, max: 2_000 };
+    /// Most of one page of a file: a few megabytes.
+    pub const PAGE_MAX: usize = 10_000;
+}
+
 /// One document that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -73,6 +90,8 @@ pub struct Request {
     pub incident: Option<Incident>,
     /// Whether whoever asks sees only a part of the ledger (one tenant, one entrusted party): the document then says so.
     pub partial: bool,
+    /// The entries that [`ReportKind::Usage`] shows one by one.
+    pub events: Events,
 }
 
 impl Request {
@@ -95,6 +114,9 @@ impl Request {
         }
         if days >= Self::PERIOD_DAYS_MAX {
             return Err(Invalid::new("until", "must be within 3660 days of from").into());
+        }
+        if self.events.from > 0 && self.report != ReportKind::Usage {
+            return Err(Invalid::new("events_from_sequence", "must be 0 except for usage").into());
         }
         if self.subject.is_some() != wants_subject {
             return Err(Invalid::new("subject", "must be set exactly for disclosure").into());

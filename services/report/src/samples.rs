@@ -7,7 +7,7 @@ use fuda_core::{
 use fuda_ledger::{Common, Decision, Detail, DetailKey, Entry, EntryItem};
 use fuda_policy::{Action, DenyReason, GrantId};
 
-use crate::{Basis, Collector, Document, Facts, Incident, Language, ReportKind, Request};
+use crate::{Basis, Collector, Document, Events, Facts, Incident, Language, ReportKind, Request};
 
 /// 2026-01-26T00:00:00Z, nine in the morning in Tokyo.
 pub(crate) const TIME: Timestamp = Timestamp::from_millis(1_769_385_600_000);
@@ -152,6 +152,7 @@ pub(crate) fn request(report: ReportKind) -> Request {
         subject: (report == ReportKind::Disclosure).then(|| SubjectRef::parse("e-1").unwrap()),
         incident: (report == ReportKind::Incident).then_some(incident),
         partial: false,
+        events: Events::PRINTED,
     }
 }
 

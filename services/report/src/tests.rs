@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::document::{Cell, Document, Table};
 use crate::samples::{DAY_MS, HOUR_MS, Log, TIME, basis, day, of_person, request};
 use crate::{
-    Collector, Error, Facts, Incident, Key, Language, Party, ReportKind, Request, SignOff, Site, SiteUse, TenantFacts,
-    Text,
+    Collector, Error, Events, Facts, Incident, Key, Language, Party, ReportKind, Request, SignOff, Site, SiteUse,
+    TenantFacts, Text,
 };
 
 const GRANT: &str = "11111111111111111111111111111111";
@@ -512,4 +512,39 @@ fn kinds_have_their_names_in_both_languages() {
         let document = log.document(&Request { language, ..request(ReportKind::Register) }, &Facts::default());
         assert_eq!(column(&document, "files", Text::FileKind), [format!("{name} (my_number)")]);
     }
+}
+
+#[test]
+fn a_record_of_use_tells_every_entry_page_by_page() {
+    let log = year();
+    let page = |from: u64, max: usize| {
+        let wanted = Request { events: Events { from, max }, ..request(ReportKind::Usage) };
+        log.document(&wanted, &Facts::default())
+    };
+    let whole = page(0, Events::PAGE_MAX);
+    let all = shown(&whole, "events");
+    assert!(all.len() > 3 && whole.next_event.is_none() && table(&whole, "events").left_out == 0);
+    let (mut told, mut from, mut pages) = (Vec::new(), 0, 0);
+    loop {
+        let document = page(from, 2);
+        let rows = shown(&document, "events");
+        assert!(rows.len() <= 2 && document.sections.len() == if pages == 0 { whole.sections.len() } else { 1 });
+        if pages == 0 {
+            // The first page says how many more there are, on paper too.
+            assert_eq!(table(&document, "events").left_out as usize, all.len() - 2);
+            assert!(document.html().contains("the next page begins at"));
+            assert_eq!(shown(&document, "works"), shown(&whole, "works"));
+        }
+        told.extend(rows);
+        pages += 1;
+        let json: Value = serde_json::from_slice(&document.json().unwrap()).unwrap();
+        assert_eq!(json["next_sequence"].as_u64(), document.next_event);
+        match document.next_event {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    assert_eq!((told, pages), (all.clone(), all.len().div_ceil(2)));
+    let refused = Request { events: Events { from: 1, max: 2 }, ..request(ReportKind::Roster) };
+    assert_eq!(invalid(&Collector::new(refused, Facts::default()).unwrap_err()).field, "events_from_sequence");
 }

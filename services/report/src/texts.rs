@@ -375,6 +375,8 @@ texts! {
     NoteNoNumbers "本書は個人番号、その一部、ハッシュ値及びトークンを含みません。" "This document contains no number, no part or hash of one, and no token."
     NoteWorks "作業（work reference）ごとに一行。作業の記載がない利用は、システムごとに一行にまとめます。本人の数は重複を除き、拒否を含みません。" "One line per work reference; use without one is one line per caller. Persons are distinct, denials not counted."
     NoteEvents "明細の全件と検証用の証明は、台帳のエクスポートで得られます。" "All entries, with proofs, are in an export of the ledger."
+    NoteEventsGoOn "残りの明細は、CSV・JSON の続きのページ(events_from_sequence、fuda audit report は自動で全ページを取得)にあります。" "The other entries are in the further pages of the CSV and JSON forms (events_from_sequence; fuda audit report fetches all pages)."
+    NextEvent "続きの先頭の番号" "the next page begins at"
     NoteOutputs "再送された応答は二度数えません。" "What a retry got again is counted once."
     NoteShown "VerifyNumber は照合のみで番号を表示しません。" "VerifyNumber compares and shows no number."
     NoteDeletion "この版の保管庫は番号を消去しません。利用停止と失効は消去ではありません。" "This version of the vault erases nothing. Disabled and superseded is not erased."

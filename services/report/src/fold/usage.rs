@@ -7,10 +7,7 @@ use fuda_ledger::{Decision, Entry};
 
 use super::{Context, Distinct, Fold, Parts, Seen, is_use, remember, who};
 use crate::document::{Cell, Section, Table};
-use crate::{DISTINCT_MAX, Error, Text};
-
-/// Entries that are shown one by one; an export has them all.
-const EVENTS_MAX: usize = 2_000;
+use crate::{DISTINCT_MAX, Error, Events, Text};
 
 /// What was done under one work reference, or without one by one caller.
 #[derive(Default)]
@@ -28,12 +25,45 @@ struct Work {
 }
 
 /// The fold.
-#[derive(Default)]
 pub(crate) struct Usage {
+    wanted: Events,
     works: BTreeMap<(Option<String>, String), Work>,
     by_purpose: BTreeMap<(String, String), Work>,
     events: Vec<Vec<Cell>>,
-    uses: u64,
+    /// The first entry that is not shown any more.
+    next: Option<u64>,
+    left_out: u64,
+}
+
+impl Usage {
+    /// With these entries one by one.
+    pub(crate) fn of(wanted: Events) -> Self {
+        Self {
+            wanted,
+            works: BTreeMap::new(),
+            by_purpose: BTreeMap::new(),
+            events: Vec::new(),
+            next: None,
+            left_out: 0,
+        }
+    }
+
+    fn is_first_page(&self) -> bool {
+        self.wanted.from == 0
+    }
+
+    fn show(&mut self, entry: &Entry) {
+        let sequence = entry.item.sequence.0;
+        if sequence < self.wanted.from {
+            return;
+        }
+        if self.events.len() < self.wanted.max {
+            self.events.push(event(entry));
+        } else {
+            self.next.get_or_insert(sequence);
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
 }
 
 impl Work {
@@ -61,6 +91,10 @@ impl Fold for Usage {
         if !seen.in_period || !is_use(entry.common.action) {
             return Ok(());
         }
+        self.show(entry);
+        if !self.is_first_page() {
+            return Ok(());
+        }
         let caller = entry.common.caller.to_string();
         let reference = entry.common.work_reference.as_ref().map(ToString::to_string);
         // Work without a reference is told apart by who called; work with one is one piece, whoever took part.
@@ -68,29 +102,41 @@ impl Fold for Usage {
         self.works.entry((reference, by)).or_default().take(entry)?;
         let purpose = entry.common.purpose.as_ref().map(ToString::to_string).unwrap_or_default();
         self.by_purpose.entry((purpose, caller)).or_default().take(entry)?;
-        self.uses = self.uses.saturating_add(1);
-        if self.events.len() < EVENTS_MAX {
-            self.events.push(event(entry));
-        }
         if self.works.len() > DISTINCT_MAX / 8 { Err(Error::TooMany(DISTINCT_MAX / 8)) } else { Ok(()) }
     }
 
+    /// How many come behind a further page was told on the first.
+    fn is_full(&self) -> bool {
+        !self.is_first_page() && self.next.is_some()
+    }
+
     fn finish(self: Box<Self>, context: &Context<'_>) -> Parts {
+        let mut events = Table::new("events", &EVENT_COLUMNS);
+        events.left_out = if self.is_first_page() { self.left_out } else { 0 };
+        let (first, next_event) = (self.is_first_page(), self.next);
+        let mut shown =
+            Section::table(Text::SectionEvents, events.filled(self.events)).note(context.say(Text::NoteEvents));
+        if let Some(next) = next_event {
+            shown = shown
+                .note(context.say(Text::NoteEventsGoOn))
+                .note(format!("{}: #{next}", context.say(Text::NextEvent)));
+        }
+        if !first {
+            return Parts { sections: vec![shown], next_event, ..Parts::default() };
+        }
         let works = Table::new("works", &WORK_COLUMNS)
             .filled(self.works.iter().map(|((reference, _), work)| work_row(context, reference.as_deref(), work)));
         let purposes = Table::new("purposes", &PURPOSE_COLUMNS).filled(
             self.by_purpose.iter().map(|((purpose, caller), work)| purpose_row(context, purpose, caller, work)),
         );
-        let mut events = Table::new("events", &EVENT_COLUMNS);
-        events.left_out = self.uses.saturating_sub(u64::try_from(self.events.len()).unwrap_or(u64::MAX));
-        let events = events.filled(self.events);
         Parts {
             sections: vec![
                 Section::table(Text::SectionWorks, works).note(context.say(Text::NoteWorks)),
                 Section::table(Text::SectionByPurpose, purposes),
-                Section::table(Text::SectionEvents, events).note(context.say(Text::NoteEvents)),
+                shown,
             ],
             signatures: vec![Text::SignHandler, Text::SignResponsible],
+            next_event,
             ..Parts::default()
         }
     }

@@ -28,6 +28,7 @@ impl Document {
             "head": head,
             "notes": self.notes,
             "sections": self.sections.iter().map(|part| section(part, language)).collect::<Vec<_>>(),
+            "next_sequence": self.next_event,
             "signatures": self.signatures.iter().map(|signer| signer.of(language)).collect::<Vec<_>>(),
         });
         serde_json::to_vec_pretty(&whole).map_err(|error| Error::Write(error.to_string()))

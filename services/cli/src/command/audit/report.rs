@@ -1,7 +1,7 @@
 //! `fuda audit report|reports`: documents that fuda-audit makes of the ledger.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use fuda_client::audit::{ListReportsRequest, MakeReportRequest, ReportFormat, ReportIncident};
@@ -68,7 +68,8 @@ pub(crate) struct Report {
     /// What happened, in words without numbers.
     #[arg(long, value_name = "TEXT", requires = "known_at", default_value = "")]
     summary: String,
-    /// New file, for its owner only.
+    /// New file, for its owner only. Further pages of a `usage` with more than 10,000 entries lie beside it as FILE.2 and so
+    /// on.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -104,18 +105,40 @@ pub(super) async fn report(arguments: Report, context: &mut Context) -> Result<(
         .into(),
         subject: arguments.subject,
         incident,
+        events_from_sequence: 0,
     };
     let client = context.connection.audit_client(&arguments.at.audit_address).await?;
-    let made = client.audit().make_report(request).await?;
-    let mut file = create_private(&arguments.out)?;
-    let written = file.write_all(&made.data).and_then(|()| file.sync_all());
-    written.map_err(|error| Failure::output(&error))?;
-    super::keep::tell_removed(made.removed.as_ref())?;
+    let (mut request, mut pages, mut bytes) = (request, 0_u64, 0);
+    let media_type = loop {
+        let made = client.audit().make_report(request.clone()).await?;
+        pages += 1;
+        let mut file = create_private(&page_file(&arguments.out, pages))?;
+        let written = file.write_all(&made.data).and_then(|()| file.sync_all());
+        written.map_err(|error| Failure::output(&error))?;
+        bytes += made.data.len();
+        if pages == 1 {
+            super::keep::tell_removed(made.removed.as_ref())?;
+        }
+        if made.next_sequence == 0 {
+            break made.media_type;
+        }
+        request.events_from_sequence = made.next_sequence;
+    };
     context.output.facts(vec![
         ("file", text(arguments.out.display().to_string())),
-        ("bytes", json!(made.data.len())),
-        ("media_type", text(&made.media_type)),
+        ("pages", json!(pages)),
+        ("bytes", json!(bytes)),
+        ("media_type", text(&media_type)),
     ])
+}
+
+/// The first page as it was asked for; further ones beside it, with `.2`, `.3` and so on behind its name.
+fn page_file(out: &Path, page: u64) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    if page > 1 {
+        name.push(format!(".{page}"));
+    }
+    name.into()
 }
 
 pub(super) async fn list(arguments: Reports, context: &mut Context) -> Result<(), Failure> {
