@@ -51,7 +51,7 @@ impl<T> Question<T> {
     }
 
     /// The same as one for whose answer any number of entries may be read.
-    pub(crate) fn as_sum(self) -> Self {
+    pub(crate) fn into_sum(self) -> Self {
         Self { is_sum: true, ..self }
     }
 }
@@ -132,7 +132,7 @@ pub(crate) fn summarize(message: &pb::SummarizeRequest) -> Question<pb::Summariz
     let bucket = message.time_bucket().as_str_name();
     let persons = if message.distinct_persons { ", persons" } else { "" };
     let shape = format!("by {} {bucket} {}{persons}", message.group_by.join(" "), message.time_zone);
-    question("Summarize", (message.filter.clone(), shape), answer).as_sum()
+    question("Summarize", (message.filter.clone(), shape), answer).into_sum()
 }
 
 /// Who did what with one person's numbers and with those of his dependants, under whatever record.
@@ -151,7 +151,7 @@ pub(crate) fn who_accessed(message: &pb::WhoAccessedRequest) -> Question<pb::Who
             Ok(pb::WhoAccessedResponse { groups, earlier_origins, removed })
         })
     });
-    question("WhoAccessed", (words, String::new()), answer.map_err(Failure::from)).as_sum()
+    question("WhoAccessed", (words, String::new()), answer.map_err(Failure::from)).into_sum()
 }
 
 fn read_who(message: &pb::WhoAccessedRequest) -> Result<(String, Sum), Invalid> {

@@ -148,7 +148,7 @@ fn prints(config: &Path) -> anyhow::Result<serde_json::Value> {
     let mut query = sql.prepare("SELECT entries FROM blocks WHERE block BETWEEN ?1 AND ?2 ORDER BY block")?;
     let mut bundles = Vec::new();
     for it in kept {
-        let first = i64::try_from(it.from_sequence() / BLOCK_ENTRIES)?;
+        let first = i64::try_from(it.first_sequence() / BLOCK_ENTRIES)?;
         let blocks = query.query_map([first, first + i64::try_from(BUNDLE_ENTRIES / BLOCK_ENTRIES)? - 1], |row| {
             row.get::<_, Vec<u8>>(0)
         })?;

@@ -13,7 +13,7 @@ pub(super) enum Writing<'a> {
     Form(Box<dyn Form<Sink> + Send>),
     /// Bytes of entries with what proves them.
     Proven {
-        file: Proven<Sink>,
+        file: Box<Proven<Sink>>,
         /// What covers the entries that are left out.
         cover: Cover<'a>,
         /// Entries of the tree.
@@ -34,7 +34,7 @@ impl<'a> Writing<'a> {
             Some(next) => Proven::resume(sink, next),
             None => Proven::start(sink, &checkpoint.note)?,
         };
-        Ok(Self::Proven { file, cover, size: checkpoint.size })
+        Ok(Self::Proven { file: Box::new(file), cover, size: checkpoint.size })
     }
 
     /// Writes the next entry.

@@ -90,10 +90,10 @@ impl Retention {
         if !state.in_force().map(|(id, _)| id).eq(holds.iter().map(|(id, _)| *id)) {
             return Ok(Ran::Further);
         }
-        let before = newest.kept.from_sequence() + BUNDLE_ENTRIES;
+        let before = newest.kept.first_sequence() + BUNDLE_ENTRIES;
         let details = vec![
             Detail::new(DetailKey::RetentionYears, &years.to_string()),
-            Detail::new(DetailKey::Removed, &format!("{} {before}", oldest.kept.from_sequence())),
+            Detail::new(DetailKey::Removed, &format!("{} {before}", oldest.kept.first_sequence())),
             Detail::new(
                 DetailKey::RemovedPeriod,
                 &format!("{}/{}", oldest.kept.first.to_rfc3339(), newest.kept.last.to_rfc3339()),
@@ -104,7 +104,7 @@ impl Retention {
             store.remove(it, entry.common.time, entry.item.sequence.get())?;
         }
         drop(state);
-        tracing::info!(from = oldest.kept.from_sequence(), before, years, "entries that were due were removed");
+        tracing::info!(from = oldest.kept.first_sequence(), before, years, "entries that were due were removed");
         Ok(Ran::Further)
     }
 

@@ -146,7 +146,7 @@ fn a_hold_keeps_its_bundles_until_another_auditor_releases_it() {
     drop(retention);
     let retention = samples::retention(&review.asker, 1);
     let listed = retention.list(&two, &pb::ListHoldsRequest { with_released: false }).unwrap().holds;
-    assert_eq!(listed, [hold.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&hold));
     run(&retention);
     assert_eq!(kept(&retention), held);
     let released = release(&retention, &two, hold.id).unwrap().hold.unwrap();

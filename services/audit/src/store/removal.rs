@@ -30,7 +30,7 @@ pub(crate) struct KeptBundle {
 
 impl KeptBundle {
     /// Its first entry.
-    pub(crate) const fn from_sequence(&self) -> u64 {
+    pub(crate) const fn first_sequence(&self) -> u64 {
         self.bundle * BUNDLE_ENTRIES
     }
 }
