@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use fuda_proto::tenant::v1::{Grant, Role};
 use fuda_proto::vault::v1::detokenize_result::Result as Revealed;
 use fuda_proto::vault::v1::tokenize_result::Result as Stored;
 use fuda_proto::vault::v1::{
@@ -185,6 +186,31 @@ pub fn item(people: People, person: u64) -> TokenizeItem {
         scope: "payroll".to_owned(),
         notified_purposes: vec![NotifiedPurpose { purpose: PURPOSE.to_owned(), ..NotifiedPurpose::default() }],
         ..TokenizeItem::default()
+    }
+}
+
+/// One number to be revealed to payroll, for [`PURPOSE`].
+pub fn reveal(token: &str) -> DetokenizeRequest {
+    DetokenizeRequest {
+        tenant: TENANT.to_owned(),
+        purpose: PURPOSE.to_owned(),
+        scope: "payroll".to_owned(),
+        token: token.to_owned(),
+        ..DetokenizeRequest::default()
+    }
+}
+
+/// A grant to make such calls.
+pub fn reveal_grant(caller: &str) -> Grant {
+    Grant {
+        caller: caller.to_owned(),
+        role: Role::Workload.into(),
+        tenant: TENANT.to_owned(),
+        actions: vec!["detokenize".to_owned()],
+        kinds: vec!["my_number".to_owned()],
+        purposes: vec![PURPOSE.to_owned()],
+        scopes: vec!["payroll".to_owned()],
+        ..Grant::default()
     }
 }
 

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use fuda_crypto::digest::SigningKey;
+use fuda_ledger::VerifierKey;
 use fuda_proto::audit::v1::audit_service_client::AuditServiceClient;
 use fuda_proto::audit::v1::{GetCheckpointRequest, GetCheckpointResponse, GetStatusRequest, GetStatusResponse};
 use fuda_proto::tenant::v1::{Grant, Role};
@@ -14,7 +16,7 @@ use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject};
 use tonic::transport::Channel;
 
 use super::spawn::{bound_command, spawn};
-use super::{CALL_DEADLINE, LocalCluster};
+use super::{CALL_DEADLINE, LocalCluster, TRUST_DOMAIN};
 use crate::evidence::MUTANT_ENV;
 use crate::wire::{channel, connector_to, get_page, path_text};
 
@@ -159,6 +161,38 @@ impl AuditProcess {
         self.mutant = Some(mutant);
     }
 
+    /// One of a synthetic log that no vault serves, not started, for a store that `fuda-audit-scale` fills.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn alone(vault_binary: &Path, dir: PathBuf) -> Result<Self> {
+        let ca = DevCa::open(&dir.join("authority"), TRUST_DOMAIN)?;
+        // The key that the filled store's checkpoint is signed with.
+        let key = SigningKey::from_seed(&[7; 32])?;
+        Self::prepared(AuditSpec {
+            vault_binary,
+            dir,
+            ca: &ca,
+            // Nobody listens there.
+            endpoints: vec!["127.0.0.1:9".to_owned()],
+            verifier_key: &VerifierKey::new("fuda.test/scale", key.public_key())?.to_string(),
+            rollback_after_s: 10,
+        })
+    }
+
+    /// The authority of one that is alone.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn authority(&self) -> Result<DevCa> {
+        Ok(DevCa::existing(&self.dir.join("authority"))?)
+    }
+
+    /// File with the ledger's verifier key.
+    pub fn verifier_key_file(&self) -> PathBuf {
+        self.dir.join("verifier-key")
+    }
+
     /// The public key that `init` printed.
     pub fn witness_key(&self) -> &str {
         &self.witness_key
@@ -250,7 +284,7 @@ impl AuditProcess {
     /// # Errors
     /// When the certificate cannot be read.
     pub fn service(&self) -> Result<AuditServiceClient<Channel>> {
-        let connector = connector_to(&self.auditor, super::TRUST_DOMAIN, "audit")?;
+        let connector = connector_to(&self.auditor, TRUST_DOMAIN, "audit")?;
         Ok(AuditServiceClient::new(channel(&self.client, connector, CALL_DEADLINE)?))
     }
 
@@ -304,7 +338,7 @@ impl AuditProcess {
     /// # Errors
     /// When the file cannot be written.
     pub fn set_verifier_key(&self, key: &str) -> Result<()> {
-        Ok(fs::write(self.dir.join("verifier-key"), format!("{key}\n"))?)
+        Ok(fs::write(self.verifier_key_file(), format!("{key}\n"))?)
     }
 
     /// Has it take a statement of succession, while it does not run.

@@ -11,7 +11,6 @@ use fuda_proto::access::v1::{
 };
 use fuda_proto::ledger::v1::Entry;
 use fuda_proto::tenant::v1::{AccessTerms, Grant, Role};
-use fuda_proto::vault::v1::DetokenizeRequest;
 use fuda_runtime::dev_ca::{Authority, DevCa};
 use serde_json::json;
 use tonic::Status;
@@ -22,7 +21,7 @@ use crate::hooks::HookSink;
 use crate::journal::whole_ledger;
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, is_code, new_request_id, path_text};
-use crate::workload::store;
+use crate::workload::{reveal, store};
 
 /// Persons a request may reveal.
 const PERSONS_MAX: usize = 3;
@@ -285,18 +284,10 @@ impl Stage {
 
     /// One reveal, repeated while the cluster cannot decide.
     async fn look_at(&self, by: &Caller, node: usize, person: usize) -> Result<Seen> {
-        let [scope, _] = SCOPES;
         let token = self.tokens.get(person).context("no such person")?;
         let until = Instant::now() + PATIENCE;
         loop {
-            let request = DetokenizeRequest {
-                tenant: TENANT.to_owned(),
-                purpose: PURPOSE.to_owned(),
-                scope: scope.to_owned(),
-                token: token.clone(),
-                ..Default::default()
-            };
-            let Err(status) = by.tokens(node).detokenize(request).await else { return Ok(Seen::Number) };
+            let Err(status) = by.tokens(node).detokenize(reveal(token)).await else { return Ok(Seen::Number) };
             if is_code(&status, Code::BudgetExhausted) {
                 return Ok(Seen::BudgetExhausted);
             }

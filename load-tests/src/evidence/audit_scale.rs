@@ -8,13 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use fuda_crypto::digest::SigningKey;
-use fuda_ledger::VerifierKey;
-use fuda_runtime::dev_ca::DevCa;
 use serde_json::{Value, json};
 
 use super::{Ctx, Evidence, Outcome, progress};
-use crate::cluster::{AuditProcess, AuditSpec, TRUST_DOMAIN};
+use crate::cluster::AuditProcess;
 use crate::synthetic::Chance;
 use questions::Asking;
 
@@ -74,9 +71,11 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
         bytes_per_entry: 150.0,
     };
     let entries = ctx.pick(ENTRIES_QUICK, ENTRIES_FULL);
-    let mut audit = prepare(&ctx)?;
     progress(&format!("filling a store with {entries} entries"));
+    let mut audit = AuditProcess::alone(&ctx.binary, ctx.dir("audit")?)?;
     let filled = audit.scale("fill", &["--entries", &entries.to_string()])?;
+    // Ten million entries are some gigabytes in every form.
+    audit.add_table("export", "file_mib_max = 16384\ntotal_mib_max = 32768")?;
     let bytes_per_entry = bytes_below(&audit.data_dir())? as f64 / entries as f64;
     progress(&format!("{filled}, {bytes_per_entry:.1} bytes per entry"));
 
@@ -114,25 +113,6 @@ async fn run(ctx: Ctx) -> Result<Outcome> {
         mutant_caught: Some(objects),
         skipped: None,
     })
-}
-
-/// A `fuda-audit` of a log that no vault serves.
-fn prepare(ctx: &Ctx) -> Result<AuditProcess> {
-    let ca = DevCa::open(&ctx.dir("ca")?, TRUST_DOMAIN)?;
-    // The key that the filled store's checkpoint is signed with.
-    let key = SigningKey::from_seed(&[7; 32])?;
-    let audit = AuditProcess::prepared(AuditSpec {
-        vault_binary: &ctx.binary,
-        dir: ctx.dir("audit")?,
-        ca: &ca,
-        // Nobody listens there.
-        endpoints: vec!["127.0.0.1:9".to_owned()],
-        verifier_key: &VerifierKey::new("fuda.test/scale", key.public_key())?.to_string(),
-        rollback_after_s: 10,
-    })?;
-    // Ten million entries are some gigabytes in every form.
-    audit.add_table("export", "file_mib_max = 16384\ntotal_mib_max = 32768")?;
-    Ok(audit)
 }
 
 /// Bytes of all files in a directory and below.

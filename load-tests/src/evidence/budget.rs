@@ -12,19 +12,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use fuda_core::Code;
 use fuda_proto::ledger::v1::Entry;
-use fuda_proto::tenant::v1::{Budget, Grant, Role};
-use fuda_proto::vault::v1::DetokenizeRequest;
+use fuda_proto::tenant::v1::{Budget, Grant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{Ctx, Evidence, Outcome, progress};
-use crate::cluster::{LocalCluster, Options, PATIENCE, PURPOSE, SCOPES, TENANT};
+use crate::cluster::{LocalCluster, Options, PATIENCE};
 use crate::journal::whole_ledger;
 use crate::otlp::OtlpSink;
 use crate::synthetic::{Chance, People};
 use crate::wire::{Caller, describe, is_code};
-use crate::workload::store;
+use crate::workload::{reveal, reveal_grant, store};
 
 /// The planted bug: what was counted is forgotten whenever a leader takes over.
 const MUTANT: &str = "budget-forgotten";
@@ -199,18 +198,10 @@ async fn thief(cluster: &LocalCluster, persons_max: usize) -> Result<Caller> {
     let (name, path) = ("thief", "workload/thief");
     let pems = cluster.ca().issue_identity(name, path)?;
     let spiffe = cluster.ca().spiffe_id(path);
-    let [scope, _] = SCOPES;
     let grant = Grant {
-        caller: spiffe.clone(),
-        role: Role::Workload.into(),
-        tenant: TENANT.to_owned(),
-        actions: vec!["detokenize".to_owned()],
-        kinds: vec!["my_number".to_owned()],
-        purposes: vec![PURPOSE.to_owned()],
-        scopes: vec![scope.to_owned()],
         // A window of a year: a midnight in Tokyo during the run opens no new one but once a year.
         budget: Some(Budget { persons_max: u32::try_from(persons_max)?, window_days: 366, ..Budget::default() }),
-        ..Grant::default()
+        ..reveal_grant(&spiffe)
     };
     cluster.grant(vec![grant]).await?;
     Caller::new(&pems, &spiffe, &cluster.client_addresses(), DEADLINE)
@@ -303,17 +294,6 @@ impl Shared {
             tokio::time::sleep(THIEF_PAUSE).await;
         }
         Ok(())
-    }
-}
-
-fn reveal(token: &str) -> DetokenizeRequest {
-    let [scope, _] = SCOPES;
-    DetokenizeRequest {
-        tenant: TENANT.to_owned(),
-        purpose: PURPOSE.to_owned(),
-        scope: scope.to_owned(),
-        token: token.to_owned(),
-        ..DetokenizeRequest::default()
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fuda_core::Code;
 use fuda_proto::ledger::v1::Entry;
-use fuda_proto::tenant::v1::{Budget, Grant, Role};
-use fuda_proto::vault::v1::{DetokenizeRequest, NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
+use fuda_proto::tenant::v1::{Budget, Grant};
+use fuda_proto::vault::v1::{NotifiedPurpose, Relation, TokenizeItem, TokenizeRequest};
 use parking_lot::Mutex;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ use crate::cluster::{LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT};
 use crate::journal::whole_ledger;
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, get_page, is_code};
+use crate::workload::{reveal, reveal_grant};
 
 /// Ten years, as libfaketime reads it.
 const JUMP: &str = "+3652d";
@@ -270,7 +271,7 @@ impl Load {
                         token = Some(answer.into_inner().token);
                     }
                     if let Some(token) = &token
-                        && payroll.tokens(node).detokenize(detokenize_request(token)).await.is_ok()
+                        && payroll.tokens(node).detokenize(reveal(token)).await.is_ok()
                     {
                         revealed.lock().push(Instant::now());
                     }
@@ -331,17 +332,6 @@ fn tokenize_request(people: &People, number: u64, subject: &str) -> TokenizeRequ
             ..TokenizeItem::default()
         }),
         ..TokenizeRequest::default()
-    }
-}
-
-fn detokenize_request(token: &str) -> DetokenizeRequest {
-    let [scope, _] = SCOPES;
-    DetokenizeRequest {
-        tenant: TENANT.to_owned(),
-        purpose: PURPOSE.to_owned(),
-        scope: scope.to_owned(),
-        token: token.to_owned(),
-        ..DetokenizeRequest::default()
     }
 }
 
@@ -418,20 +408,6 @@ impl Guests {
     }
 }
 
-fn reveal_grant(caller: &str) -> Grant {
-    let [scope, _] = SCOPES;
-    Grant {
-        caller: caller.to_owned(),
-        role: Role::Workload.into(),
-        tenant: TENANT.to_owned(),
-        actions: vec!["detokenize".to_owned()],
-        kinds: vec!["my_number".to_owned()],
-        purposes: vec![PURPOSE.to_owned()],
-        scopes: vec![scope.to_owned()],
-        ..Grant::default()
-    }
-}
-
 /// A caller who detokenizes and knows what must come of it.
 struct Revealer {
     caller: Caller,
@@ -465,7 +441,7 @@ impl Revealer {
     async fn look(&self, node: usize, token: &str) -> Result<Seen> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let answer = self.caller.tokens(node).detokenize(detokenize_request(token)).await;
+            let answer = self.caller.tokens(node).detokenize(reveal(token)).await;
             let Err(status) = answer else { return Ok(Seen::Number) };
             if is_code(&status, Code::BudgetExhausted) {
                 return Ok(Seen::BudgetExhausted);

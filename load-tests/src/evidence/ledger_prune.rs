@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use fuda_core::Code;
 use fuda_proto::cluster::v1::LedgerKeeping;
-use fuda_proto::tenant::v1::{ApproveGrantsRequest, Budget, Grant, LedgerRetention, ProposeGrantsRequest, Role};
+use fuda_proto::tenant::v1::{ApproveGrantsRequest, Budget, Grant, LedgerRetention, ProposeGrantsRequest};
 use fuda_proto::vault::v1::{BatchDetokenizeRequest, DetokenizeRequest, detokenize_result};
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ use crate::cluster::{AuditProcess, CALL_DEADLINE, LocalCluster, Options, PATIENC
 use crate::sink::{Mood, UnwellSink};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, is_code, new_request_id};
+use crate::workload;
 use crate::workload::store;
 
 /// The planted bug: pruning waits for nobody.
@@ -363,19 +364,11 @@ impl Stage {
 
 /// A caller who may see a few persons within a year.
 async fn invite(cluster: &LocalCluster) -> Result<Caller> {
-    let [scope, _] = SCOPES;
     let path = "workload/budgeted";
     let (pems, spiffe) = (cluster.ca().issue_identity("budgeted", path)?, cluster.ca().spiffe_id(path));
     let grant = Grant {
-        caller: spiffe.clone(),
-        role: Role::Workload.into(),
-        tenant: TENANT.to_owned(),
-        actions: vec!["detokenize".to_owned()],
-        kinds: vec!["my_number".to_owned()],
-        purposes: vec![PURPOSE.to_owned()],
-        scopes: vec![scope.to_owned()],
         budget: Some(Budget { persons_max: BUDGET_PERSONS, window_days: 366, ..Budget::default() }),
-        ..Grant::default()
+        ..workload::reveal_grant(&spiffe)
     };
     cluster.grant(vec![grant]).await?;
     Caller::new(&pems, &spiffe, &cluster.client_addresses(), CALL_DEADLINE)

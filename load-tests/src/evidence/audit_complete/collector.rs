@@ -17,11 +17,11 @@ use super::super::{Ctx, Evidence, Outcome, progress};
 use super::sinks::{Copies, in_files};
 use super::{DEADLINE, PERSONS, Revealing, SETTLED_WITHIN, settled};
 use crate::cluster::spawn::{bound_command, spawn};
-use crate::cluster::{LocalCluster, Options, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
+use crate::cluster::{LocalCluster, Options, TRUST_DOMAIN};
 use crate::journal::whole_ledger;
 use crate::sink::{Kept, Mood, UnwellSink};
 use crate::synthetic::{Chance, People};
-use crate::workload::store;
+use crate::workload::{reveal, store};
 
 /// One build at a time takes this on a busy machine.
 const BUILT_WITHIN: Duration = Duration::from_secs(1_800);
@@ -124,15 +124,8 @@ async fn through(ctx: &Ctx, name: &str, program: &Path, config: &str, turns: usi
 
 /// A call with a reference that holds twelve digits.
 async fn plant(cluster: &LocalCluster, tokens: &[String]) -> Result<()> {
-    let [scope, _] = SCOPES;
-    let request = DetokenizeRequest {
-        tenant: TENANT.to_owned(),
-        purpose: PURPOSE.to_owned(),
-        scope: scope.to_owned(),
-        token: tokens.first().context("a token")?.clone(),
-        work_reference: format!("run-{PLANTED}"),
-        ..DetokenizeRequest::default()
-    };
+    let token = tokens.first().context("a token")?;
+    let request = DetokenizeRequest { work_reference: format!("run-{PLANTED}"), ..reveal(token) };
     let planted = cluster.caller("payroll")?.tokens(0).detokenize(request).await;
     planted.map(|_| ()).map_err(|status| anyhow::anyhow!("planting a reference: {}", crate::wire::describe(&status)))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use fuda_core::Code;
 use fuda_proto::cluster::v1::Sink;
-use fuda_proto::vault::v1::{DescribeTokenRequest, DetokenizeRequest, VerifyItem, VerifyNumberRequest};
+use fuda_proto::vault::v1::{DescribeTokenRequest, VerifyItem, VerifyNumberRequest};
 use tonic::Status;
 
 use super::super::Ctx;
@@ -13,7 +13,7 @@ use crate::cluster::{LocalCluster, PURPOSE, SCOPES, TENANT};
 use crate::sink::{Mood, UnwellSink};
 use crate::synthetic::People;
 use crate::wire::{Caller, is_code};
-use crate::workload::store;
+use crate::workload::{reveal, store};
 
 /// How long a step may take on a busy machine.
 const STEP_WITHIN: Duration = Duration::from_secs(20);
@@ -90,15 +90,7 @@ struct Calls {
 
 impl Calls {
     async fn detokenize(&self) -> Result<(), Status> {
-        let [scope, _] = SCOPES;
-        let request = DetokenizeRequest {
-            tenant: TENANT.to_owned(),
-            purpose: PURPOSE.to_owned(),
-            scope: scope.to_owned(),
-            token: self.token.clone(),
-            ..DetokenizeRequest::default()
-        };
-        self.payroll.tokens(0).detokenize(request).await.map(|_| ())
+        self.payroll.tokens(0).detokenize(reveal(&self.token)).await.map(|_| ())
     }
 
     async fn reveals(&self) -> bool {

@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use fuda_crypto::digest::{SigningKey, sha256};
-use fuda_ledger::VerifierKey;
+use fuda_crypto::digest::sha256;
 use fuda_proto::audit::v1::{
     DeleteExportRequest, Export, ExportFormat, ExportState, GetExportRequest, ReadExportRequest, StartExportRequest,
 };
-use fuda_runtime::dev_ca::DevCa;
 use serde_json::{Value, json};
 
-use crate::cluster::{AuditProcess, AuditSpec, TRUST_DOMAIN};
+use crate::cluster::AuditProcess;
 use crate::evidence::Ctx;
 
 /// Entries of the exported ledger: tens of megabytes in every form, of which a part is synced every four.
@@ -36,18 +34,7 @@ const FORMS: [ExportFormat; 5] = [
 
 /// What was gone on with, by form: bytes on disk at the kill, of all.
 pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
-    let ca = DevCa::open(&ctx.dir("interrupted-ca")?, TRUST_DOMAIN)?;
-    // The key that the filled store's checkpoint is signed with.
-    let key = SigningKey::from_seed(&[7; 32])?;
-    let mut audit = AuditProcess::prepared(AuditSpec {
-        vault_binary: &ctx.binary,
-        dir: ctx.dir("interrupted-audit")?,
-        ca: &ca,
-        // Nobody listens there: the checkpoint stays the same.
-        endpoints: vec!["127.0.0.1:9".to_owned()],
-        verifier_key: &VerifierKey::new("fuda.test/scale", key.public_key())?.to_string(),
-        rollback_after_s: 10,
-    })?;
+    let mut audit = AuditProcess::alone(&ctx.binary, ctx.dir("interrupted-audit")?)?;
     audit.scale("fill", &["--entries", &ENTRIES.to_string()])?;
     audit.start()?;
     audit.wait_ready().await?;

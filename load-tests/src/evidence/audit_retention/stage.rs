@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use fuda_crypto::digest::SigningKey;
-use fuda_ledger::VerifierKey;
-use fuda_runtime::dev_ca::{Authority, DevCa, Pems, Subject};
+use fuda_runtime::dev_ca::{Authority, Pems, Subject};
 use serde_json::Value;
 
 use super::files::BUNDLE_ENTRIES;
 use super::{Ctx, HELD};
 use crate::cli::{Cli, Said};
-use crate::cluster::{AuditProcess, AuditSpec, PATIENCE, TRUST_DOMAIN};
+use crate::cluster::{AuditProcess, PATIENCE};
 use crate::synthetic::Chance;
 use crate::wire::path_text;
 
@@ -84,18 +82,8 @@ impl Auditor {
 impl Stage {
     /// A process that runs, and has announced its period over an empty store.
     pub(super) async fn announced(ctx: &Ctx, years: u8) -> Result<Self> {
-        let ca = DevCa::open(&ctx.dir("ca")?, TRUST_DOMAIN)?;
-        // The key that the filled store's checkpoint is signed with.
-        let log = VerifierKey::new("fuda.test/scale", SigningKey::from_seed(&[7; 32])?.public_key())?.to_string();
-        let mut audit = AuditProcess::prepared(AuditSpec {
-            vault_binary: &ctx.binary,
-            dir: ctx.dir("audit")?,
-            ca: &ca,
-            // Nobody listens there.
-            endpoints: vec!["127.0.0.1:9".to_owned()],
-            verifier_key: &log,
-            rollback_after_s: 10,
-        })?;
+        let mut audit = AuditProcess::alone(&ctx.binary, ctx.dir("audit")?)?;
+        let ca = audit.authority()?;
         let second = ca.spiffe_id("person/second");
         audit.add_table("retention", &format!("years = {years}"))?;
         audit.add_table("[auditors]", &format!("caller = {second:?}"))?;
@@ -107,7 +95,7 @@ impl Stage {
             fs::write(&path, format!("{text}\n"))?;
             Ok(path_text(&path))
         };
-        let (log_key, witness_key) = (key_file("log", &log)?, key_file("witness", audit.witness_key())?);
+        let (log_key, witness_key) = (path_text(&audit.verifier_key_file()), key_file("witness", audit.witness_key())?);
         audit.start()?;
         audit.wait_ready().await?;
         let (one, two) = (Auditor::new(&offline, &audit, audit.auditor()), Auditor::new(&offline, &audit, &second));

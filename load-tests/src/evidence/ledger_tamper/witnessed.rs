@@ -8,15 +8,14 @@ use fuda_crypto::digest::SigningKey;
 use fuda_ledger::{SignedNote, WitnessKey};
 use fuda_proto::cluster::v1::Witness;
 use fuda_proto::ledger::v1::{AddCosignatureRequest, GetCheckpointRequest};
-use fuda_proto::vault::v1::DetokenizeRequest;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, PURPOSE, SCOPES, TENANT, WITNESS_NAME};
+use crate::cluster::{AuditProcess, LocalCluster, PATIENCE, WITNESS_NAME};
 use crate::evidence::{Ctx, progress};
 use crate::synthetic::People;
 use crate::wire::{Caller, is_code};
-use crate::workload::store;
+use crate::workload::{reveal, store};
 
 /// Beyond this age nothing is revealed.
 const AGE_S: u64 = 15;
@@ -118,15 +117,7 @@ struct Calls {
 
 impl Calls {
     async fn detokenize(&self, node: usize) -> Result<(), Status> {
-        let [scope, _] = SCOPES;
-        let request = DetokenizeRequest {
-            tenant: TENANT.to_owned(),
-            purpose: PURPOSE.to_owned(),
-            scope: scope.to_owned(),
-            token: self.token.clone(),
-            ..DetokenizeRequest::default()
-        };
-        self.payroll.tokens(node).detokenize(request).await.map(|_| ())
+        self.payroll.tokens(node).detokenize(reveal(&self.token)).await.map(|_| ())
     }
 
     fn reveals(answer: &Result<(), Status>) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use fuda_proto::tenant::v1::{Grant, Role};
-use fuda_proto::vault::v1::{DescribeTokenRequest, DetokenizeRequest, TokenizeRequest};
+use fuda_proto::vault::v1::{DescribeTokenRequest, TokenizeRequest};
 use fuda_runtime::dev_ca::{Authority, DevCa, Pems};
 use fuda_runtime::dev_issuer::DevIssuer;
 use tonic::Status;
@@ -17,7 +17,7 @@ use crate::cli::Cli;
 use crate::cluster::{CALL_DEADLINE, LocalCluster, OTHER_TENANT, PURPOSE, SCOPES, TENANT, TRUST_DOMAIN};
 use crate::synthetic::People;
 use crate::wire::{Caller, describe, path_text};
-use crate::workload::item;
+use crate::workload;
 
 /// The partner's trust domain.
 pub(super) const PARTNER: &str = "partner.test";
@@ -196,7 +196,7 @@ impl Stage {
         loop {
             let request = TokenizeRequest {
                 tenant: tenant.to_owned(),
-                item: Some(item(People::new(11), 0)),
+                item: Some(workload::item(People::new(11), 0)),
                 ..Default::default()
             };
             match hr.tokens(0).tokenize(request).await {
@@ -222,14 +222,7 @@ impl Stage {
 
     /// One reveal of the first tenant's number.
     pub(super) async fn reveal(&self, by: &Caller, node: usize) -> Result<(), Status> {
-        let request = DetokenizeRequest {
-            tenant: TENANT.to_owned(),
-            scope: SCOPES[0].to_owned(),
-            purpose: PURPOSE.to_owned(),
-            token: self.token.clone(),
-            ..Default::default()
-        };
-        by.tokens(node).detokenize(request).await.map(drop)
+        by.tokens(node).detokenize(workload::reveal(&self.token)).await.map(drop)
     }
 }
 
