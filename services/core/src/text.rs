@@ -2,18 +2,30 @@
 
 use crate::{check_digit, error::Invalid, ids::refuse_secrets, token};
 
+/// Digits of a 128-bit identity.
+const IDENTITY_CHARS: usize = 32;
+
 /// Whether the text contains a valid My Number: 12 digits (ASCII or full-width) with a correct check digit, not all
 /// zero, where any two neighbouring digits may be parted by one space or hyphen of any sort. A longer run of digits is
 /// checked at every window of 12.
 ///
 /// One in ten random runs of 12 digits is a valid My Number, so this also refuses some order and phone numbers. That
-/// is intended: text that *may* be a number must not enter the ledger, a log or a trace.
+/// is intended: text that *may* be a number must not enter the ledger, a log or a trace. The only word that is passed over
+/// is a 128-bit identity as this vault writes it, 32 lower-case hexadecimal digits with a letter among them: one record in
+/// some hundred could not be asked about otherwise.
 pub fn contains_my_number(text: &str) -> bool {
     if text.len() < 12 {
         return false;
     }
     let mut window = DigitWindow::default();
-    for c in text.chars() {
+    let (mut rest, mut in_word) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        if !in_word && let Some(behind) = behind_identity(rest) {
+            window.clear();
+            (rest, in_word) = (behind, true);
+            continue;
+        }
+        (rest, in_word) = (rest.split_at(c.len_utf8()).1, c.is_alphanumeric());
         if let Some(digit) = digit(c) {
             if window.push(digit) {
                 return true;
@@ -66,6 +78,15 @@ pub(crate) fn to_half_width(c: char) -> char {
         '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' => char::from_u32(u32::from(c) - OFFSET).unwrap_or(c),
         _ => c,
     }
+}
+
+/// What follows the 128-bit identity that a text begins with.
+fn behind_identity(text: &str) -> Option<&str> {
+    let (word, behind) = text.split_at_checked(IDENTITY_CHARS)?;
+    let hexadecimal = word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let has_letter = word.bytes().any(|b| b.is_ascii_lowercase());
+    let ends = !behind.chars().next().is_some_and(char::is_alphanumeric);
+    (hexadecimal && has_letter && ends).then_some(behind)
 }
 
 fn digit(c: char) -> Option<u8> {
@@ -140,6 +161,24 @@ mod tests {
         assert!(contains_my_number("7123456789018"));
         assert!(contains_my_number("1234567890187"));
         assert!(contains_my_number("0123-4567-8901-8000"));
+    }
+
+    #[test]
+    fn identities_of_this_vault_are_no_numbers_and_hide_none() {
+        let id = "6d5306af412dc5f88be5123456789018";
+        assert!(!contains_my_number(id) && !contains_my_number(&format!("record = {id} AND record=\"{id}\"")));
+        for text in [
+            "6d5306af412dc5f88be512345678901",
+            "123456789018",
+            "12345678901800000000000000000000",
+            "6D5306AF412DC5F88BE5123456789018",
+            "6d5306af412dc5f88be5123456789018a",
+            "x6d5306af412dc5f88be5123456789018",
+            "6d5306af412dc5f88be5123456789018 1234-5678-9018",
+            "1234 5678 9018 6d5306af412dc5f88be5123456789018",
+        ] {
+            assert_eq!(contains_my_number(text), text != "6d5306af412dc5f88be512345678901", "{text}");
+        }
     }
 
     #[test]
