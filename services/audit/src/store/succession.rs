@@ -198,6 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn an_ended_store_of_format_1_is_brought_up_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        Store::open(dir.path(), "fuda/1").unwrap().succeed(dir.path(), &next(1)).unwrap();
+        let store = Store::open(dir.path(), "fuda/2").unwrap();
+        let file = dir.path().join("audit-1.db");
+        let formats = |sql: &str| Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+        formats("DROP TABLE removed; PRAGMA user_version = 1;");
+        for _ in 0..2 {
+            let old = store.earlier("fuda/1").unwrap().unwrap();
+            assert!(old.read(|reader| reader.removed_bundles(0, u64::MAX)).unwrap().is_empty());
+        }
+        formats("PRAGMA user_version = 3;");
+        assert!(matches!(store.earlier("fuda/1"), Err(Error::Foreign(_))), "of a release to come");
+    }
+
+    #[test]
     fn a_crash_between_the_renames_is_finished_when_it_is_opened() {
         let dir = tempfile::tempdir().unwrap();
         Store::open(dir.path(), "fuda/1").unwrap().succeed(dir.path(), &next(1)).unwrap();
