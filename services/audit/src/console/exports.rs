@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::asking::{self, Asking};
 use super::guard::{Posted, Visit};
-use super::overview::grouped;
+use super::overview::{grouped, removed};
 use super::texts::Text;
 use super::{Console, codes, layout, texts, time};
 
@@ -100,7 +100,7 @@ fn table(visit: &Visit, jobs: &[pb::Export]) -> Markup {
                 th scope="row" { (state(visit, job)) }
                 td { (visit.say(form_of(job.format()).4)) }
                 td.code { @if job.filter.is_empty() { (visit.say(texts::ALL_OF_THEM)) } @else { (job.filter) }
-                    div.quiet { (job.origin) } }
+                    div.quiet { (job.origin) } (removed(visit, job.removed.as_ref())) }
                 td.number { (grouped(job.entries)) }
                 td.number { (grouped(job.bytes)) }
                 td { (time::shown(job.start_time.as_ref())) }

@@ -3,9 +3,8 @@
 //! A text that a spreadsheet would take for a formula gets an apostrophe in front, and so does one that begins with an
 //! apostrophe: whoever reads the file back removes one leading apostrophe. Lists are JSON arrays in one cell.
 
-use std::io::{self, Write};
+use std::io;
 
-use super::Form;
 use super::columns::{COLUMNS, Line, Value};
 
 /// What Excel knows UTF-8 by.
@@ -13,50 +12,35 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// What a formula begins with; Japanese spreadsheets take the wide forms, too.
 const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
-/// Writes CSV.
-pub(super) struct Csv<W: Write>(csv::Writer<W>);
-
-impl<W: Write> Csv<W> {
-    pub(super) fn start(mut to: W) -> io::Result<Self> {
-        to.write_all(BYTE_ORDER_MARK)?;
-        let Self(mut writer) = Self::resume(to);
-        writer.write_record(COLUMNS.iter().map(|column| column.name)).map_err(failed)?;
-        Ok(Self(writer))
-    }
-
-    /// Behind the end of a line.
-    pub(super) fn resume(to: W) -> Self {
-        Self(csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(to))
-    }
+/// The names of the columns.
+pub(super) fn head() -> io::Result<Vec<u8>> {
+    let mut writer = writer(BYTE_ORDER_MARK.to_vec());
+    writer.write_record(COLUMNS.iter().map(|column| column.name)).map_err(failed)?;
+    writer.into_inner().map_err(csv::IntoInnerError::into_error)
 }
 
-impl<W: Write> Form<W> for Csv<W> {
-    fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
+/// A line per entry.
+pub(super) fn lines<'l>(lines: impl Iterator<Item = Line<'l>>) -> io::Result<Vec<u8>> {
+    let mut writer = writer(Vec::new());
+    for line in lines {
         for column in COLUMNS {
-            let written = match column.value(line) {
-                None => self.0.write_field([]),
-                Some(Value::Text(text)) if is_risky(&text) => self.0.write_field(format!("'{text}")),
-                Some(Value::Text(text)) => self.0.write_field(text.as_bytes()),
-                Some(Value::Number(number)) => self.0.write_field(number.to_string()),
-                Some(Value::Moment(moment)) => self.0.write_field(moment.to_rfc3339()),
-                Some(Value::List(list)) => self.0.write_field(serde_json::to_vec(&list)?),
+            let written = match column.value(&line) {
+                None => writer.write_field([]),
+                Some(Value::Text(text)) if is_risky(&text) => writer.write_field(format!("'{text}")),
+                Some(Value::Text(text)) => writer.write_field(text.as_bytes()),
+                Some(Value::Number(number)) => writer.write_field(number.to_string()),
+                Some(Value::Moment(moment)) => writer.write_field(moment.to_rfc3339()),
+                Some(Value::List(list)) => writer.write_field(serde_json::to_vec(&list)?),
             };
             written.map_err(failed)?;
         }
-        self.0.write_record(None::<&[u8]>).map_err(failed)
+        writer.write_record(None::<&[u8]>).map_err(failed)?;
     }
+    writer.into_inner().map_err(csv::IntoInnerError::into_error)
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-
-    fn to(&self) -> Option<&W> {
-        Some(self.0.get_ref())
-    }
-
-    fn finish(self: Box<Self>) -> io::Result<W> {
-        self.0.into_inner().map_err(csv::IntoInnerError::into_error)
-    }
+fn writer(to: Vec<u8>) -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(to)
 }
 
 /// What is wrong with the file keeps its sort.

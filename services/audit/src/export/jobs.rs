@@ -4,7 +4,7 @@
 //! DATA_DIR/exports/ID.json    what was asked for, and how it ended
 //!                  ID.data    the file, mode 0600; whole only when ID.json says so
 //! ```
-//! Every [`Limits::part_bytes`] the file is synced and its description says how far it is. A job that was under way when the
+//! While it is written, its beginning is synced again and again, and its description says how far it is. A job that was under way when the
 //! process ended goes on from there, for the question that was entered when it began; Parquet begins anew.
 
 use std::collections::BTreeMap;
@@ -26,21 +26,20 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{self, Gone, Job, Part, State};
+use super::keeper::Keeper;
 use super::sink::{Sink, Whole};
 use super::writing::Writing;
-use super::{Format, Line};
+use super::{Format, Piece};
 use crate::ask::{Asker, Failure};
 use crate::auditors::Auditor;
 use crate::filter::Filter;
 use crate::queries::{Entered, Words};
-use crate::store::{Cosigned, Reader, Store};
+use crate::store::{Cosigned, Found, Reader, Store};
 
 /// Exports that one auditor may have at a time.
 const PER_AUDITOR_MAX: usize = 20;
 /// Bytes of one answer of ReadExport.
 const CHUNK_BYTES_MAX: u64 = 1 << 20;
-/// Entries between two looks at whether to go on.
-const STEP_ENTRIES: u64 = 512;
 
 /// Bounds of all exports.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +50,7 @@ pub(crate) struct Limits {
     pub(crate) file_bytes_max: u64,
     /// Bytes of all files together.
     pub(crate) total_bytes_max: u64,
-    /// Bytes that are written again at most when the process is killed.
+    /// Bytes of a file between two beginnings that are kept, at least: more where the disk is busy longer.
     pub(crate) part_bytes: u64,
 }
 
@@ -84,7 +83,7 @@ struct Wanted {
     /// Where the entries are.
     store: Arc<Store>,
     filter: Filter,
-    format: pb::ExportFormat,
+    format: Format,
     checkpoint: Cosigned,
 }
 
@@ -216,8 +215,8 @@ impl Exports {
     fn asked_before(&self, job: &Job) -> Result<(Entered, Wanted), Failure> {
         let (auditor, sequence) = (job.auditor()?, job.asked.ok_or(Code::NotFound)?);
         let store = Arc::clone(self.asker.over(&job.origin)?.store());
-        let format = pb::ExportFormat::try_from(job.format).map_err(anyhow::Error::from)?;
-        let words = words(&job.filter, format);
+        let asked = pb::ExportFormat::try_from(job.format).map_err(anyhow::Error::from)?;
+        let (format, words) = (Format::asked(asked).ok_or(Code::NotFound)?, words(&job.filter, asked));
         // By its origin, or as the log that was followed then.
         let told = [words.of_log(&job.origin, &Ok::<(), ()>(())), words];
         let mut entered = None;
@@ -275,10 +274,8 @@ impl Exports {
 
     fn read_question(&self, auditor: &Auditor, message: &pb::StartExportRequest) -> Result<Wanted, Failure> {
         let filter = Filter::parse(&message.filter)?;
-        let format = pb::ExportFormat::try_from(message.format).unwrap_or_default();
-        if format == pb::ExportFormat::Unspecified {
-            return Err(Invalid::new("format", "must be csv, ndjson, parquet, ocsf or ledger").into());
-        }
+        let format = Format::asked(message.format());
+        let format = format.ok_or(Invalid::new("format", "must be csv, ndjson, parquet, ocsf or ledger"))?;
         let store = Arc::clone(self.asker.over(&message.origin)?.store());
         let checkpoint = store.live().cosigned.clone().ok_or(Code::NotFound)?;
         let jobs = self.jobs.lock();
@@ -315,7 +312,7 @@ impl Exports {
             tenant: tenant.as_ref().map(ToString::to_string),
             callers: callers.as_ref().map(|callers| callers.iter().map(ToString::to_string).collect()),
             filter: message.filter.clone(),
-            format: wanted.format.into(),
+            format: message.format,
             asked: Some(entered.sequence()),
             checkpoint: wanted.checkpoint.note.clone(),
             part: None,
@@ -338,19 +335,8 @@ impl Exports {
         let (sink, part) = self.sink(&task.id, wanted, part)?;
         wanted.store.read_with(|reader| {
             reader.covering(wanted.checkpoint.size, |cover| {
-                let format = match wanted.format {
-                    pb::ExportFormat::Csv => Format::Csv,
-                    pb::ExportFormat::Ndjson => Format::Ndjson,
-                    pb::ExportFormat::Parquet => Format::Parquet,
-                    pb::ExportFormat::Ocsf => Format::Ocsf,
-                    pb::ExportFormat::Ledger | pb::ExportFormat::Unspecified => {
-                        let next = part.as_ref().map(|part| part.next);
-                        let mut file = Writing::proven(sink, &wanted.checkpoint, next, cover)?;
-                        self.each(task, reader, part.unwrap_or_default(), &mut file)?;
-                        return Ok(file.finish()?);
-                    }
-                };
-                let mut file = Writing::form(format, sink, part.is_some())?;
+                let next = part.as_ref().map(|part| part.next);
+                let mut file = Writing::begin(wanted.format, sink, &wanted.checkpoint, next, cover)?;
                 self.each(task, reader, part.unwrap_or_default(), &mut file)?;
                 Ok(file.finish()?)
             })
@@ -360,7 +346,7 @@ impl Exports {
     /// The file behind its part, if it is gone on with and still begins so; otherwise a new one.
     fn sink(&self, id: &str, wanted: &Wanted, part: Option<&Part>) -> Result<(Sink, Option<Part>), Trouble> {
         let (path, bytes_max) = (self.data(id), self.limits.file_bytes_max);
-        for part in part.into_iter().filter(|_| wanted.format != pb::ExportFormat::Parquet) {
+        for part in part.into_iter().filter(|_| wanted.format != Format::Parquet) {
             match part.whole().and_then(|beginning| Sink::resume(&path, &beginning, bytes_max)) {
                 Ok(sink) => return Ok((sink, Some(part.clone()))),
                 Err(error) => tracing::warn!(export = id, %error, "an export begins anew"),
@@ -384,43 +370,47 @@ impl Exports {
     ) -> Result<(), Trouble> {
         let removed = reader.removed_within(wanted.filter.from, wanted.filter.until)?;
         self.update(id, |job| job.removed = removed.map(Gone::from));
-        let origin = wanted.store.origin();
-        let (mut outcome, mut entries, mut next) = (Ok(()), part.entries, part.next);
-        reader.scan(entered, &wanted.filter, next, &mut |row| {
-            let sequence = row.entry.item.sequence.get();
-            if sequence >= wanted.checkpoint.size {
-                return ControlFlow::Break(());
-            }
-            if entries % STEP_ENTRIES == 0 {
-                if cancel.is_cancelled() {
-                    outcome = Err(Trouble::Interrupted);
-                    return ControlFlow::Break(());
+        let (origin, range) = (wanted.store.origin(), part.next..wanted.checkpoint.size);
+        let make = |found: Vec<Found>| {
+            let next = found.last().map(|row| row.entry.item.sequence.get() + 1);
+            (found.len() as u64, next, wanted.format.piece(origin, found))
+        };
+        std::thread::scope(|scope| {
+            let keeper = Keeper::begin(scope, |part| self.keep_part(id, part));
+            let (mut outcome, mut entries) = (Ok(()), part.entries);
+            let mut visit = |(count, next, piece): (u64, Option<u64>, io::Result<Piece>)| {
+                if cancel.is_cancelled() || keeper.has_ended() {
+                    return Err(Trouble::Interrupted);
                 }
-                self.update(id, |job| (job.passed, job.entries) = (sequence, entries));
-                outcome = self.part(id, file, &mut part, entries, next);
-            }
-            entries += 1;
-            next = sequence + 1;
-            let line = Line { origin, canonical: &row.canonical, entry: &row.entry };
-            if outcome.is_ok() {
-                outcome = file.take(&line).map_err(Trouble::from);
-            }
-            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        self.update(id, |job| (job.passed, job.entries) = (wanted.checkpoint.size, entries));
-        outcome
+                let Some(next) = next else { return Ok(()) };
+                file.take(origin, piece?)?;
+                entries += count;
+                self.update(id, |job| (job.passed, job.entries) = (next, entries));
+                if let Some((Whole { bytes, sha256 }, of)) = file.handed(part.bytes + self.limits.part_bytes)? {
+                    let handed = Part { bytes, sha256: hex::encode(sha256), entries, next };
+                    if keeper.take((handed, of)) {
+                        part.bytes = bytes;
+                    }
+                }
+                Ok(())
+            };
+            let scanned = reader.scan_made(entered, &wanted.filter, range, &make, &mut |made| {
+                outcome = visit(made);
+                if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            keeper.finish()?;
+            scanned?;
+            self.update(id, |job| (job.passed, job.entries) = (wanted.checkpoint.size, entries));
+            outcome
+        })
     }
 
-    /// Once enough was written behind the last part: syncs the file, and keeps how far it is.
-    fn part(&self, id: &str, file: &mut Writing<'_>, part: &mut Part, entries: u64, next: u64) -> Result<(), Trouble> {
-        let Some(Whole { bytes, sha256 }) = file.part(part.bytes.saturating_add(self.limits.part_bytes))? else {
-            return Ok(());
-        };
-        *part = Part { bytes, sha256: hex::encode(sha256), entries, next };
+    /// Keeps how far the file of a job is, which is on disk so far.
+    fn keep_part(&self, id: &str, part: Part) -> Result<(), Trouble> {
         let mut jobs = self.jobs.lock();
         // Never behind a deletion: the lock is held.
         let Some(held) = jobs.get_mut(id) else { return Err(Trouble::Interrupted) };
-        held.job.part = Some(part.clone());
+        held.job.part = Some(part);
         Ok(held.job.keep(&self.dir)?)
     }
 

@@ -32,13 +32,8 @@ impl<W: Write> Proven<W> {
     }
 
     /// What it is written to.
-    pub(super) fn to(&self) -> &W {
-        &self.to
-    }
-
-    /// Hands down what is held.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
+    pub(super) fn to(&mut self) -> &mut W {
+        &mut self.to
     }
 
     /// Writes the next entry that is shown.

@@ -1,9 +1,10 @@
-//! Entries on their way out: one table of columns, and a writer per form.
+//! Entries on their way out: one table of columns, and a form per sort of file.
 
 mod columns;
 mod csv;
 mod job;
 mod jobs;
+mod keeper;
 mod ledger;
 mod ndjson;
 mod ocsf;
@@ -11,53 +12,64 @@ mod parquet;
 mod sink;
 mod writing;
 
-use std::io::{self, Write};
+use std::io;
+
+use fuda_proto::audit::v1 as pb;
 
 pub(crate) use columns::Line;
 pub(crate) use jobs::{Exports, Limits};
 
-/// The forms in which entries are told. The codes are stable: they are in the descriptions of jobs.
+use crate::store::Found;
+
+/// The forms of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Csv,
     Ndjson,
     Parquet,
     Ocsf,
+    /// Bytes of entries with what proves them.
+    Ledger,
 }
 
-/// Writes entries in one form, in the order they are given.
-pub(crate) trait Form<W> {
-    /// Writes the next entry, or keeps it to be written.
-    fn take(&mut self, line: &Line<'_>) -> io::Result<()>;
-
-    /// Hands down what is held, as far as whole entries go.
-    fn flush(&mut self) -> io::Result<()>;
-
-    /// What is written to, where a file of this form is gone on with behind any of its entries.
-    fn to(&self) -> Option<&W>;
-
-    /// Writes what is left and gives back what was written to.
-    fn finish(self: Box<Self>) -> io::Result<W>;
+/// What is made of some entries that follow each other, by several threads at once; it is then written behind what was made
+/// of those before them.
+pub(crate) enum Piece {
+    /// Their lines.
+    Lines(Vec<u8>),
+    /// What they say, by column.
+    Columns(parquet::Columns),
+    /// They themselves: what proves them depends on those before.
+    Entries(Vec<Found>),
 }
 
 impl Format {
-    /// Begins a file of this form.
-    pub(crate) fn start<W: Write + Send + 'static>(self, to: W) -> io::Result<Box<dyn Form<W> + Send>> {
-        Ok(match self {
-            Self::Csv => Box::new(csv::Csv::start(to)?),
-            Self::Ndjson => Box::new(ndjson::Ndjson(to)),
-            Self::Parquet => Box::new(parquet::Parquet::start(to)?),
-            Self::Ocsf => Box::new(ocsf::Ocsf(to)),
-        })
+    /// The one that was asked for.
+    fn asked(format: pb::ExportFormat) -> Option<Self> {
+        match format {
+            pb::ExportFormat::Csv => Some(Self::Csv),
+            pb::ExportFormat::Ndjson => Some(Self::Ndjson),
+            pb::ExportFormat::Parquet => Some(Self::Parquet),
+            pb::ExportFormat::Ocsf => Some(Self::Ocsf),
+            pb::ExportFormat::Ledger => Some(Self::Ledger),
+            pb::ExportFormat::Unspecified => None,
+        }
     }
 
-    /// Goes on with a file behind one of its entries; `None` for a form whose files are not gone on with.
-    pub(crate) fn resume<W: Write + Send + 'static>(self, to: W) -> Option<Box<dyn Form<W> + Send>> {
+    /// What comes before the first entry of a file that consists of lines.
+    pub(crate) fn head(self) -> io::Result<Vec<u8>> {
+        if self == Self::Csv { csv::head() } else { Ok(Vec::new()) }
+    }
+
+    /// Makes the piece of these entries of a ledger.
+    pub(crate) fn piece(self, origin: &str, entries: Vec<Found>) -> io::Result<Piece> {
+        let lines = entries.iter().map(|row| Line { origin, canonical: &row.canonical, entry: &row.entry });
         match self {
-            Self::Csv => Some(Box::new(csv::Csv::resume(to))),
-            Self::Ndjson => Some(Box::new(ndjson::Ndjson(to))),
-            Self::Parquet => None,
-            Self::Ocsf => Some(Box::new(ocsf::Ocsf(to))),
+            Self::Csv => csv::lines(lines).map(Piece::Lines),
+            Self::Ndjson => ndjson::lines(lines).map(Piece::Lines),
+            Self::Ocsf => ocsf::lines(lines).map(Piece::Lines),
+            Self::Parquet => Ok(Piece::Columns(parquet::Columns::of(lines))),
+            Self::Ledger => Ok(Piece::Entries(entries)),
         }
     }
 }
@@ -68,14 +80,25 @@ mod tests {
 
     use super::columns::tests::ORIGIN;
     use super::*;
+    use crate::store::Row;
 
-    /// A file of these entries.
+    /// A file of these entries, made in pieces.
     pub(super) fn written(format: Format, entries: &[Entry]) -> Vec<u8> {
-        let mut form = format.start(Vec::new()).unwrap();
-        for entry in entries {
-            let canonical = entry.canonical();
-            form.take(&Line { origin: ORIGIN, canonical: &canonical, entry }).unwrap();
+        let row = |entry: &Entry| Found::Stored(Row::decode(entry.canonical()).unwrap());
+        let pieces = entries.chunks(7).map(|entries| format.piece(ORIGIN, entries.iter().map(row).collect()).unwrap());
+        if format == Format::Parquet {
+            let mut file = parquet::Parquet::start(Vec::new()).unwrap();
+            for piece in pieces {
+                let Piece::Columns(columns) = piece else { panic!("no columns") };
+                file.take(columns).unwrap();
+            }
+            return file.finish().unwrap();
         }
-        form.finish().unwrap()
+        let mut file = format.head().unwrap();
+        for piece in pieces {
+            let Piece::Lines(lines) = piece else { panic!("no lines") };
+            file.extend(lines);
+        }
+        file
     }
 }

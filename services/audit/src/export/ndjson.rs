@@ -1,34 +1,21 @@
 //! NDJSON: one object per line, a member per column; what an entry does not say is left out.
 
-use std::io::{self, Write};
+use std::io;
 
 use fuda_core::Timestamp;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::Form;
 use super::columns::{COLUMNS, Line, Value};
 
-/// Writes NDJSON.
-pub(super) struct Ndjson<W>(pub(super) W);
-
-impl<W: Write> Form<W> for Ndjson<W> {
-    fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
-        serde_json::to_writer(&mut self.0, &Members(line))?;
-        self.0.write_all(b"\n")
+/// An object per entry and line.
+pub(super) fn lines<'l>(lines: impl Iterator<Item = Line<'l>>) -> io::Result<Vec<u8>> {
+    let mut written = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut written, &Members(&line))?;
+        written.push(b'\n');
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-
-    fn to(&self) -> Option<&W> {
-        Some(&self.0)
-    }
-
-    fn finish(self: Box<Self>) -> io::Result<W> {
-        Ok(self.0)
-    }
+    Ok(written)
 }
 
 struct Members<'a>(&'a Line<'a>);

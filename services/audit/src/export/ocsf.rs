@@ -1,14 +1,13 @@
 //! OCSF events, as `docs/src/reference/export.md` maps them: Datastore Activity for what is done with numbers, Entity
 //! Management for everything else. One object per line.
 
-use std::io::{self, Write};
+use std::io;
 
 use fuda_ledger::{Decision, EntryItem};
 use fuda_policy::Action;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::Form;
 use super::columns::{COLUMNS, Line};
 
 /// The schema that the mapping was checked against.
@@ -19,26 +18,14 @@ const VERBS: [&str; 20] = [
     "remove", "request", "retire", "review", "revoke", "set", "shadow", "start",
 ];
 
-/// Writes OCSF events.
-pub(super) struct Ocsf<W>(pub(super) W);
-
-impl<W: Write> Form<W> for Ocsf<W> {
-    fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
-        serde_json::to_writer(&mut self.0, &event(line))?;
-        self.0.write_all(b"\n")
+/// An event per entry and line.
+pub(super) fn lines<'l>(lines: impl Iterator<Item = Line<'l>>) -> io::Result<Vec<u8>> {
+    let mut written = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut written, &event(&line))?;
+        written.push(b'\n');
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-
-    fn to(&self) -> Option<&W> {
-        Some(&self.0)
-    }
-
-    fn finish(self: Box<Self>) -> io::Result<W> {
-        Ok(self.0)
-    }
+    Ok(written)
 }
 
 /// Class and activity.

@@ -2,17 +2,20 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use fuda_crypto::digest::Sha256;
+use rustix::fs::{Advice, fadvise};
 
 /// Bytes that are hashed and handed to the operating system together: writers write word by word.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// A file being written.
 pub(super) struct Sink {
-    to: File,
+    to: Arc<File>,
     held: Vec<u8>,
     digest: Sha256,
     bytes: u64,
@@ -30,7 +33,13 @@ impl Sink {
     /// A new file with mode 0600; more than `bytes_max` bytes are refused.
     pub(super) fn create(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self { to: file, held: Vec::with_capacity(BUFFER_BYTES), digest: Sha256::new(), bytes: 0, bytes_max })
+        Ok(Self {
+            to: Arc::new(file),
+            held: Vec::with_capacity(BUFFER_BYTES),
+            digest: Sha256::new(),
+            bytes: 0,
+            bytes_max,
+        })
     }
 
     /// Goes on behind the beginning of a file that was on disk; what lies behind it is cut off. A file that does not begin
@@ -50,7 +59,13 @@ impl Sink {
         }
         file.set_len(beginning.bytes)?;
         file.seek(SeekFrom::Start(beginning.bytes))?;
-        Ok(Self { to: file, held: Vec::with_capacity(BUFFER_BYTES), digest, bytes: beginning.bytes, bytes_max })
+        Ok(Self {
+            to: Arc::new(file),
+            held: Vec::with_capacity(BUFFER_BYTES),
+            digest,
+            bytes: beginning.bytes,
+            bytes_max,
+        })
     }
 
     /// Bytes handed over so far.
@@ -58,24 +73,33 @@ impl Sink {
         self.bytes
     }
 
-    /// Syncs what was flushed before.
-    pub(super) fn sync(&self) -> io::Result<Whole> {
-        self.to.sync_data()?;
-        Ok(Whole { bytes: self.bytes, sha256: self.digest.clone().finish() })
+    /// Hands everything to the operating system: what that is, and the file to be synced before anybody relies on it.
+    pub(super) fn handed(&mut self) -> io::Result<(Whole, Arc<File>)> {
+        self.spill()?;
+        Ok((Whole { bytes: self.bytes, sha256: self.digest.clone().finish() }, Arc::clone(&self.to)))
     }
 
     /// Syncs it.
     pub(super) fn finish(mut self) -> io::Result<Whole> {
         self.spill()?;
         self.to.sync_all()?;
+        forget(&self.to, self.bytes);
         Ok(Whole { bytes: self.bytes, sha256: self.digest.finish() })
     }
 
     fn spill(&mut self) -> io::Result<()> {
         self.digest.update(&self.held);
-        self.to.write_all(&self.held)?;
+        (&*self.to).write_all(&self.held)?;
         self.held.clear();
         Ok(())
+    }
+}
+
+/// Takes what is on disk of a file out of memory: gigabytes that are read once, if ever, must not push out what auditors
+/// search. Where that cannot be done, searches are slower for a while.
+pub(super) fn forget(file: &File, bytes: u64) {
+    if let Err(error) = fadvise(file, 0, NonZero::new(bytes), Advice::DontNeed) {
+        tracing::debug!(%error, "an export stays in memory");
     }
 }
 
@@ -139,8 +163,7 @@ mod tests {
         let path = dir.path().join("a");
         let mut sink = Sink::create(&path, 10).unwrap();
         sink.write_all(b"123").unwrap();
-        sink.flush().unwrap();
-        let beginning = sink.sync().unwrap();
+        let (beginning, _) = sink.handed().unwrap();
         sink.write_all(b"torn").unwrap();
         sink.flush().unwrap();
         drop(sink);

@@ -1,16 +1,21 @@
 //! A file of any form while it is written, and where it can be gone on with.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Arc;
 
+use super::columns::Line;
 use super::ledger::{Cover, Proven};
+use super::parquet::Parquet;
 use super::sink::{Sink, Whole};
-use super::{Form, Format, Line};
+use super::{Format, Piece};
 use crate::store::Cosigned;
 
 /// A file being written.
 pub(super) enum Writing<'a> {
-    /// One of the forms that tell entries.
-    Form(Box<dyn Form<Sink> + Send>),
+    /// One of the forms whose files are lines.
+    Lines(Sink),
+    Parquet(Box<Parquet<Sink>>),
     /// Bytes of entries with what proves them.
     Proven {
         file: Box<Proven<Sink>>,
@@ -22,54 +27,64 @@ pub(super) enum Writing<'a> {
 }
 
 impl<'a> Writing<'a> {
-    /// A file of a form; with `resume` behind what the sink holds already.
-    pub(super) fn form(format: Format, sink: Sink, resume: bool) -> io::Result<Self> {
-        let form = if resume { format.resume(sink).ok_or(io::ErrorKind::Unsupported)? } else { format.start(sink)? };
-        Ok(Self::Form(form))
+    /// A file of a form over the entries of a checkpoint; with `next` behind what the sink holds already, which tells the
+    /// entry before it.
+    pub(super) fn begin(
+        format: Format,
+        mut sink: Sink,
+        checkpoint: &Cosigned,
+        next: Option<u64>,
+        cover: Cover<'a>,
+    ) -> io::Result<Self> {
+        Ok(match (format, next) {
+            (Format::Parquet, None) => Self::Parquet(Box::new(Parquet::start(sink)?)),
+            // What says where its groups lie is written last and only held until then.
+            (Format::Parquet, Some(_)) => return Err(io::ErrorKind::Unsupported.into()),
+            (Format::Ledger, next) => {
+                let file = match next {
+                    Some(next) => Proven::resume(sink, next),
+                    None => Proven::start(sink, &checkpoint.note)?,
+                };
+                Self::Proven { file: Box::new(file), cover, size: checkpoint.size }
+            }
+            (Format::Csv | Format::Ndjson | Format::Ocsf, next) => {
+                if next.is_none() {
+                    sink.write_all(&format.head()?)?;
+                }
+                Self::Lines(sink)
+            }
+        })
     }
 
-    /// A file with proofs; with `next` behind what the sink holds already, which shows the entry before it.
-    pub(super) fn proven(sink: Sink, checkpoint: &Cosigned, next: Option<u64>, cover: Cover<'a>) -> io::Result<Self> {
-        let file = match next {
-            Some(next) => Proven::resume(sink, next),
-            None => Proven::start(sink, &checkpoint.note)?,
+    /// Writes the next piece, of the ledger `origin`.
+    pub(super) fn take(&mut self, origin: &str, piece: Piece) -> io::Result<()> {
+        match (self, piece) {
+            (Self::Lines(sink), Piece::Lines(lines)) => sink.write_all(&lines),
+            (Self::Parquet(file), Piece::Columns(columns)) => file.take(columns),
+            (Self::Proven { file, cover, .. }, Piece::Entries(rows)) => rows.iter().try_for_each(|row| {
+                file.take(&Line { origin, canonical: &row.canonical, entry: &row.entry }, &mut **cover)
+            }),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Once there are more than so many bytes, what was handed to the operating system so far; `None` before, and for a
+    /// form whose files are not gone on with.
+    pub(super) fn handed(&mut self, behind: u64) -> io::Result<Option<(Whole, Arc<File>)>> {
+        let sink = match self {
+            Self::Lines(sink) => sink,
+            Self::Proven { file, .. } => file.to(),
+            Self::Parquet(_) => return Ok(None),
         };
-        Ok(Self::Proven { file: Box::new(file), cover, size: checkpoint.size })
-    }
-
-    /// Writes the next entry.
-    pub(super) fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
-        match self {
-            Self::Form(form) => form.take(line),
-            Self::Proven { file, cover, .. } => file.take(line, &mut **cover),
-        }
-    }
-
-    /// Once there are more than so many bytes, syncs the file behind the last entry; `None` before, and for a form whose
-    /// files are not gone on with.
-    pub(super) fn part(&mut self, behind: u64) -> io::Result<Option<Whole>> {
-        if self.sink().is_none_or(|sink| sink.bytes() < behind) {
-            return Ok(None);
-        }
-        match self {
-            Self::Form(form) => form.flush()?,
-            Self::Proven { file, .. } => file.flush()?,
-        }
-        self.sink().map(Sink::sync).transpose()
+        if sink.bytes() < behind { Ok(None) } else { sink.handed().map(Some) }
     }
 
     /// Writes what is left and syncs it.
     pub(super) fn finish(self) -> io::Result<Whole> {
         match self {
-            Self::Form(form) => form.finish()?.finish(),
+            Self::Lines(sink) => sink.finish(),
+            Self::Parquet(file) => file.finish()?.finish(),
             Self::Proven { file, cover, size } => file.finish(size, cover)?.finish(),
-        }
-    }
-
-    fn sink(&self) -> Option<&Sink> {
-        match self {
-            Self::Form(form) => form.to(),
-            Self::Proven { file, .. } => Some(file.to()),
         }
     }
 }

@@ -30,6 +30,7 @@ use bundle::{Column, Packer, TIMES};
 pub(crate) use count::{COUNTED_FIELDS_MAX, Counting, Group, GroupKey};
 pub(crate) use read::Reader;
 pub(crate) use removal::{Due, Removed, RemovedBundle};
+pub(crate) use scan::Found;
 pub(crate) use search::{Page, PageLimits};
 pub(crate) use succession::Predecessor;
 

@@ -1,7 +1,15 @@
-//! Visiting entries in their order, for exports and reports: one thread reads packed blocks and shows entries, another one
-//! unpacks and reads them meanwhile.
+//! Visiting entries in their order, for exports and reports: several threads unpack and read blocks, and make of their entries
+//! what is wanted; one shows it.
+//!
+//! ```text
+//! SQLite ─▶ packed block 0 ─▶ thread 0: unpack, read, filter, make ─┐
+//!           packed block 1 ─▶ thread 1 ─────────────────────────────┼─▶ visit 0, 1, 2, … in their order
+//!           packed block 2 ─▶ thread 0 ─────────────────────────────┘
+//! ```
 
-use std::ops::ControlFlow;
+use std::num::NonZero;
+use std::ops::{ControlFlow, Deref, Range};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -12,17 +20,35 @@ use super::{Error, Reader, Row};
 use crate::filter::Filter;
 use crate::queries::Entered;
 
-/// Blocks that are read ahead of the visitor: a few megabytes.
-const BLOCKS_AHEAD: usize = 32;
+/// Blocks that one thread is ahead of the visitor: a few megabytes.
+const BLOCKS_AHEAD: usize = 16;
+/// Threads that read blocks for one question.
+const THREADS_MAX: usize = 4;
+
+/// An entry that meets a filter.
+pub(crate) enum Found {
+    /// From a block.
+    Stored(Row),
+    /// Not in a block yet.
+    Live(Arc<Row>),
+}
+
+impl Deref for Found {
+    type Target = Row;
+
+    fn deref(&self) -> &Row {
+        match self {
+            Self::Stored(row) => row,
+            Self::Live(row) => row,
+        }
+    }
+}
 
 /// A packed block, and the places in it that may be meant.
 struct Job {
     packed: Vec<u8>,
     places: Vec<u64>,
 }
-
-/// The entries of a block that are meant.
-type Found = Result<Vec<Row>, Error>;
 
 impl Reader<'_> {
     /// Visits the entries from a sequence on that meet the filter, in their order, until `visit` breaks. Only some blocks
@@ -34,37 +60,57 @@ impl Reader<'_> {
         from: u64,
         visit: &mut dyn FnMut(&Row) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        self.scan_made(asked, filter, from..u64::MAX, &|found| found, &mut |found: Vec<Found>| {
+            found.iter().try_for_each(|row| visit(row))
+        })
+    }
+
+    /// As [`Reader::scan`], for what `make` makes of the entries of every block, which several threads do at once. It is
+    /// also asked about a block of which no entry is meant.
+    pub(crate) fn scan_made<T: Send>(
+        &self,
+        asked: &Entered,
+        filter: &Filter,
+        range: Range<u64>,
+        make: &(dyn Fn(Vec<Found>) -> T + Sync),
+        visit: &mut dyn FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
         let filter = &filter.clone().within(asked.sight());
-        let plan = self.plan(filter, from, u64::MAX)?;
-        if self.scan_blocks(&plan, from, visit)?.is_break() {
+        let plan = self.plan(filter, range.start, range.end)?;
+        if self.scan_blocks(&plan, &range, make, visit)?.is_break() {
             return Ok(());
         }
-        let live = self.live().rows.iter().filter(|row| row.entry.item.sequence.get() >= from);
-        for row in live.filter(|row| filter.meets(&row.entry)) {
-            if visit(row).is_break() {
+        let live = self.live().rows.iter().filter(|row| range.contains(&row.entry.item.sequence.get()));
+        let live: Vec<&Arc<Row>> = live.filter(|row| filter.meets(&row.entry)).collect();
+        for rows in live.chunks(BLOCK_ENTRIES as usize) {
+            if visit(make(rows.iter().map(|row| Found::Live(Arc::clone(row))).collect())).is_break() {
                 break;
             }
         }
         Ok(())
     }
 
-    fn scan_blocks(
+    fn scan_blocks<T: Send>(
         &self,
         plan: &Plan<'_>,
-        from: u64,
-        visit: &mut dyn FnMut(&Row) -> ControlFlow<()>,
+        range: &Range<u64>,
+        make: &(dyn Fn(Vec<Found>) -> T + Sync),
+        visit: &mut dyn FnMut(T) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
-        let (jobs, inbox) = sync_channel(BLOCKS_AHEAD);
-        let (outbox, found) = sync_channel(BLOCKS_AHEAD);
         thread::scope(|scope| {
             let filter = plan.filter;
-            scope.spawn(move || read_all(filter, &inbox, &outbox));
-            // When this ends, early or not, both channels close, and with them the thread.
-            let mut pipe = Pipe { jobs, found, ahead: 0, visit };
+            let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+            let lane = |_| {
+                let ((jobs, inbox), (outbox, made)) = (sync_channel(BLOCKS_AHEAD), sync_channel(BLOCKS_AHEAD));
+                scope.spawn(move || make_all(filter, make, &inbox, &outbox));
+                Lane { jobs, made }
+            };
+            // When this ends, early or not, all channels close, and with them the threads.
+            let mut pipe = Pipe { lanes: (0..threads).map(lane).collect(), sent: 0, seen: 0, visit };
             for candidate in &plan.bundles {
                 let places = self.places(plan, *candidate, false)?;
                 let sequences = places.into_iter().map(|place| candidate.bundle * BUNDLE_ENTRIES + u64::from(place));
-                let sequences: Vec<u64> = sequences.filter(|sequence| *sequence >= from).collect();
+                let sequences: Vec<u64> = sequences.filter(|sequence| range.contains(sequence)).collect();
                 for of_block in sequences.chunk_by(|a, b| a / BLOCK_ENTRIES == b / BLOCK_ENTRIES) {
                     let number = of_block.first().copied().unwrap_or_default() / BLOCK_ENTRIES;
                     let packed = packed_block(self.connection(), number)?.ok_or(MISSING)?;
@@ -79,54 +125,69 @@ impl Reader<'_> {
     }
 }
 
-/// Both ends of the thread that reads entries.
-struct Pipe<'v> {
+/// Both ends of a thread that reads blocks.
+struct Lane<T> {
     jobs: SyncSender<Job>,
-    found: Receiver<Found>,
-    /// Blocks sent and not come back yet; at most as many as a channel holds, so that nobody waits for the other for ever.
-    ahead: usize,
-    visit: &'v mut dyn FnMut(&Row) -> ControlFlow<()>,
+    made: Receiver<Result<T, Error>>,
 }
 
-impl Pipe<'_> {
+/// The threads, which take blocks in turn.
+struct Pipe<'v, T> {
+    lanes: Vec<Lane<T>>,
+    sent: usize,
+    seen: usize,
+    visit: &'v mut dyn FnMut(T) -> ControlFlow<()>,
+}
+
+impl<T> Pipe<'_, T> {
     fn send(&mut self, job: Job) -> Result<ControlFlow<()>, Error> {
-        let flow = self.drain(BLOCKS_AHEAD - 1)?;
+        // At most as many are under way as the channels hold, so that nobody waits for the other for ever.
+        let flow = self.drain(self.lanes.len() * BLOCKS_AHEAD - 1)?;
         if flow.is_continue() {
-            self.jobs.send(job).map_err(|_| MISSING)?;
-            self.ahead += 1;
+            self.lane(self.sent)?.jobs.send(job).map_err(|_| MISSING)?;
+            self.sent += 1;
         }
         Ok(flow)
     }
 
     /// Shows what came back until only so many blocks are under way.
     fn drain(&mut self, ahead: usize) -> Result<ControlFlow<()>, Error> {
-        while self.ahead > ahead {
-            let rows = self.found.recv().map_err(|_| MISSING)??;
-            self.ahead -= 1;
-            if rows.iter().any(|row| (self.visit)(row).is_break()) {
+        while self.sent - self.seen > ahead {
+            let made = self.lane(self.seen)?.made.recv().map_err(|_| MISSING)??;
+            self.seen += 1;
+            if (self.visit)(made).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
     }
+
+    fn lane(&self, turn: usize) -> Result<&Lane<T>, Error> {
+        self.lanes.get(turn % self.lanes.len().max(1)).ok_or(MISSING)
+    }
 }
 
-fn read_all(filter: &Filter, inbox: &Receiver<Job>, outbox: &SyncSender<Found>) {
+fn make_all<T>(
+    filter: &Filter,
+    make: &(dyn Fn(Vec<Found>) -> T + Sync),
+    inbox: &Receiver<Job>,
+    outbox: &SyncSender<Result<T, Error>>,
+) {
     for job in inbox {
-        if outbox.send(read(filter, &job)).is_err() {
+        if outbox.send(read(filter, &job).map(make)).is_err() {
             return;
         }
     }
 }
 
-fn read(filter: &Filter, job: &Job) -> Found {
+fn read(filter: &Filter, job: &Job) -> Result<Vec<Found>, Error> {
     let block = Block::unpack(&job.packed)?;
-    let mut rows = Vec::with_capacity(job.places.len());
+    let mut found = Vec::with_capacity(job.places.len());
     for place in &job.places {
         let row = Row::decode(block.get(*place).ok_or(MISSING)?.to_vec())?;
         if filter.meets(&row.entry) {
-            rows.push(row);
+            found.push(Found::Stored(row));
         }
     }
-    Ok(rows)
+    Ok(found)
 }
