@@ -29,7 +29,7 @@ pub(super) const EVIDENCE: Evidence = Evidence {
     name: "audit-retention",
     proves: "fuda-audit removes what is due from the bytes of its files, also when it is killed meanwhile, keeps what auditors \
              hold, says what is missing, and everything that was proved stays provable offline",
-    target: "bytes of removed entries found 0; held entries missing 0; proofs and exports of before that fail 0; root \
+    target: "keys of removed entries found 0, and without its key nothing of a bundle opens; held entries missing 0; proofs and exports of before that fail 0; root \
              unchanged; control: the bytes are found before, and a removal before its time and a bundle taken away are \
              noticed",
     mutants: &[],

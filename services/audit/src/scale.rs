@@ -19,17 +19,13 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::key_file;
-use crate::store::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Cosigned, Row, Store};
+use crate::store::{Cosigned, KeptBundle, Row, Store};
 use crate::witness::Witness;
 
 /// Entries of one transaction, as the follower makes them.
 const STEP_ENTRIES: u64 = 16_384;
 /// How long the process that serves the store may keep it busy.
 const BUSY: Duration = Duration::from_secs(10);
-/// Bytes of a piece that a bundle is found by.
-const PRINT_BYTES: usize = 32;
-/// One of so many pieces is shown.
-const PRINT_EVERY: usize = 64;
 /// Seed of the synthetic log's key.
 const LOG_SEED: [u8; 32] = [7; 32];
 
@@ -54,7 +50,7 @@ enum Command {
         #[arg(long)]
         years_until_now: Option<u8>,
     },
-    /// Shows pieces of the bytes of every stored bundle, by which its entries are found in files.
+    /// Shows the key of every stored bundle: while it is in a file, the bundle's entries can be read.
     Prints {
         /// Settings of fuda-audit.
         #[arg(long)]
@@ -143,23 +139,14 @@ fn edit(config: &Path, sql: &str) -> anyhow::Result<serde_json::Value> {
 fn prints(config: &Path) -> anyhow::Result<serde_json::Value> {
     let config = Config::load(config)?;
     let store = Store::open(&config.audit.data_dir, config.verifier_key()?.name())?;
-    let kept = store.read(|reader| reader.kept_bundles(0, usize::MAX >> 1))?;
-    let sql = Connection::open(config.audit.data_dir.join("audit.db"))?;
-    let mut query = sql.prepare("SELECT entries FROM blocks WHERE block BETWEEN ?1 AND ?2 ORDER BY block")?;
-    let mut bundles = Vec::new();
-    for it in kept {
-        let first = i64::try_from(it.first_sequence() / BLOCK_ENTRIES)?;
-        let blocks = query.query_map([first, first + i64::try_from(BUNDLE_ENTRIES / BLOCK_ENTRIES)? - 1], |row| {
-            row.get::<_, Vec<u8>>(0)
-        })?;
-        let mut prints = Vec::new();
-        for packed in blocks {
-            let packed = packed?;
-            prints.extend(packed.chunks_exact(PRINT_BYTES).step_by(PRINT_EVERY).map(hex::encode));
-        }
-        let (first_ms, last_ms) = (it.first.as_millis(), it.last.as_millis());
-        bundles.push(json!({ "bundle": it.bundle, "first_ms": first_ms, "last_ms": last_ms, "prints": prints }));
-    }
+    let bundles = store.read(|reader| {
+        let print = |it: &KeptBundle| -> Result<_, crate::store::Error> {
+            let (first_ms, last_ms) = (it.first.as_millis(), it.last.as_millis());
+            let print = reader.keys().of(it.bundle)?.print();
+            Ok(json!({ "bundle": it.bundle, "first_ms": first_ms, "last_ms": last_ms, "print": print }))
+        };
+        reader.kept_bundles(0, usize::MAX >> 1)?.iter().map(print).collect::<Result<Vec<_>, _>>()
+    })?;
     Ok(json!(bundles))
 }
 

@@ -31,6 +31,7 @@ pub enum Layer {
     Secret,
     Recipient,
     TransferWrap,
+    Archive,
 }
 
 impl Layer {
@@ -46,6 +47,7 @@ impl Layer {
             Self::Secret => "fuda/secret",
             Self::Recipient => "fuda/recipient",
             Self::TransferWrap => "fuda/transfer-wrap",
+            Self::Archive => "fuda/archive",
         }
     }
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Layer {
             Self::Secret => "secret",
             Self::Recipient => "number for a recipient",
             Self::TransferWrap => "transfer wrap",
+            Self::Archive => "part of an archive",
         })
     }
 }

@@ -11,6 +11,7 @@
 //!             └ number row                 under the data key, used once                  seal_number
 //! ```
 
+pub mod archive;
 pub mod arena;
 pub mod digest;
 pub mod keyring;
@@ -30,6 +31,7 @@ mod test_hex;
 mod tests;
 
 pub use aead::{Layer, SEAL_OVERHEAD_BYTES};
+pub use archive::{ARCHIVED_BYTES_MAX, ArchiveContext, open_archived, seal_archived};
 pub use arena::{ArenaError, KeyArena, KeySlot};
 pub use digest::{Sha256, SigningKey, constant_time_eq, hkdf, hmac_sha256, person_id, sha256, verify_ed25519};
 pub use error::Error;
@@ -47,5 +49,5 @@ pub use seal::{
     open_reply, open_secret, seal_bucket, seal_number, seal_outer, seal_reply, seal_secret, unwrap_version,
     unwrap_with_token, wrap_for_token, wrap_version,
 };
-pub use secret::{BucketKey, DataKey, RecipientSecret, RecordKey, RetrySecret, RootKey};
+pub use secret::{ArchiveKey, BucketKey, DataKey, RecipientSecret, RecordKey, RetrySecret, RootKey};
 pub use signature::{PublicKey, SignatureAlgorithm};

@@ -75,3 +75,8 @@ secret_key! {
     /// The private key of a recipient of sealed numbers: an X25519 scalar. Held by the recipient, never by a vault.
     RecipientSecret
 }
+secret_key! {
+    /// The key of one bundle of an archive of audit entries. Destroying it removes the bundle from whatever still holds its
+    /// bytes: free space of the file, journals, copies without the keys.
+    ArchiveKey
+}

@@ -1,14 +1,12 @@
-//! Which bundles are due, and whether their bytes are in files.
+//! Which bundles are due, and whether their keys are in files.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
-
 use crate::cluster::AuditProcess;
+use anyhow::{Context as _, Result, ensure};
 
 /// Entries of a bundle.
 pub(super) const BUNDLE_ENTRIES: u64 = 4_096;
@@ -16,9 +14,9 @@ pub(super) const BUNDLE_ENTRIES: u64 = 4_096;
 const HEAD_BYTES: usize = 8;
 const DAY_MS: i64 = 86_400_000;
 
-/// The bundles of a store, and pieces of their bytes.
+/// The bundles of a store, and the keys without which nothing of them opens.
 pub(super) struct Bundles {
-    prints: Vec<(u64, Vec<Vec<u8>>)>,
+    prints: Vec<(u64, Vec<u8>)>,
     /// Those whose time is over.
     pub(super) due: BTreeSet<u64>,
 }
@@ -38,11 +36,9 @@ impl Bundles {
             if age_ms > period_ms {
                 due.insert(number);
             }
-            let pieces = bundle["prints"].as_array().context("its prints")?.iter();
-            let pieces: Option<Vec<&str>> = pieces.map(Value::as_str).collect();
-            let pieces = pieces.context("texts")?.into_iter().map(hex::decode).collect::<Result<Vec<_>, _>>()?;
-            ensure!(pieces.len() > 16, "bundle {number} has too few prints");
-            prints.push((number, pieces));
+            let print = hex::decode(bundle["print"].as_str().context("its key")?)?;
+            ensure!(print.len() == 32, "bundle {number} has another key");
+            prints.push((number, print));
         }
         Ok(Self { prints, due })
     }
@@ -52,11 +48,10 @@ impl Bundles {
         self.prints.iter().map(|(number, _)| *number)
     }
 
-    /// Which of these have a piece of their bytes in a file of the directory or below.
+    /// Of which of these the key is in a file of the directory or below.
     pub(super) fn found_in(&self, dir: &Path, wanted: &BTreeSet<u64>) -> Result<BTreeSet<u64>> {
         let of_wanted = self.prints.iter().filter(|(number, _)| wanted.contains(number));
-        let pieces = of_wanted.flat_map(|(number, pieces)| pieces.iter().map(|piece| (*number, piece.as_slice())));
-        let search = Search::of(pieces);
+        let search = Search::of(of_wanted.map(|(number, print)| (*number, print.as_slice())));
         let (mut found, mut dirs) = (BTreeSet::new(), vec![dir.to_owned()]);
         while let Some(dir) = dirs.pop() {
             for entry in fs::read_dir(&dir)? {

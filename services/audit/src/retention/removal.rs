@@ -41,13 +41,13 @@ struct Found {
 impl Retention {
     /// Removes what is due until `stop`.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        // A process that was killed may have left pages to be written over.
+        // A process that was killed may have left pages to be written over and keys to be destroyed.
         let mut freed = true;
         loop {
             let this = Arc::clone(&self);
             let ended = tokio::task::spawn_blocking(move || -> Result<(Ran, bool), anyhow::Error> {
                 let ran = this.step()?;
-                let freed = ran == Ran::Further || freed && !this.asker.store().overwrite_freed()?;
+                let freed = ran == Ran::Further || freed && !this.asker.store().destroy_removed()?;
                 this.measure()?;
                 Ok((ran, freed))
             });

@@ -103,6 +103,7 @@ mod tests {
 
     use super::super::Store;
     use super::super::bundle::{BUNDLE_ENTRIES, Packer, TIMES};
+    use super::super::keys::Part;
     use super::*;
     use crate::samples;
 
@@ -153,6 +154,8 @@ mod tests {
         let mut packer = Packer::new().unwrap();
         let mut rows = samples::rows(BUNDLE_ENTRIES, BUNDLE_ENTRIES);
         rows.reverse();
+        // Whoever has the disk has the keys of what is stored, too.
+        let sealed = |field, packed| store.keys.of(1).unwrap().seal(Part::Column(field), packed).unwrap();
         let set = "UPDATE columns SET data = ?1 WHERE bundle = 1 AND field = ?2";
         let silent = [Field::Kind, Field::Scope, Field::Method];
         for field in Field::ALL.into_iter().filter(|field| !silent.contains(field)) {
@@ -161,6 +164,7 @@ mod tests {
                 true => packer.column(&column).unwrap(),
                 false => packer.record_prints(&rows).unwrap(),
             };
+            let swapped = sealed(field as u8, swapped);
             let expected = format!("bundle 1: the column of `{}` is not what the entries say", field.name());
             is_found(&sql, &store, set, params![swapped, field as u8], &expected);
             is_found(&sql, &store, set, params![vec![9_u8; 40], field as u8], &expected);
@@ -174,7 +178,7 @@ mod tests {
             is_found(&sql, &store, gone, [term], &expected);
         }
         let expected = "bundle 1: the column of `time` is not what the entries say";
-        is_found(&sql, &store, set, params![packer.times(&rows).unwrap(), TIMES], expected);
+        is_found(&sql, &store, set, params![sealed(TIMES, packer.times(&rows).unwrap()), TIMES], expected);
         let expected = "bundle 1: the span of `time` is not what the entries say";
         for change in [
             "UPDATE bundles SET time_first = time_first + 1 WHERE bundle = 1",

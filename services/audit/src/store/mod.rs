@@ -7,6 +7,7 @@ mod alarm;
 mod bundle;
 mod compare;
 mod count;
+mod keys;
 mod plan;
 mod read;
 mod removal;
@@ -28,8 +29,9 @@ pub(crate) use alarm::{Alarm, NewAlarm};
 pub(crate) use bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Field};
 use bundle::{Column, Packer, TIMES};
 pub(crate) use count::{COUNTED_FIELDS_MAX, Counting, Group, GroupKey};
+use keys::{BundleKey, Keys, Part};
 pub(crate) use read::Reader;
-pub(crate) use removal::{Due, Removed, RemovedBundle};
+pub(crate) use removal::{Due, KeptBundle, Removed, RemovedBundle};
 pub(crate) use scan::Found;
 pub(crate) use search::{Page, PageLimits};
 pub(crate) use succession::Predecessor;
@@ -124,6 +126,7 @@ pub(crate) struct Store {
     origin: String,
     writer: Mutex<Writer>,
     readers: Mutex<Vec<Connection>>,
+    keys: Keys,
     live: RwLock<Arc<Live>>,
 }
 
@@ -138,19 +141,21 @@ impl Store {
     pub(crate) fn open(dir: &Path, origin: &str) -> Result<Self, Error> {
         let path = succession::current(dir)?;
         let connection = schema::open(&path, origin)?;
-        Self::over(path, connection, origin)
+        let keys = schema::keys(&path, &connection, origin, true)?;
+        Self::over(path, connection, keys, origin)
     }
 
-    fn over(path: std::path::PathBuf, connection: Connection, origin: &str) -> Result<Self, Error> {
+    fn over(path: std::path::PathBuf, connection: Connection, keys: Keys, origin: &str) -> Result<Self, Error> {
         // One view of the disk: another process may be writing, while this one only settles an alarm.
         let view = connection.unchecked_transaction()?;
-        let live = read::restore(&view)?;
+        let live = read::restore(&view, &keys)?;
         view.commit()?;
         Ok(Self {
             path,
             origin: origin.to_owned(),
             writer: Mutex::new(Writer { connection, packer: Packer::new()? }),
             readers: Mutex::new(Vec::new()),
+            keys,
             live: RwLock::new(Arc::new(live)),
         })
     }
@@ -189,11 +194,14 @@ impl Store {
         let rest = bundles.remainder().to_vec();
         let mut sealed = false;
         for bundle in bundles {
-            seal(&transaction, packer, first / BUNDLE_ENTRIES, bundle)?;
+            let bundle_key = self.keys.draw(first / BUNDLE_ENTRIES)?;
+            seal(&transaction, packer, &bundle_key, first / BUNDLE_ENTRIES, bundle)?;
             first += BUNDLE_ENTRIES;
             sealed = true;
         }
         if sealed {
+            // On disk before what needs them is.
+            self.keys.sync()?;
             transaction.execute("DELETE FROM tail", [])?;
         }
         let kept = if sealed { 0 } else { old };
@@ -238,7 +246,7 @@ impl Store {
         let kept = self.readers.lock().pop();
         let connection = kept.map_or_else(|| schema::open_to_read(&self.path), Ok)?;
         let view = connection.unchecked_transaction().map_err(Error::from)?;
-        let outcome = reading(&Reader::new(&view, &live));
+        let outcome = reading(&Reader::new(&view, &live, &self.keys));
         drop(view);
         let mut readers = self.readers.lock();
         if readers.len() < READERS_KEPT_MAX {
@@ -248,27 +256,36 @@ impl Store {
     }
 }
 
-fn seal(to: &Transaction<'_>, packer: &mut Packer, bundle: u64, rows: &[Arc<Row>]) -> Result<(), Error> {
+fn seal(
+    to: &Transaction<'_>,
+    packer: &mut Packer,
+    bundle_key: &BundleKey<'_>,
+    bundle: u64,
+    rows: &[Arc<Row>],
+) -> Result<(), Error> {
     let blocks_before = bundle * (BUNDLE_ENTRIES / BLOCK_ENTRIES);
     let mut put_block = to.prepare_cached("INSERT INTO blocks (block, entries) VALUES (?1, ?2)")?;
-    for (block, rows) in (blocks_before..).zip(rows.chunks(BLOCK_ENTRIES as usize)) {
-        put_block.execute(params![key(block), packer.block(rows)?])?;
+    for (place, rows) in (0..).zip(rows.chunks(BLOCK_ENTRIES as usize)) {
+        let sealed = bundle_key.seal(Part::Block(place), packer.block(rows)?)?;
+        put_block.execute(params![key(blocks_before + u64::from(place)), sealed])?;
     }
+    let column = |field: u8, packed: Vec<u8>| bundle_key.seal(Part::Column(field), packed);
     let mut put_column = to.prepare_cached("INSERT INTO columns (bundle, field, data) VALUES (?1, ?2, ?3)")?;
     let mut put_posting = to.prepare_cached("INSERT OR IGNORE INTO postings (term, bundle) VALUES (?1, ?2)")?;
-    put_column.execute(params![key(bundle), TIMES, packer.times(rows)?])?;
-    put_column.execute(params![key(bundle), Field::Record as u8, packer.record_prints(rows)?])?;
+    put_column.execute(params![key(bundle), TIMES, column(TIMES, packer.times(rows)?)?])?;
+    let prints = column(Field::Record as u8, packer.record_prints(rows)?)?;
+    put_column.execute(params![key(bundle), Field::Record as u8, prints])?;
     for field in Field::ALL {
-        let column = Column::of(field, rows);
-        let mut terms: Vec<u32> = column.values().map(|value| field.term(value)).collect();
+        let values = Column::of(field, rows);
+        let mut terms: Vec<u32> = values.values().map(|value| field.term(value)).collect();
         // In order: neighbours in the index are written together.
         terms.sort_unstable();
         for term in terms {
             put_posting.execute(params![term, key(bundle)])?;
         }
         // Where no entry says anything about a field, a missing column says it too.
-        if field.has_column() && column.len() > 0 {
-            put_column.execute(params![key(bundle), field as u8, packer.column(&column)?])?;
+        if field.has_column() && values.len() > 0 {
+            put_column.execute(params![key(bundle), field as u8, column(field as u8, packer.column(&values)?)?])?;
         }
     }
     let times = || rows.iter().map(|row| row.entry.common.time.as_millis());

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::bundle::{
     BUNDLE_ENTRIES, Column, Field, TIMES, record_print, unpack_column, unpack_record_prints, unpack_times,
 };
+use super::keys::Part;
 use super::read::MISSING;
 use super::{Error, Reader, key};
 use crate::filter::{Clause, Filter};
@@ -148,7 +149,8 @@ impl Reader<'_> {
     fn packed(&self, field: u8, bundle: u64) -> Result<Option<Vec<u8>>, Error> {
         let query = "SELECT data FROM columns WHERE field = ?1 AND bundle = ?2";
         let mut query = self.connection().prepare_cached(query)?;
-        Ok(query.query_row(params![field, key(bundle)], |row| row.get(0)).optional()?)
+        let stored: Option<Vec<u8>> = query.query_row(params![field, key(bundle)], |row| row.get(0)).optional()?;
+        stored.map(|stored| self.keys().of(bundle)?.open(Part::Column(field), stored)).transpose()
     }
 }
 

@@ -6,18 +6,27 @@ use fuda_ledger::tree::{self, Edge, Hash, TILE_BYTES, TreeHead, inclusion_proof}
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Block};
+use super::keys::{Keys, Part};
 use super::{Cosigned, Error, Live, Row, key, schema};
 use crate::queries::Entered;
+
+/// Blocks of a bundle.
+const BUNDLE_BLOCKS: u64 = BUNDLE_ENTRIES / BLOCK_ENTRIES;
 
 /// A connection and what was visible when it was taken.
 pub(crate) struct Reader<'a> {
     connection: &'a Connection,
     live: &'a Arc<Live>,
+    keys: &'a Keys,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(connection: &'a Connection, live: &'a Arc<Live>) -> Self {
-        Self { connection, live }
+    pub(super) fn new(connection: &'a Connection, live: &'a Arc<Live>, keys: &'a Keys) -> Self {
+        Self { connection, live, keys }
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        self.keys
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -41,7 +50,7 @@ impl<'a> Reader<'a> {
             return Ok(place.and_then(|place| self.live.rows.get(place)).cloned());
         }
         let number = sequence / BLOCK_ENTRIES;
-        let block = match block(self.connection, number)? {
+        let block = match self.stored_block(number)? {
             Some(block) => block,
             None if self.is_removed(sequence / BUNDLE_ENTRIES)? => return Err(Error::Removed),
             None => return Err(MISSING),
@@ -52,7 +61,12 @@ impl<'a> Reader<'a> {
 
     /// A block that lies on disk.
     pub(super) fn block(&self, number: u64) -> Result<Block, Error> {
-        block(self.connection, number)?.ok_or(MISSING)
+        self.stored_block(number)?.ok_or(MISSING)
+    }
+
+    /// A block that lies on disk; `None` where there is none.
+    pub(super) fn stored_block(&self, number: u64) -> Result<Option<Block>, Error> {
+        block(self.connection, self.keys, number)
     }
 
     /// The path from an entry to the root of the tree of the first `size` entries.
@@ -79,14 +93,14 @@ impl<'a> Reader<'a> {
             let rows = self.live.rows.get(start..start + BLOCK_ENTRIES as usize)?;
             return Some(rows.iter().flat_map(|row| tree::leaf_hash(&row.canonical)).collect());
         }
-        stored_tile(self.connection, level, index)
+        stored_tile(self.connection, self.keys, level, index)
     }
 }
 
 pub(super) const MISSING: Error = Error::Damaged("an entry is missing");
 
 /// The live part as it was when the store was closed. The root is computed anew and must be the one that was written.
-pub(super) fn restore(connection: &Connection) -> Result<Live, Error> {
+pub(super) fn restore(connection: &Connection, keys: &Keys) -> Result<Live, Error> {
     let head: TreeHead = schema::head(connection)?;
     let first = head.size / BUNDLE_ENTRIES * BUNDLE_ENTRIES;
     let mut query = connection.prepare("SELECT sequence, canonical FROM tail ORDER BY sequence")?;
@@ -105,7 +119,7 @@ pub(super) fn restore(connection: &Connection) -> Result<Live, Error> {
     }
     let leaves: Vec<Hash> = rows.iter().map(|row| tree::leaf_hash(&row.canonical)).collect();
     // From the bundles first, then over the live entries: no tile of level 0 is needed that is not in a block.
-    let full = |level, index, _| stored_tile(connection, level, index);
+    let full = |level, index, _| stored_tile(connection, keys, level, index);
     let mut edge = Edge::restore(first, &full, &[])?;
     edge.append(&leaves);
     if edge.head() != head {
@@ -124,9 +138,9 @@ fn newest_cosigned(connection: &Connection) -> Result<Option<Cosigned>, Error> {
 }
 
 /// A full tile: of level 0 from a block, of higher levels and of removed blocks from the table of tiles.
-fn stored_tile(connection: &Connection, level: u8, index: u64) -> Option<Vec<u8>> {
+fn stored_tile(connection: &Connection, keys: &Keys, level: u8, index: u64) -> Option<Vec<u8>> {
     if level == 0
-        && let Some(entries) = block(connection, index).ok()?
+        && let Some(entries) = block(connection, keys, index).ok()?
     {
         let hashes: Vec<u8> = entries.iter().flat_map(tree::leaf_hash).collect();
         return (hashes.len() == TILE_BYTES).then_some(hashes);
@@ -136,13 +150,15 @@ fn stored_tile(connection: &Connection, level: u8, index: u64) -> Option<Vec<u8>
     found.optional().ok().flatten()
 }
 
-/// A block that lies on disk; `None` where there is none.
-pub(super) fn block(connection: &Connection, number: u64) -> Result<Option<Block>, Error> {
-    packed_block(connection, number)?.as_deref().map(Block::unpack).transpose()
+fn block(connection: &Connection, keys: &Keys, number: u64) -> Result<Option<Block>, Error> {
+    packed_block(connection, keys, number)?.as_deref().map(Block::unpack).transpose()
 }
 
-/// A block as it lies on disk.
-pub(super) fn packed_block(connection: &Connection, number: u64) -> Result<Option<Vec<u8>>, Error> {
+/// A block that lies on disk, opened but packed.
+pub(super) fn packed_block(connection: &Connection, keys: &Keys, number: u64) -> Result<Option<Vec<u8>>, Error> {
     let mut query = connection.prepare_cached("SELECT entries FROM blocks WHERE block = ?1")?;
-    Ok(query.query_row([key(number)], |row| row.get(0)).optional()?)
+    let stored: Option<Vec<u8>> = query.query_row([key(number)], |row| row.get(0)).optional()?;
+    let Some(stored) = stored else { return Ok(None) };
+    let (bundle, place) = (number / BUNDLE_BLOCKS, number % BUNDLE_BLOCKS);
+    keys.of(bundle)?.open(Part::Block(place as u8), stored).map(Some)
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! blocks ── read, hashed against the root ──▶ Due ── one transaction ──▶ tiles of level 0, a row in `removed`
+//!                                                     journal emptied ──▶ the key of the bundle overwritten
 //! ```
 //! What decides about a removal is read from the entries, after they were hashed: columns, postings and the times kept
 //! beside them are only as good as the disk.
@@ -12,7 +13,7 @@ use fuda_ledger::tree::{Fold, Hash, TILE_BYTES, leaf_hash};
 use rusqlite::{OptionalExtension as _, Row as SqlRow, params};
 
 use super::bundle::{BLOCK_ENTRIES, BUNDLE_ENTRIES, Column, Field};
-use super::read::{MISSING, block};
+use super::read::MISSING;
 use super::{Error, Reader, Row, Store, key};
 
 /// Bundles whose removal one answer lists, merged where they follow each other.
@@ -109,14 +110,23 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Has SQLite write over the pages that removals freed, and empty its journal; `false` while a reader still needs it.
-    pub(crate) fn overwrite_freed(&self) -> Result<bool, Error> {
+    /// Has SQLite write over the pages that removals freed and empty its journal, then destroys the keys of the removed bundles:
+    /// copies of their rows that SQLite left elsewhere say nothing without. `false` while a reader of before still needs
+    /// them.
+    pub(crate) fn destroy_removed(&self) -> Result<bool, Error> {
         let writer = self.writer.lock();
         // Nobody waits for a reader here: it is tried again.
         writer.connection.busy_timeout(std::time::Duration::ZERO)?;
         let busy = writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         super::schema::wait_when_busy(&writer.connection)?;
-        Ok(busy? == 0)
+        if busy? != 0 {
+            return Ok(false);
+        }
+        let mut query = writer.connection.prepare("SELECT bundle FROM removed")?;
+        let removed: Vec<u64> =
+            query.query_map([], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?.collect::<Result<_, _>>()?;
+        self.keys.destroy(removed)?;
+        Ok(true)
     }
 }
 
@@ -257,7 +267,7 @@ impl Reader<'_> {
         let mut leaves = Vec::with_capacity(BUNDLE_ENTRIES as usize);
         let first = bundle * (BUNDLE_ENTRIES / BLOCK_ENTRIES);
         for number in first..first + BUNDLE_ENTRIES / BLOCK_ENTRIES {
-            if block(self.connection(), number)?.is_some() {
+            if self.stored_block(number)?.is_some() {
                 return Err(Error::Damaged("an entry is stored that is said to be removed"));
             }
             let hashes = self.tile(0, number).filter(|hashes| hashes.len() == TILE_BYTES).ok_or(MISSING)?;

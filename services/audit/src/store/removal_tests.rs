@@ -5,6 +5,8 @@ use super::*;
 use crate::filter::Filter;
 use crate::queries::Entered;
 use crate::samples;
+use crate::store::keys::Part;
+use crate::store::read::packed_block;
 use crate::store::{Counting, PageLimits};
 
 const ORIGIN: &str = "fuda.test/log";
@@ -50,7 +52,7 @@ fn what_is_removed_is_gone_and_everything_else_stays_provable() {
     for bundle in [1, 0] {
         store.remove(&due(&store, bundle), AT, 7 + bundle).unwrap();
     }
-    assert!(store.overwrite_freed().unwrap() && !on_disk());
+    assert!(store.destroy_removed().unwrap() && !on_disk());
     drop(store);
     let store = Store::open(dir.path(), ORIGIN).unwrap();
     assert_eq!(store.live().head(), head);
@@ -116,14 +118,52 @@ fn a_reader_that_began_before_still_sees_what_is_removed() {
         .read(|reader| {
             assert!(reader.row(5)?.is_some());
             store.remove(&due, AT, 1)?;
-            assert!(!store.overwrite_freed()?, "its journal is still needed");
+            assert!(!store.destroy_removed()?, "its journal is still needed");
             assert!(reader.row(6)?.is_some());
             assert_eq!(reader.removed_within(Timestamp::EPOCH, Timestamp::MAX)?, None);
             Ok(())
         })
         .unwrap();
     assert!(matches!(store.read(|reader| reader.row(6)), Err(Error::Removed)));
-    assert!(store.overwrite_freed().unwrap());
+    assert!(store.destroy_removed().unwrap());
+}
+
+#[test]
+fn the_key_of_what_is_removed_is_nowhere_and_nothing_opens_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let prints: Vec<String> = (0..2).map(|bundle| store.keys.of(bundle).unwrap().print().unwrap()).collect();
+    let found = |print: &str| {
+        let print = hex::decode(print).unwrap();
+        std::fs::read_dir(dir.path()).unwrap().any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            bytes.windows(print.len()).any(|window| window == print)
+        })
+    };
+    assert!(prints.iter().all(|print| found(print)));
+    let copy: Vec<u8> =
+        sql(dir.path()).query_row("SELECT entries FROM blocks WHERE block = 0", [], |row| row.get(0)).unwrap();
+    store.remove(&due(&store, 0), AT, 1).unwrap();
+    assert!(found(&prints[0]), "a reader of before may need it");
+    assert!(store.destroy_removed().unwrap());
+    assert!(!found(&prints[0]) && found(&prints[1]));
+    // A row that SQLite left somewhere.
+    let without = store.keys.of(0).unwrap().open(Part::Block(0), copy).unwrap();
+    assert!(crate::store::bundle::Block::unpack(&without).is_err());
+    assert!(store.read(|reader| reader.row(4_100)).unwrap().is_some());
+    drop(store);
+    // Killed in between: it is done when the next process looks.
+    let store = Store::open(dir.path(), ORIGIN).unwrap();
+    store.remove(&due(&store, 1), AT, 1).unwrap();
+    drop(store);
+    assert!(found(&prints[1]));
+    assert!(Store::open(dir.path(), ORIGIN).unwrap().destroy_removed().unwrap());
+    assert!(!found(&prints[1]));
+    // Without its keys a store is damaged, not empty.
+    let keys = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+    keys.filter(|path| path.extension().is_some_and(|it| it == "keys"))
+        .for_each(|path| std::fs::remove_file(path).unwrap());
+    assert!(matches!(Store::open(dir.path(), ORIGIN), Err(Error::Damaged(_))));
 }
 
 #[test]
@@ -142,6 +182,8 @@ fn nothing_is_removed_that_is_held_or_is_not_what_was_verified() {
     other.item.budget_used = Some(1);
     rows[4] = std::sync::Arc::new(Row::decode(other.canonical()).unwrap());
     let forged = crate::store::bundle::Packer::new().unwrap().block(&rows).unwrap();
+    // Whoever has the disk has the keys of what is stored, too.
+    let forged = store.keys.of(1).unwrap().seal(Part::Block(0), forged).unwrap();
     sql(dir.path()).execute("UPDATE blocks SET entries = ?1 WHERE block = 16", [forged]).unwrap();
     assert!(matches!(store.read(|reader| reader.due(1, &|_| false)), Err(Error::Damaged(_))));
     assert!(store.read(|reader| reader.due(2, &|_| false)).unwrap().is_some());
@@ -175,16 +217,37 @@ fn a_bundle_that_somebody_took_away_is_damage_and_not_a_removal() {
 #[test]
 fn a_store_of_the_first_format_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
-    let head = filled(dir.path()).live().head();
+    let store_before = filled(dir.path());
+    let head = store_before.live().head();
     let db = sql(dir.path());
-    db.execute_batch("DROP TABLE removed; PRAGMA user_version = 1;").unwrap();
+    // Formats 1 and 2 had no keys.
+    for number in 0..ENTRIES / BLOCK_ENTRIES {
+        let packed = store_before.read(|reader| packed_block(reader.connection(), reader.keys(), number)).unwrap();
+        if let Some(packed) = packed {
+            db.execute("UPDATE blocks SET entries = ?1 WHERE block = ?2", params![packed, key(number)]).unwrap();
+        }
+    }
+    let parts = {
+        let mut query = db.prepare("SELECT bundle, field, data FROM columns").unwrap();
+        let parts = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        parts.collect::<Result<Vec<(i64, u8, Vec<u8>)>, _>>().unwrap()
+    };
+    for (bundle, field, sealed) in parts {
+        let packed = store_before.keys.of(bundle as u64).unwrap().open(Part::Column(field), sealed).unwrap();
+        let put = "UPDATE columns SET data = ?1 WHERE bundle = ?2 AND field = ?3";
+        db.execute(put, params![packed, bundle, field]).unwrap();
+    }
+    drop(store_before);
+    db.execute_batch("DROP TABLE removed; DELETE FROM facts WHERE name = 'keys'; PRAGMA user_version = 1;").unwrap();
     drop(db);
     let store = Store::open(dir.path(), ORIGIN).unwrap();
     assert_eq!(store.live().head(), head);
     store.remove(&due(&store, 0), AT, 1).unwrap();
     let version: i64 = sql(dir.path()).query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 2);
-    sql(dir.path()).execute_batch("PRAGMA user_version = 3").unwrap();
+    assert_eq!(version, 3);
+    assert!(store.keys.of(1).unwrap().print().is_none(), "what was stored lies open");
+    assert!(store.read(|reader| reader.rehash(0, ENTRIES, ENTRIES)).is_ok());
+    sql(dir.path()).execute_batch("PRAGMA user_version = 4").unwrap();
     drop(store);
     assert!(matches!(Store::open(dir.path(), ORIGIN), Err(Error::Foreign("release of fuda-audit"))));
 }

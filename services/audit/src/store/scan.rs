@@ -113,7 +113,7 @@ impl Reader<'_> {
                 let sequences: Vec<u64> = sequences.filter(|sequence| range.contains(sequence)).collect();
                 for of_block in sequences.chunk_by(|a, b| a / BLOCK_ENTRIES == b / BLOCK_ENTRIES) {
                     let number = of_block.first().copied().unwrap_or_default() / BLOCK_ENTRIES;
-                    let packed = packed_block(self.connection(), number)?.ok_or(MISSING)?;
+                    let packed = packed_block(self.connection(), self.keys(), number)?.ok_or(MISSING)?;
                     let places = of_block.iter().map(|sequence| sequence % BLOCK_ENTRIES).collect();
                     if pipe.send(Job { packed, places })?.is_break() {
                         return Ok(ControlFlow::Break(()));

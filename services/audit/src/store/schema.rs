@@ -7,13 +7,18 @@ use fuda_ledger::tree::TreeHead;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use super::Error;
+use super::keys::Keys;
 
-/// Layout of the tables. A change takes the next number and says how the old one is read: 1 had no [`REMOVED`].
-const FORMAT: i64 = 2;
+/// Layout of the tables. A change takes the next number and says how the old one is read: 1 had no [`REMOVED`], 2 no file of
+/// keys; what was stored then lies open.
+const FORMAT: i64 = 3;
 /// How long a statement waits for another connection's lock.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// Memory for pages, per connection, in KiB.
 const CACHE_KIB: i64 = 64 * 1_024;
+
+/// The fact that names the file of keys, which lies beside the store under whatever name that gets.
+const KEYS: &str = "keys";
 
 const TABLES: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -63,9 +68,12 @@ pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     match found {
         FORMAT => {}
-        1 => {
+        1 | 2 => {
             let transaction = connection.unchecked_transaction()?;
-            transaction.execute_batch(REMOVED)?;
+            if found == 1 {
+                transaction.execute_batch(REMOVED)?;
+            }
+            put_fact(&transaction, KEYS, Keys::make(dir_of(path))?.as_bytes())?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
             transaction.commit()?;
         }
@@ -74,6 +82,7 @@ pub(super) fn open(path: &Path, origin: &str) -> Result<Connection, Error> {
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(REMOVED)?;
             put_fact(&transaction, "origin", origin.as_bytes())?;
+            put_fact(&transaction, KEYS, Keys::make(dir_of(path))?.as_bytes())?;
             put_head(&transaction, &TreeHead::empty())?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
             transaction.commit()?;
@@ -97,6 +106,17 @@ pub(super) fn open_ended(path: &Path, origin: &str) -> Result<Connection, Error>
         return Err(Error::Foreign("release of fuda-audit"));
     }
     of_log(connection, origin)
+}
+
+/// The keys of the store that a connection is of.
+pub(super) fn keys(path: &Path, connection: &Connection, origin: &str, write: bool) -> Result<Keys, Error> {
+    let name = fact(connection, KEYS)?.and_then(|name| String::from_utf8(name).ok());
+    let name = name.filter(|name| !name.contains('/')).ok_or(Error::Damaged("the file of keys is not named"))?;
+    Keys::open(&dir_of(path).join(name), origin, write)
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 fn of_log(connection: Connection, origin: &str) -> Result<Connection, Error> {

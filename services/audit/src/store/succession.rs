@@ -86,7 +86,8 @@ impl Store {
         let Some((place, dir)) = place.zip(self.path.parent()) else { return Ok(None) };
         let path = dir.join(ended(place + 1));
         let connection = schema::open_ended(&path, origin)?;
-        Ok(Some(Self::over(path, connection, origin)?))
+        let keys = schema::keys(&path, &connection, origin, false)?;
+        Ok(Some(Self::over(path, connection, keys, origin)?))
     }
 }
 
@@ -204,12 +205,12 @@ mod tests {
         let store = Store::open(dir.path(), "fuda/2").unwrap();
         let file = dir.path().join("audit-1.db");
         let formats = |sql: &str| Connection::open(&file).unwrap().execute_batch(sql).unwrap();
-        formats("DROP TABLE removed; PRAGMA user_version = 1;");
+        formats("DROP TABLE removed; DELETE FROM facts WHERE name = 'keys'; PRAGMA user_version = 1;");
         for _ in 0..2 {
             let old = store.earlier("fuda/1").unwrap().unwrap();
             assert!(old.read(|reader| reader.removed_bundles(0, u64::MAX)).unwrap().is_empty());
         }
-        formats("PRAGMA user_version = 3;");
+        formats("PRAGMA user_version = 4;");
         assert!(matches!(store.earlier("fuda/1"), Err(Error::Foreign(_))), "of a release to come");
     }
 
