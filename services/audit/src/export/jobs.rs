@@ -371,8 +371,8 @@ impl Exports {
         let removed = reader.removed_within(wanted.filter.from, wanted.filter.until)?;
         self.update(id, |job| job.removed = removed.map(Gone::from));
         let (origin, range) = (wanted.store.origin(), part.next..wanted.checkpoint.size);
-        let make = |found: Vec<Found>| {
-            let next = found.last().map(|row| row.entry.item.sequence.get() + 1);
+        let make = |found: Found| {
+            let next = found.iter().last().map(|row| row.entry.item.sequence.get() + 1);
             (found.len() as u64, next, wanted.format.piece(origin, found))
         };
         std::thread::scope(|scope| {

@@ -40,7 +40,7 @@ pub(crate) enum Piece {
     /// What they say, by column.
     Columns(parquet::Columns),
     /// They themselves: what proves them depends on those before.
-    Entries(Vec<Found>),
+    Entries(Found),
 }
 
 impl Format {
@@ -62,13 +62,13 @@ impl Format {
     }
 
     /// Makes the piece of these entries of a ledger.
-    pub(crate) fn piece(self, origin: &str, entries: Vec<Found>) -> io::Result<Piece> {
-        let lines = entries.iter().map(|row| Line { origin, canonical: &row.canonical, entry: &row.entry });
+    pub(crate) fn piece(self, origin: &str, entries: Found) -> io::Result<Piece> {
+        let lines = || entries.iter().map(|row| Line { origin, canonical: &row.canonical, entry: &row.entry });
         match self {
-            Self::Csv => csv::lines(lines).map(Piece::Lines),
-            Self::Ndjson => ndjson::lines(lines).map(Piece::Lines),
-            Self::Ocsf => ocsf::lines(lines).map(Piece::Lines),
-            Self::Parquet => Ok(Piece::Columns(parquet::Columns::of(lines))),
+            Self::Csv => csv::lines(lines()).map(Piece::Lines),
+            Self::Ndjson => ndjson::lines(lines()).map(Piece::Lines),
+            Self::Ocsf => ocsf::lines(lines()).map(Piece::Lines),
+            Self::Parquet => Ok(Piece::Columns(parquet::Columns::of(lines()))),
             Self::Ledger => Ok(Piece::Entries(entries)),
         }
     }
@@ -84,8 +84,10 @@ mod tests {
 
     /// A file of these entries, made in pieces.
     pub(super) fn written(format: Format, entries: &[Entry]) -> Vec<u8> {
-        let row = |entry: &Entry| Found::Stored(Row::decode(entry.canonical()).unwrap());
-        let pieces = entries.chunks(7).map(|entries| format.piece(ORIGIN, entries.iter().map(row).collect()).unwrap());
+        let row = |entry: &Entry| Row::decode(entry.canonical()).unwrap();
+        let pieces = entries
+            .chunks(7)
+            .map(|entries| format.piece(ORIGIN, Found::stored(entries.iter().map(row).collect())).unwrap());
         if format == Format::Parquet {
             let mut file = parquet::Parquet::start(Vec::new()).unwrap();
             for piece in pieces {

@@ -14,7 +14,7 @@ use crate::store::Cosigned;
 /// A file being written.
 pub(super) enum Writing<'a> {
     /// One of the forms whose files are lines.
-    Lines(Sink),
+    Lines(Box<Sink>),
     Parquet(Box<Parquet<Sink>>),
     /// Bytes of entries with what proves them.
     Proven {
@@ -51,7 +51,7 @@ impl<'a> Writing<'a> {
                 if next.is_none() {
                     sink.write_all(&format.head()?)?;
                 }
-                Self::Lines(sink)
+                Self::Lines(Box::new(sink))
             }
         })
     }
@@ -72,7 +72,7 @@ impl<'a> Writing<'a> {
     /// form whose files are not gone on with.
     pub(super) fn handed(&mut self, behind: u64) -> io::Result<Option<(Whole, Arc<File>)>> {
         let sink = match self {
-            Self::Lines(sink) => sink,
+            Self::Lines(sink) => &mut **sink,
             Self::Proven { file, .. } => file.to(),
             Self::Parquet(_) => return Ok(None),
         };

@@ -8,7 +8,7 @@
 //! ```
 
 use std::num::NonZero;
-use std::ops::{ControlFlow, Deref, Range};
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -25,22 +25,27 @@ const BLOCKS_AHEAD: usize = 16;
 /// Threads that read blocks for one question.
 const THREADS_MAX: usize = 4;
 
-/// An entry that meets a filter.
-pub(crate) enum Found {
-    /// From a block.
-    Stored(Row),
-    /// Not in a block yet.
-    Live(Arc<Row>),
+/// Entries that meet a filter and follow each other: of one block, or those that are in none yet.
+#[derive(Default)]
+pub(crate) struct Found {
+    stored: Vec<Row>,
+    live: Vec<Arc<Row>>,
 }
 
-impl Deref for Found {
-    type Target = Row;
+impl Found {
+    /// These entries of a block.
+    pub(crate) fn stored(stored: Vec<Row>) -> Self {
+        Self { stored, live: Vec::new() }
+    }
 
-    fn deref(&self) -> &Row {
-        match self {
-            Self::Stored(row) => row,
-            Self::Live(row) => row,
-        }
+    /// The entries in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.stored.iter().chain(self.live.iter().map(AsRef::as_ref))
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.stored.len() + self.live.len()
     }
 }
 
@@ -60,8 +65,8 @@ impl Reader<'_> {
         from: u64,
         visit: &mut dyn FnMut(&Row) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        self.scan_made(asked, filter, from..u64::MAX, &|found| found, &mut |found: Vec<Found>| {
-            found.iter().try_for_each(|row| visit(row))
+        self.scan_made(asked, filter, from..u64::MAX, &|found| found, &mut |found: Found| {
+            found.iter().try_for_each(&mut *visit)
         })
     }
 
@@ -72,7 +77,7 @@ impl Reader<'_> {
         asked: &Entered,
         filter: &Filter,
         range: Range<u64>,
-        make: &(dyn Fn(Vec<Found>) -> T + Sync),
+        make: &(dyn Fn(Found) -> T + Sync),
         visit: &mut dyn FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let filter = &filter.clone().within(asked.sight());
@@ -83,7 +88,7 @@ impl Reader<'_> {
         let live = self.live().rows.iter().filter(|row| range.contains(&row.entry.item.sequence.get()));
         let live: Vec<&Arc<Row>> = live.filter(|row| filter.meets(&row.entry)).collect();
         for rows in live.chunks(BLOCK_ENTRIES as usize) {
-            if visit(make(rows.iter().map(|row| Found::Live(Arc::clone(row))).collect())).is_break() {
+            if visit(make(Found { live: rows.iter().copied().cloned().collect(), ..Found::default() })).is_break() {
                 break;
             }
         }
@@ -94,7 +99,7 @@ impl Reader<'_> {
         &self,
         plan: &Plan<'_>,
         range: &Range<u64>,
-        make: &(dyn Fn(Vec<Found>) -> T + Sync),
+        make: &(dyn Fn(Found) -> T + Sync),
         visit: &mut dyn FnMut(T) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         thread::scope(|scope| {
@@ -169,7 +174,7 @@ impl<T> Pipe<'_, T> {
 
 fn make_all<T>(
     filter: &Filter,
-    make: &(dyn Fn(Vec<Found>) -> T + Sync),
+    make: &(dyn Fn(Found) -> T + Sync),
     inbox: &Receiver<Job>,
     outbox: &SyncSender<Result<T, Error>>,
 ) {
@@ -180,14 +185,14 @@ fn make_all<T>(
     }
 }
 
-fn read(filter: &Filter, job: &Job) -> Result<Vec<Found>, Error> {
+fn read(filter: &Filter, job: &Job) -> Result<Found, Error> {
     let block = Block::unpack(&job.packed)?;
-    let mut found = Vec::with_capacity(job.places.len());
+    let mut stored = Vec::with_capacity(job.places.len());
     for place in &job.places {
         let row = Row::decode(block.get(*place).ok_or(MISSING)?.to_vec())?;
         if filter.meets(&row.entry) {
-            found.push(Found::Stored(row));
+            stored.push(row);
         }
     }
-    Ok(found)
+    Ok(Found::stored(stored))
 }
