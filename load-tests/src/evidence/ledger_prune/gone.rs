@@ -125,8 +125,10 @@ pub(super) async fn late_witness(ctx: &Ctx, stage: &mut Stage) -> Result<Value> 
     stage.audit.kill9()?;
     for file in fs::read_dir(stage.audit.data_dir())? {
         let file = file?;
-        if file.file_name().to_string_lossy().starts_with("audit.db") {
-            fs::copy(file.path(), copied.data_dir().join(file.file_name()))?;
+        let name = file.file_name();
+        // The store, and the keys without which nothing of it opens.
+        if name.to_string_lossy().starts_with("audit.db") || name.to_string_lossy().ends_with(".keys") {
+            fs::copy(file.path(), copied.data_dir().join(name))?;
         }
     }
     stage.audit.start()?;

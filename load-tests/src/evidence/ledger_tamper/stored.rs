@@ -9,6 +9,7 @@ use fuda_ledger::Entry;
 use fuda_proto::audit::v1::{ListEntriesRequest, VerifyRequest};
 use fuda_runtime::dev_ca::DevCa;
 use serde_json::{Value, json};
+use tonic::Code;
 
 use super::liar::{Liars, Log, entry};
 use crate::cluster::{AuditProcess, AuditSpec, TRUST_DOMAIN};
@@ -29,7 +30,7 @@ struct Tamper {
     undo: Option<String>,
     /// What Verify must say.
     finding: &'static str,
-    /// A question that does not find [`HIDDEN`] any more; `None` where chance chooses what is hidden.
+    /// A question that does not find [`HIDDEN`] any more, or is not answered; `None` where chance chooses what is hidden.
     question: Option<Question>,
 }
 
@@ -57,15 +58,17 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
     .await?;
     audit.wait(WITHIN, |status| status.cosigned_entries == ENTRIES).await?;
     ensure!(problem(&audit).await?.is_empty(), "the honest store does not verify");
-    let (mut found, mut chance) = (0, Chance::new(ctx.seed));
+    let (mut found, mut refused, mut chance) = (0, 0, Chance::new(ctx.seed));
     for tamper in tampers(&mut chance, ctx.pick(2, 20)) {
         let asked = tamper.question.map(|question| filter(question, &hidden));
         if let Some(asked) = &asked {
-            ensure!(finds(&audit, asked).await?, "`{asked}` finds nothing before the store is changed");
+            ensure!(finds(&audit, asked).await? == Some(true), "`{asked}` finds nothing before the store is changed");
         }
         audit.scale("edit", &["--sql", &tamper.change])?;
         if let Some(asked) = &asked {
-            ensure!(!finds(&audit, asked).await?, "{} hides nothing", tamper.change);
+            let answer = finds(&audit, asked).await?;
+            ensure!(answer != Some(true), "{} hides nothing", tamper.change);
+            refused += usize::from(answer.is_none());
         }
         let said = problem(&audit).await?;
         ensure!(said.contains(tamper.finding), "{}: Verify says `{said}`", tamper.change);
@@ -75,7 +78,7 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Value> {
         let said = problem(&audit).await?;
         ensure!(said.is_empty(), "the store is as it was, and Verify says `{said}`");
     }
-    Ok(json!({ "entries": ENTRIES, "store_tampers_found": found }))
+    Ok(json!({ "entries": ENTRIES, "store_tampers_found": found, "searches_refused": refused }))
 }
 
 fn tampers(chance: &mut Chance, postings: u64) -> Vec<Tamper> {
@@ -138,7 +141,7 @@ fn tampers(chance: &mut Chance, postings: u64) -> Vec<Tamper> {
                  UPDATE blocks SET block = 42 + block WHERE block IN (-21, -22);"
             .to_owned(),
         undo: None,
-        finding: "not in its place",
+        finding: "does not open",
         question: None,
     });
     tampers
@@ -156,11 +159,15 @@ fn filter(question: Question, hidden: &Entry) -> String {
     }
 }
 
-/// Whether a listing shows the entry.
-async fn finds(audit: &AuditProcess, filter: &str) -> Result<bool> {
+/// Whether a listing shows the entry; `None` when what it is looked up by does not open where it lies, so that nothing is
+/// answered.
+async fn finds(audit: &AuditProcess, filter: &str) -> Result<Option<bool>> {
     let request = ListEntriesRequest { filter: filter.to_owned(), ..ListEntriesRequest::default() };
-    let page = audit.service()?.list_entries(request).await?.into_inner();
-    Ok(page.entries.iter().any(|entry| entry.sequence == HIDDEN))
+    match audit.service()?.list_entries(request).await {
+        Ok(page) => Ok(Some(page.into_inner().entries.iter().any(|entry| entry.sequence == HIDDEN))),
+        Err(status) if status.code() == Code::Internal => Ok(None),
+        Err(status) => Err(status.into()),
+    }
 }
 
 /// What Verify says about the whole store.
